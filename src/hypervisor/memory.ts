@@ -14,10 +14,10 @@
 export const PAGE_SHIFT = 12;
 export const PAGE_SIZE = 4096;
 
-/** frameFlags bits. */
+/** frameFlags: one bit for each 512 bytes of the frame from which an engine has decoded code. */
 export const FrameFlag = {
   /** The engine has decoded code from this frame: whoever writes it from outside must report it. */
-  code: 1,
+  code: 0xff,
 } as const;
 
 export const CONTROL_BASE = 0x10000;

@@ -74,6 +74,15 @@ export const STATE = {
   retired: 0x340,
   /** CR4 bits of interest to the engine (u32): DE, TSD, FSGSBASE. */
   cr4: 0x348,
+  /** For `Exit.Instruction`: linear address of its memory operand (u64). */
+  exitAddress: 0x350,
+  /** For `Exit.Instruction`: bit 0 the operand is in memory, bit 1 REX.W (u32). */
+  exitFlags: 0x358,
+  /** First frame of the machine-to-physical table and the pages of RAM that it describes (u32 each). */
+  m2pFrame: 0x35c,
+  m2pPages: 0x360,
+  /** A frame that a single step may write although its page-table entry forbids it, or ~0 (u32). */
+  writableFrame: 0x364,
   /** x87 pending unmasked exception etc. live in fsw. Bytes up to here are the architectural block. */
   end: 0x400,
 } as const;

@@ -1,0 +1,64 @@
+/**
+ * What the engine keeps in a vCPU's part of the linear memory, behind the state block. Offsets from the block's base.
+ *
+ * TLB entry, 32 bytes: tagR, tagW, tagX (i64: page address, or -1), addend (i32 at 24: linear address minus the low half of
+ * the virtual one), guest frame (u32 at 28). A page address has 12 low zero bits, so -1 never matches.
+ * A page that holds decoded code never has its write tag set: stores to it take the slow path, which drops the code.
+ */
+export const TLB_ENTRIES = 1024;
+export const TLB_BYTES = TLB_ENTRIES * 32;
+export const KERNEL_TLB = 0x1000;
+export const USER_TLB = KERNEL_TLB + TLB_BYTES;
+/** Direct-mapped: linear address of an instruction → its record. {u32 key, u32 record}. */
+export const CODE_HASH = 0x20000;
+export const CODE_HASH_ENTRIES = 0x10000;
+/** Scratch records for single steps. */
+export const STEP_RECORDS = 0x800;
+/** Decoded instruction records. */
+export const ARENA = 0x100000;
+export const ARENA_END = 0x2800000;
+
+/** Bits of an access descriptor, beside the size in bytes in bits 0–7. */
+export const ACCESS = {
+  write: 0x100,
+  /** The address is relative to SS: a non-canonical one raises #SS instead of #GP. */
+  stack: 0x200,
+  execute: 0x400,
+} as const;
+
+/** Fields of a 32-byte instruction record. */
+export const RECORD_BYTES = 32;
+export const RECORD = {
+  /** u16: arm of the interpreter's br_table, or table slot of an out-of-line handler. */
+  handler: 0,
+  /** u16: offset of the instruction in its page. */
+  position: 2,
+  /** u8 */
+  length: 4,
+  /** u16 each: state-block offsets of up to three register operands. */
+  reg: 6,
+  /** u16: state-block offsets of base, index and segment base (STATE.zero when there is none). */
+  base: 12,
+  index: 14,
+  segment: 16,
+  /** u8: shift of the index. */
+  scale: 18,
+  /** u8: ACCESS.stack >> 8 when the base is rsp or rbp and no segment was named. */
+  stack: 19,
+  /** i32 */
+  displacement: 20,
+  immLo: 24,
+  /** i32: high half of an immediate; for direct branches the target's record once it is known, else 0. */
+  immHi: 28,
+} as const;
+
+/** What an out-of-line handler tells the interpreter loop. */
+export const Status = {
+  Next: 0,
+  /** A fault: rip is the instruction's. */
+  Fault: 1,
+  /** STATE.rip holds the next address. */
+  Jump: 2,
+  /** Leave with exit `status - Exit`; STATE.rip is right. */
+  Exit: 16,
+} as const;

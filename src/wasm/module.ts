@@ -1,0 +1,316 @@
+/**
+ * A WebAssembly module under construction: function types, imports, functions, one table; and `Fn`, a function's body with
+ * locals and structured control flow. Leaves instantiating to `host/`: the result is bytes.
+ * Format: WebAssembly core specification, "Binary Format / Modules".
+ */
+import { callExpr, callIndirectExpr, type E, emit, I32, localGet, type ValType } from './expr.ts';
+import { Sink } from './sink.ts';
+
+/** A place that `br` can name. */
+export interface Label {
+  readonly depth: number;
+}
+
+export interface FnRef {
+  /** Function index; imports come first. */
+  index: number;
+  readonly params: readonly ValType[];
+  readonly results: readonly ValType[];
+}
+
+export class Fn {
+  readonly params: readonly ValType[];
+  readonly body = new Sink(256);
+  private readonly locals: ValType[] = [];
+  private readonly free = new Map<ValType, number[]>();
+  private scopes: number[][] = [[]];
+  private depth = 0;
+
+  constructor(params: readonly ValType[]) {
+    this.params = params;
+  }
+
+  param(index: number): E {
+    return localGet(this.params[index]!, index);
+  }
+
+  /** A local that lives until the enclosing scope ends; its value at birth is undefined. */
+  local(type: ValType): E {
+    const pool = this.free.get(type);
+    const reused = pool?.pop();
+    const index = reused ?? this.params.length + this.locals.push(type) - 1;
+    this.scopes[this.scopes.length - 1]!.push(index);
+    return localGet(type, index);
+  }
+
+  /** Evaluate `value` now and name it. Constants and locals that are never assigned again need no name. */
+  let(value: E): E {
+    if (value.isConst) return value;
+    const local = this.local(value.type);
+    this.set(local, value);
+    return local;
+  }
+
+  /** Locals made inside are free for others afterwards. */
+  scope(build: () => void): void {
+    this.scopes.push([]);
+    build();
+    for (const index of this.scopes.pop()!) {
+      const type = index < this.params.length ? this.params[index]! : this.locals[index - this.params.length]!;
+      const pool = this.free.get(type);
+      if (pool === undefined) this.free.set(type, [index]);
+      else pool.push(index);
+    }
+  }
+
+  set(local: E, value: E): void {
+    if (local.type !== value.type) throw new Error('assignment of another type');
+    emit(value, this.body);
+    this.body.byte(0x21);
+    this.body.uleb(local.imm);
+  }
+
+  /** Evaluate for its effects. */
+  drop(value: E): void {
+    emit(value, this.body);
+    this.body.byte(0x1a);
+  }
+
+  /** Call a function without result. */
+  callVoid(fn: FnRef, ...args: E[]): void {
+    for (const arg of args) emit(arg, this.body);
+    this.body.byte(0x10);
+    this.body.uleb(fn.index);
+  }
+
+  private store(op: number, align: number, address: E, value: E, offset: number): void {
+    emit(address, this.body);
+    emit(value, this.body);
+    if (op > 0xff) {
+      this.body.byte(op >> 8);
+      this.body.uleb(op & 0xff);
+    } else this.body.byte(op);
+    this.body.uleb(align);
+    this.body.uleb(offset);
+  }
+  store8 = (address: E, value: E, offset = 0): void =>
+    this.store(value.type === I32 ? 0x3a : 0x3c, 0, address, value, offset);
+  store16 = (address: E, value: E, offset = 0): void =>
+    this.store(value.type === I32 ? 0x3b : 0x3d, 1, address, value, offset);
+  /** i32.store or, from an i64, its low half. */
+  store32 = (address: E, value: E, offset = 0): void =>
+    this.store(value.type === I32 ? 0x36 : 0x3e, 2, address, value, offset);
+  store64 = (address: E, value: E, offset = 0): void => this.store(0x37, 3, address, value, offset);
+  storeF32 = (address: E, value: E, offset = 0): void => this.store(0x38, 2, address, value, offset);
+  storeF64 = (address: E, value: E, offset = 0): void => this.store(0x39, 3, address, value, offset);
+  store128 = (address: E, value: E, offset = 0): void => this.store(0xfd0b, 4, address, value, offset);
+  memoryFill(address: E, value: E, count: E): void {
+    emit(address, this.body);
+    emit(value, this.body);
+    emit(count, this.body);
+    this.body.raw(Uint8Array.of(0xfc, 11, 0));
+  }
+  memoryCopy(to: E, from: E, count: E): void {
+    emit(to, this.body);
+    emit(from, this.body);
+    emit(count, this.body);
+    this.body.raw(Uint8Array.of(0xfc, 10, 0, 0));
+  }
+
+  private open(op: number): Label {
+    this.body.byte(op);
+    this.body.byte(0x40);
+    this.depth++;
+    return { depth: this.depth };
+  }
+  private close(): void {
+    this.body.byte(0x0b);
+    this.depth--;
+  }
+
+  /** `br` to its label leaves it. */
+  block(build: (label: Label) => void): void {
+    build(this.open(0x02));
+    this.close();
+  }
+  /** `br` to its label starts it again. */
+  loop(build: (label: Label) => void): void {
+    build(this.open(0x03));
+    this.close();
+  }
+  if(condition: E, yes: () => void, no?: () => void): void {
+    emit(condition, this.body);
+    this.open(0x04);
+    yes();
+    if (no !== undefined) {
+      this.body.byte(0x05);
+      no();
+    }
+    this.close();
+  }
+  br(label: Label): void {
+    this.body.byte(0x0c);
+    this.body.uleb(this.depth - label.depth);
+  }
+  brIf(label: Label, condition: E): void {
+    emit(condition, this.body);
+    this.body.byte(0x0d);
+    this.body.uleb(this.depth - label.depth);
+  }
+  brTable(index: E, labels: readonly Label[], otherwise: Label): void {
+    emit(index, this.body);
+    this.body.byte(0x0e);
+    this.body.uleb(labels.length);
+    for (const label of labels) this.body.uleb(this.depth - label.depth);
+    this.body.uleb(this.depth - otherwise.depth);
+  }
+  /** `count` nested blocks whose ends follow one another: `bodies(i)` runs after the i-th has been left. */
+  openBlocks(count: number): Label[] {
+    const labels: Label[] = [];
+    for (let i = 0; i < count; i++) labels.unshift(this.open(0x02));
+    return labels;
+  }
+  closeBlock(): void {
+    this.close();
+  }
+  ret(value?: E): void {
+    if (value !== undefined) emit(value, this.body);
+    this.body.byte(0x0f);
+  }
+  unreachable(): void {
+    this.body.byte(0x00);
+  }
+
+  /** The code-section entry of this function. */
+  encode(out: Sink): void {
+    const head = new Sink(64);
+    const runs: [number, ValType][] = [];
+    for (const type of this.locals) {
+      const last = runs[runs.length - 1];
+      if (last !== undefined && last[1] === type) last[0]++;
+      else runs.push([1, type]);
+    }
+    head.uleb(runs.length);
+    for (const [count, type] of runs) {
+      head.uleb(count);
+      head.byte(type);
+    }
+    out.uleb(head.length + this.body.length + 1);
+    out.append(head);
+    out.append(this.body);
+    out.byte(0x0b);
+  }
+}
+
+export class ModuleBuilder {
+  private readonly types: string[] = [];
+  private readonly typeBytes: Uint8Array[] = [];
+  private readonly imports: { name: string; ref: FnRef; type: number }[] = [];
+  private readonly functions: { ref: FnRef; fn: Fn | undefined; type: number; build: (fn: Fn) => void }[] = [];
+  private readonly exports: { name: string; ref: FnRef }[] = [];
+  private memory: { minimum: number; maximum: number } | undefined;
+  private table = false;
+
+  typeIndex(params: readonly ValType[], results: readonly ValType[]): number {
+    const key = `${params.join()}>${results.join()}`;
+    const known = this.types.indexOf(key);
+    if (known >= 0) return known;
+    const sink = new Sink(16);
+    sink.byte(0x60);
+    sink.uleb(params.length);
+    for (const type of params) sink.byte(type);
+    sink.uleb(results.length);
+    for (const type of results) sink.byte(type);
+    this.typeBytes.push(sink.finish());
+    return this.types.push(key) - 1;
+  }
+
+  /** Import "e" "m": a shared memory of 64 KiB pages. */
+  importMemory(minimum: number, maximum: number): void {
+    this.memory = { minimum, maximum };
+  }
+  /** Import "e" "t": the table of functions. */
+  importTable(): void {
+    this.table = true;
+  }
+  /** Import function "e" NAME. All imports come before the first function. */
+  importFunction(name: string, params: readonly ValType[], results: readonly ValType[]): FnRef {
+    const ref: FnRef = { index: this.imports.length, params, results };
+    this.imports.push({ name, ref, type: this.typeIndex(params, results) });
+    return ref;
+  }
+  /** A function; its body is built at `finish`, so that functions can call each other. */
+  function(params: readonly ValType[], results: readonly ValType[], build: (fn: Fn) => void, exportAs?: string): FnRef {
+    const ref: FnRef = { index: this.imports.length + this.functions.length, params, results };
+    this.functions.push({ ref, fn: undefined, type: this.typeIndex(params, results), build });
+    if (exportAs !== undefined) this.exports.push({ name: exportAs, ref });
+    return ref;
+  }
+
+  finish(): Uint8Array<ArrayBuffer> {
+    for (const entry of this.functions) {
+      entry.fn = new Fn(entry.ref.params);
+      entry.build(entry.fn);
+    }
+    const out = new Sink(4096);
+    out.raw(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0));
+    section(out, 1, this.typeBytes.length, (s) => {
+      for (const bytes of this.typeBytes) s.raw(bytes);
+    });
+    const imports = this.imports.length + (this.memory ? 1 : 0) + (this.table ? 1 : 0);
+    section(out, 2, imports, (s) => {
+      for (const { name, type } of this.imports) {
+        s.name('e');
+        s.name(name);
+        s.byte(0);
+        s.uleb(type);
+      }
+      if (this.memory !== undefined) {
+        s.name('e');
+        s.name('m');
+        s.byte(2);
+        s.byte(3);
+        s.uleb(this.memory.minimum);
+        s.uleb(this.memory.maximum);
+      }
+      if (this.table) {
+        s.name('e');
+        s.name('t');
+        s.raw(Uint8Array.of(1, 0x70, 0, 0));
+      }
+    });
+    section(out, 3, this.functions.length, (s) => {
+      for (const { type } of this.functions) s.uleb(type);
+    });
+    section(out, 7, this.exports.length, (s) => {
+      for (const { name, ref } of this.exports) {
+        s.name(name);
+        s.byte(0);
+        s.uleb(ref.index);
+      }
+    });
+    section(out, 10, this.functions.length, (s) => {
+      for (const { fn } of this.functions) fn!.encode(s);
+    });
+    return out.finish();
+  }
+}
+
+function section(out: Sink, id: number, count: number, write: (s: Sink) => void): void {
+  if (count === 0) return;
+  const content = new Sink(1024);
+  content.uleb(count);
+  write(content);
+  out.byte(id);
+  out.uleb(content.length);
+  out.append(content);
+}
+
+export const call = (fn: FnRef, ...args: E[]): E => callExpr(fn.results[0]!, fn.index, args);
+export const callIndirect = (
+  module: ModuleBuilder,
+  params: readonly ValType[],
+  result: ValType,
+  index: E,
+  ...args: E[]
+): E => callIndirectExpr(result, module.typeIndex(params, [result]), args, index);
