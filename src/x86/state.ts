@@ -74,13 +74,6 @@ export const STATE = {
   retired: 0x340,
   /** CR4 bits of interest to the engine (u32): DE, TSD, FSGSBASE. */
   cr4: 0x348,
-  /** For `Exit.Instruction` with a memory operand: its linear address, segment base included (u64). */
-  exitAddress: 0x350,
-  /** For `Exit.Instruction` (u32): bit 0 the ModRM operand is memory (see exitAddress) · bit 1 REX.W. */
-  exitFlags: 0x358,
-  /** First guest frame of the machine-to-physical table and its length in pages (u32 each). See hypervisor/mmu/m2p.ts. */
-  m2pFrame: 0x35c,
-  m2pPages: 0x360,
   /** For `Exit.Instruction`: linear address of its memory operand (u64). */
   exitAddress: 0x350,
   /** For `Exit.Instruction`: bit 0 the operand is in memory, bit 1 REX.W (u32). */
