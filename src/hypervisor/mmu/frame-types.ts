@@ -1,0 +1,136 @@
+/**
+ * Which guest frames are page tables, of which level, and how many entries refer to them. The map is what decides whether a
+ * plain store to a read-only page is a page-table update (ptwr.ts), and what pins hold on to. Follows pv-abi 3.3.
+ *
+ * Isolation does not rest on it: every entry can only name the domain's own frames (memory.ts), and both walks check that.
+ * So writable mappings of page-table frames are not looked for, which would cost a count for each entry ever written; a guest
+ * that changes its tables behind our back only confuses its own counts, and those never go below zero.
+ */
+import { PTE } from '../../abi/numbers.ts';
+import { type GuestMemory, SPECIAL } from '../memory.ts';
+import { FRAME_HIGH, HOLE_END, HOLE_FIRST } from './walk.ts';
+
+/** One word a frame: bits 0–2 level (0: no page table), bit 3 pinned, bits 4–31 count. */
+const LEVEL = 7;
+const PINNED = 8;
+const COUNT = 16;
+const COUNT_MAX = 0xffff_ff00;
+
+export class FrameTypes {
+  private readonly memory: GuestMemory;
+  /** Shared, so that every vCPU thread can look at one map. */
+  readonly buffer: SharedArrayBuffer;
+  private readonly words: Uint32Array;
+
+  constructor(memory: GuestMemory, buffer = new SharedArrayBuffer(memory.layout.frames * 4)) {
+    this.memory = memory;
+    this.buffer = buffer;
+    this.words = new Uint32Array(buffer);
+  }
+
+  /** Level of the page table in this frame, 0 when it is none. */
+  level(mfn: number): number {
+    return mfn < this.words.length ? this.words[mfn]! & LEVEL : 0;
+  }
+
+  pinned(mfn: number): boolean {
+    return mfn < this.words.length && (this.words[mfn]! & PINNED) !== 0;
+  }
+
+  count(mfn: number): number {
+    return mfn < this.words.length ? this.words[mfn]! >>> 4 : 0;
+  }
+
+  /** May a level 1 entry with these halves exist? */
+  leafAllowed(lo: number, hi: number): boolean {
+    if (!(lo & PTE.P)) return true;
+    const { layout } = this.memory;
+    const frame = lo >>> 12;
+    if ((hi & FRAME_HIGH) !== 0 || frame >= layout.frames) return false;
+    // The machine-to-physical table is ours to write.
+    return frame < layout.pages + SPECIAL.m2p || (lo & PTE.RW) === 0;
+  }
+
+  /** Take a reference to `mfn` as a table of `level`, validating it (and what it refers to) if it is not one yet. */
+  acquire(mfn: number, level: number): boolean {
+    const { words } = this;
+    // Only RAM can hold tables: frames above it are written by us and by devices.
+    if (mfn >= this.memory.layout.pages) return false;
+    const word = words[mfn]!;
+    if ((word & LEVEL) !== 0) {
+      if ((word & LEVEL) !== level || word >= COUNT_MAX) return false;
+      words[mfn] = word + COUNT;
+      return true;
+    }
+    // Typed before its entries are looked at: a table that refers to itself then meets the wrong level, and is refused.
+    words[mfn] = level | COUNT;
+    const done = this.acquireEntries(mfn, level);
+    if (done === 512) return true;
+    this.releaseEntries(mfn, level, done);
+    words[mfn] = 0;
+    return false;
+  }
+
+  /** Give a reference back; the last one releases what the table refers to. */
+  release(mfn: number, level: number): void {
+    const { words } = this;
+    if (mfn >= this.memory.layout.pages) return;
+    const word = words[mfn]!;
+    if ((word & LEVEL) !== level || word < COUNT) return;
+    const left = word - COUNT;
+    if (left >= COUNT) {
+      words[mfn] = left;
+      return;
+    }
+    words[mfn] = 0;
+    this.releaseEntries(mfn, level, 512);
+  }
+
+  /** MMUEXT_PIN_Ln_TABLE: false when the frame is pinned already or cannot be a table of this level. */
+  pin(mfn: number, level: number): boolean {
+    if (this.pinned(mfn) || !this.acquire(mfn, level)) return false;
+    this.words[mfn] = this.words[mfn]! | PINNED;
+    return true;
+  }
+
+  /** MMUEXT_UNPIN_TABLE: false when the frame is not pinned. */
+  unpin(mfn: number): boolean {
+    if (!this.pinned(mfn)) return false;
+    this.words[mfn] = this.words[mfn]! & ~PINNED;
+    this.release(mfn, this.words[mfn]! & LEVEL);
+    return true;
+  }
+
+  /** Is this a lawful entry of a table of `level` > 1, apart from the type of the table it refers to? */
+  linkAllowed(lo: number, hi: number): boolean {
+    return !(lo & PTE.P) || ((lo & PTE.PS) === 0 && (hi & FRAME_HIGH) === 0);
+  }
+
+  private acquireEntries(mfn: number, level: number): number {
+    const { u32 } = this.memory;
+    const at = this.memory.at(mfn) / 4;
+    for (let i = 0; i < 512; i++) {
+      const lo = u32[at + 2 * i]!;
+      if (!(lo & PTE.P)) continue;
+      const hi = u32[at + 2 * i + 1]!;
+      if (level === 1) {
+        if (!this.leafAllowed(lo, hi)) return i;
+        continue;
+      }
+      if (level === 4 && i >= HOLE_FIRST && i < HOLE_END) continue;
+      if (!this.linkAllowed(lo, hi) || !this.acquire(lo >>> 12, level - 1)) return i;
+    }
+    return 512;
+  }
+
+  private releaseEntries(mfn: number, level: number, end: number): void {
+    if (level === 1) return;
+    const { u32 } = this.memory;
+    const at = this.memory.at(mfn) / 4;
+    for (let i = 0; i < end; i++) {
+      const lo = u32[at + 2 * i]!;
+      if (!(lo & PTE.P) || (level === 4 && i >= HOLE_FIRST && i < HOLE_END)) continue;
+      if (this.linkAllowed(lo, u32[at + 2 * i + 1]!)) this.release(lo >>> 12, level - 1);
+    }
+  }
+}
