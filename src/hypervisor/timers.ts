@@ -48,7 +48,7 @@ export class VcpuTimers {
 
   /** When `fire` has to be called next; Infinity when nothing is armed. */
   nextDeadline(): number {
-    return Math.min(this.nextPeriodic, this.singleshot, ...this.watchdogs);
+    return Math.min(this.nextPeriodic, this.singleshot, this.watchdogs[0]!, this.watchdogs[1]!);
   }
 
   /** Let everything happen that is due. Ticks that were missed are one tick. */

@@ -1,0 +1,5 @@
+/** The domain builder's door. */
+export { type BuildOptions, type BuiltDomain, buildDomain } from './build.ts';
+export { writeHypercallPage } from './hypercall-page.ts';
+export { BuildError, type KernelImage, parseKernel } from './kernel-image.ts';
+export { minimumMemoryPages } from './plan.ts';
