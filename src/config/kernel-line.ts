@@ -1,0 +1,32 @@
+/** The guest's kernel command line, xm-xend 2.3. Domus's own options come first, so that whatever the file says wins. */
+export interface KernelLineParts {
+  readonly ip?: string;
+  readonly root?: string;
+  readonly args?: string;
+  readonly bootOptions?: string;
+}
+
+export function kernelLine(parts: KernelLineParts): string {
+  return [parts.bootOptions, parts.ip && `ip=${parts.ip}`, parts.root && `root=${parts.root}`, parts.args]
+    .filter((part) => part !== undefined && part !== '')
+    .join(' ');
+}
+
+/** Stands for "no server": literally what the original writes. */
+export const DUMMY_SERVER = '1.2.3.4';
+
+export interface IpVariables {
+  readonly ip: string;
+  readonly netmask: string;
+  readonly gateway: string;
+  readonly hostname: string;
+  readonly interface: string;
+  readonly dhcp: string;
+  readonly nfsServer: string;
+}
+
+/** The value of ip=, or undefined when neither an address nor dhcp is wanted. */
+export function ipOption(v: IpVariables): string | undefined {
+  if (v.ip === '' && v.dhcp === 'off') return undefined;
+  return [v.ip, v.nfsServer || DUMMY_SERVER, v.gateway, v.netmask, v.hostname, v.interface, v.dhcp].join(':');
+}

@@ -1,0 +1,74 @@
+/**
+ * One domain's process: `node main.ts RUN-FOLDER`. Reads RUN-FOLDER/config.json (a MonitorConfig), opens the console and
+ * control sockets there and waits for xend. Its standard output and error are the domain's log file. It is its own
+ * session, so neither xend's death nor a terminal's hang-up reaches it.
+ */
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { consoleSocket, controlSocket } from '../host/paths.ts';
+import { identify } from '../host/process-identity.ts';
+import { ConsoleServer } from './console-server.ts';
+import type { CreateMachine, LogLevel, MachineConfig } from './machine-types.ts';
+import { Shell } from './shell.ts';
+
+/** What xend leaves in RUN-FOLDER/config.json. */
+export interface MonitorConfig {
+  readonly machine: MachineConfig;
+  readonly consoleLog: string;
+}
+
+/** A monitor that nobody has asked to build anything ends by itself: its xend died between two steps. */
+const ORPHAN_TIMEOUT_MS = 20_000;
+
+function log(level: LogLevel, text: string): void {
+  const stamp = new Date().toISOString().slice(0, 19).replace('T', ' ');
+  process.stderr.write(`[${stamp}] ${level.toUpperCase()} ${text}\n`);
+}
+
+async function main(): Promise<void> {
+  const runDir = process.argv[2];
+  if (!runDir) throw new Error('usage: main.ts RUN-FOLDER');
+  process.umask(0o077);
+  for (const signal of ['SIGHUP', 'SIGINT', 'SIGPIPE'] as const) process.on(signal, () => {});
+  const config = JSON.parse(readFileSync(path.join(runDir, 'config.json'), 'utf8')) as MonitorConfig;
+  process.title = `domus: ${config.machine.name}`;
+  const me = identify(process.pid);
+  writeFileSync(path.join(runDir, 'monitor.pid'), `${me.pid} ${me.startTime}\n`, { mode: 0o600 });
+  mkdirSync(path.dirname(config.consoleLog), { recursive: true, mode: 0o700 });
+
+  // Tests run the shell with a machine of their own.
+  const module = process.env.DOMUS_MACHINE ?? new URL('./machine.ts', import.meta.url).href;
+  const { createMachine } = (await import(module)) as { createMachine: CreateMachine };
+
+  const consoleServer = new ConsoleServer(config.consoleLog, {
+    input: (bytes) => shell.consoleIn(bytes),
+    log: (text) => log('error', text),
+  });
+  const shell = new Shell(config.machine, {
+    createMachine,
+    console: consoleServer,
+    log,
+    now: Date.now,
+    exit: () => process.exit(0),
+  });
+  process.on('SIGTERM', () => void shell.command('destroy'));
+  rmSync(consoleSocket(runDir), { force: true });
+  rmSync(controlSocket(runDir), { force: true });
+  await consoleServer.listen(consoleSocket(runDir));
+  await shell.listen(controlSocket(runDir));
+  log('info', `monitor of domain ${config.machine.domid} "${config.machine.name}", process ${me.pid}`);
+  setTimeout(() => {
+    if (shell.builds > 0 || shell.clients > 0) return;
+    log('warn', 'nobody has asked for anything: ending');
+    process.exit(1);
+  }, ORPHAN_TIMEOUT_MS).unref();
+}
+
+process.on('uncaughtException', (error) => {
+  log('error', `internal error: ${error.stack ?? error.message}`);
+  process.exit(70);
+});
+main().catch((error: Error) => {
+  log('error', error.stack ?? error.message);
+  process.exit(1);
+});

@@ -1,0 +1,68 @@
+/**
+ * What is said on a monitor's control socket: one JSON value a line. The client sends requests, the monitor answers each by
+ * its id, in any order, and sends every client a state message whenever the state changes (and one on connecting).
+ * Rows are only ever added: a monitor may be older than the xend that finds it.
+ */
+import type { DomainState } from './lifecycle.ts';
+import type { MachineExit, MachineInfo } from './machine-types.ts';
+
+export const PROTOCOL_VERSION = 1;
+
+export interface MonitorStatus {
+  readonly protocol: number;
+  readonly pid: number;
+  readonly domid: number;
+  readonly uuid: string;
+  readonly state: DomainState;
+  /** How many times a machine was built: 1, and one more for each reboot. */
+  readonly builds: number;
+  /** When the present machine began to run; milliseconds since 1970. */
+  readonly startedAtMs?: number;
+  /** Why the guest ended, in the states shutdown and dead. */
+  readonly exit?: MachineExit;
+  readonly info?: MachineInfo;
+}
+
+/** Every method takes nothing but its name; all answer with the status after they are done. */
+// biome-ignore format: a table
+export const METHODS = {
+  status:  'tell how the domain is',
+  build:   'build the machine, paused before its first instruction',
+  unpause: 'run, or go on running',
+  pause:   'stop executing; memory and devices stay',
+  release: 'after the guest has ended: give up the machine with its memory and disks',
+  rebuild: 'after the guest has ended: build it again (reboot) and run; consoles stay connected',
+  keep:    'after the guest has ended: keep it to be looked at, close the consoles',
+  destroy: 'end the machine and this process',
+} as const;
+export type Method = keyof typeof METHODS;
+
+export interface Request {
+  readonly id: number;
+  readonly method: Method;
+}
+/** `error.kind`: build = people can mend it; state = not possible now; internal = our mistake, details in the log. */
+export interface Failure {
+  readonly kind: 'build' | 'state' | 'internal';
+  readonly text: string;
+}
+export type Message =
+  | { readonly id: number; readonly result: MonitorStatus }
+  | { readonly id: number; readonly error: Failure }
+  | { readonly event: 'state'; readonly status: MonitorStatus };
+
+export const LINE_MAX = 1 << 20;
+
+/** Cuts a byte stream into lines. `onLine` never sees more than LINE_MAX characters; a longer line is an error. */
+export function lineSplitter(onLine: (line: string) => void): (chunk: string) => void {
+  let rest = '';
+  return (chunk) => {
+    rest += chunk;
+    for (let end = rest.indexOf('\n'); end >= 0; end = rest.indexOf('\n')) {
+      const line = rest.slice(0, end);
+      rest = rest.slice(end + 1);
+      if (line !== '') onLine(line);
+    }
+    if (rest.length > LINE_MAX) throw new Error('a control line is longer than a mebibyte');
+  };
+}

@@ -1,0 +1,241 @@
+/**
+ * The shell of one domain's monitor process: it owns the life-cycle state, the control socket and the console, and holds
+ * the machine. What to do when a guest has ended is xend's decision (it knows the restart policy): the shell waits for
+ * `rebuild`, `keep` or `destroy`, also across a death of xend.
+ */
+import net from 'node:net';
+import type { ConsoleServer } from './console-server.ts';
+import { type DomainEvent, type DomainState, nextState } from './lifecycle.ts';
+import type { CreateMachine, LogLevel, Machine, MachineConfig, MachineExit } from './machine-types.ts';
+import {
+  type Failure,
+  lineSplitter,
+  METHODS,
+  type Message,
+  type Method,
+  type MonitorStatus,
+  PROTOCOL_VERSION,
+  type Request,
+} from './protocol.ts';
+
+class Refusal extends Error {
+  readonly kind: Failure['kind'];
+  constructor(kind: Failure['kind'], text: string) {
+    super(text);
+    this.kind = kind;
+  }
+}
+
+export interface ShellPorts {
+  readonly createMachine: CreateMachine;
+  readonly console: ConsoleServer;
+  log(level: LogLevel, text: string): void;
+  now(): number;
+  /** The domain is gone: end the process. */
+  exit(): void;
+}
+
+export class Shell {
+  readonly #config: MachineConfig;
+  readonly #ports: ShellPorts;
+  readonly #clients = new Set<net.Socket>();
+  readonly #server: net.Server;
+  #state: DomainState = 'building';
+  #machine: Machine | undefined;
+  #started = false;
+  #builds = 0;
+  #startedAtMs: number | undefined;
+  #exit: MachineExit | undefined;
+  /** Commands run one after another. */
+  #queue: Promise<unknown> = Promise.resolve();
+
+  constructor(config: MachineConfig, ports: ShellPorts) {
+    this.#config = config;
+    this.#ports = ports;
+    this.#server = net.createServer((socket) => this.#attach(socket));
+  }
+
+  listen(path: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen(path, () => resolve());
+    });
+  }
+
+  get state(): DomainState {
+    return this.#state;
+  }
+
+  get builds(): number {
+    return this.#builds;
+  }
+
+  get clients(): number {
+    return this.#clients.size;
+  }
+
+  status(): MonitorStatus {
+    return {
+      protocol: PROTOCOL_VERSION,
+      pid: process.pid,
+      domid: this.#config.domid,
+      uuid: this.#config.uuid,
+      state: this.#state,
+      builds: this.#builds,
+      startedAtMs: this.#startedAtMs,
+      exit: this.#exit,
+      info: this.#machine?.info(),
+    };
+  }
+
+  /** Perform one command, after those that came before it. */
+  command(method: Method): Promise<MonitorStatus> {
+    const done = this.#queue.then(() => this.#run[method]()).then(() => this.status());
+    this.#queue = done.catch(() => {});
+    return done;
+  }
+
+  readonly #run: Record<Method, () => Promise<void>> = {
+    status: async () => {},
+    build: async () => {
+      if (this.#state !== 'building' || this.#machine) throw new Refusal('state', 'the machine is built already');
+      await this.#build();
+    },
+    unpause: async () => {
+      if (this.#state === 'running') return;
+      this.#need('unpause');
+      const machine = this.#machine!;
+      if (this.#started) await machine.unpause();
+      else machine.start();
+      if (!this.#started) this.#startedAtMs = this.#ports.now();
+      this.#started = true;
+      // The guest may have ended at once, inside the call: then the state has moved on already.
+      if (this.#state === 'paused') this.#move('unpause');
+    },
+    pause: async () => {
+      if (this.#state === 'paused') return;
+      this.#need('pause');
+      await this.#machine!.pause();
+      if (this.#state === 'running') this.#move('pause');
+    },
+    release: async () => {
+      this.#need('rebuild');
+      await this.#release();
+    },
+    rebuild: async () => {
+      this.#need('rebuild');
+      await this.#release();
+      this.#move('rebuild');
+      this.#ports.console.reopen();
+      await this.#build();
+      await this.#run.unpause();
+    },
+    keep: async () => {
+      if (this.#state !== 'shutdown') throw new Refusal('state', `the domain is ${this.#state}`);
+      this.#ports.console.end();
+    },
+    destroy: async () => {
+      if (this.#state !== 'dead') this.#move('destroy');
+      await this.#release();
+      await this.#ports.console.close();
+      setImmediate(() => this.#ports.exit());
+    },
+  };
+
+  async #build(): Promise<void> {
+    const ports = {
+      consoleOut: (bytes: Uint8Array) => this.#ports.console.output(bytes),
+      log: (level: LogLevel, text: string) => this.#ports.log(level, text),
+    };
+    const machine = await this.#ports.createMachine(this.#config, ports);
+    this.#machine = machine;
+    this.#builds++;
+    this.#started = false;
+    this.#exit = undefined;
+    machine.onExit((exit) => {
+      if (this.#machine === machine) this.#guestEnded(exit);
+    });
+    machine.onConsoleReady?.(() => this.#ports.console.drainInput());
+    this.#move('built');
+  }
+
+  /** Bytes typed on a console. */
+  consoleIn(bytes: Uint8Array): number {
+    return this.#machine?.consoleIn(bytes) ?? bytes.length;
+  }
+
+  #guestEnded(exit: MachineExit): void {
+    if (nextState(this.#state, 'guestExit') === undefined) return;
+    this.#exit = exit;
+    this.#ports.log(exit.kind === 'crash' ? 'error' : 'info', `the guest ended: ${exit.kind}`);
+    for (const line of exit.report ?? []) this.#ports.log('error', line);
+    this.#move('guestExit');
+  }
+
+  async #release(): Promise<void> {
+    const machine = this.#machine;
+    this.#machine = undefined;
+    this.#startedAtMs = undefined;
+    await machine?.destroy();
+  }
+
+  #need(event: DomainEvent): void {
+    if (nextState(this.#state, event) === undefined) {
+      throw new Refusal('state', `a domain that is ${this.#state} cannot ${event}`);
+    }
+  }
+
+  #move(event: DomainEvent): void {
+    this.#need(event);
+    this.#state = nextState(this.#state, event)!;
+    const status = this.status();
+    for (const client of this.#clients) this.#send(client, { event: 'state', status });
+  }
+
+  #attach(socket: net.Socket): void {
+    this.#clients.add(socket);
+    socket.setEncoding('utf8');
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => this.#clients.delete(socket));
+    const split = lineSplitter((line) => void this.#answer(socket, line));
+    socket.on('data', (chunk) => {
+      try {
+        split(chunk as unknown as string);
+      } catch {
+        socket.destroy();
+      }
+    });
+    this.#send(socket, { event: 'state', status: this.status() });
+  }
+
+  async #answer(socket: net.Socket, line: string): Promise<void> {
+    let request: Request;
+    try {
+      request = JSON.parse(line) as Request;
+      if (typeof request?.id !== 'number' || !Object.hasOwn(METHODS, request.method)) throw new Error('no such method');
+    } catch (error) {
+      this.#ports.log('warn', `control: ${(error as Error).message}: ${line.slice(0, 200)}`);
+      socket.destroy();
+      return;
+    }
+    try {
+      // A question about the state must not wait for a long build.
+      const result = request.method === 'status' ? this.status() : await this.command(request.method);
+      this.#send(socket, { id: request.id, result });
+    } catch (error) {
+      this.#send(socket, { id: request.id, error: this.#failure(error) });
+    }
+  }
+
+  #failure(error: unknown): Failure {
+    const text = error instanceof Error ? error.message : String(error);
+    if (error instanceof Refusal) return { kind: error.kind, text };
+    if (error instanceof Error && error.name === 'BuildError') return { kind: 'build', text };
+    this.#ports.log('error', error instanceof Error ? (error.stack ?? text) : text);
+    return { kind: 'internal', text };
+  }
+
+  #send(socket: net.Socket, message: Message): void {
+    if (socket.writable) socket.write(`${JSON.stringify(message)}\n`);
+  }
+}

@@ -1,0 +1,222 @@
+/**
+ * Making a domain, as steps with undo. RESERVE makes it exist in xend's books, BOOT makes it exist as a process. Undoing
+ * them ends a domain, however far it had come; doing BOOT again restarts one whose monitor died.
+ */
+import { accessSync, closeSync, constants, mkdirSync, openSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import type { DomainConfig } from '../config/domain-config.ts';
+import { kernelLine } from '../config/kernel-line.ts';
+import { nameProblem } from '../config/name.ts';
+import {
+  consoleLog,
+  controlSocket,
+  guestStoreSocket,
+  monitorLog,
+  type Paths,
+  recordsDir,
+  storeSocket,
+} from '../host/paths.ts';
+import { identify, isAlive, readPidFile, signal, waitGone } from '../host/process-identity.ts';
+import type { MonitorConfig } from '../monitor/main.ts';
+import { diskNodes } from './disk-nodes.ts';
+import type { Domain } from './domain.ts';
+import { type DomainStore, domainTree, homeOf, treeRoots } from './domain-store.ts';
+import { XendError } from './errors.ts';
+import { type LinkEvents, MonitorFailure, MonitorLink, spawnMonitor } from './monitor-link.ts';
+import { type Operation, operation, step } from './operation.ts';
+import { removeRecord, saveRecord } from './record.ts';
+
+export interface CreateContext {
+  readonly domain: Domain;
+  readonly paths: Paths;
+  readonly store: DomainStore;
+  /** Take name, id and memory in the books; throws when they are taken. */
+  reserve(domain: Domain): void;
+  /** Strike the domain out of the books. */
+  forget(domain: Domain): void;
+  /** Handlers for what the monitor tells unasked. */
+  events(domain: Domain): LinkEvents;
+}
+
+const STARTUP_TIMEOUT_MS = 15_000;
+const DESTROY_TIMEOUT_MS = 10_000;
+
+export const RESERVE: Operation<CreateContext> = operation('create', [
+  step('check files', ({ domain }) => checkFiles(domain.config)),
+  step(
+    'reserve name, id and memory',
+    (c) => c.reserve(c.domain),
+    (c) => {
+      c.forget(c.domain);
+      removeRecord(recordsDir(c.paths), c.domain.uuid);
+    },
+  ),
+]);
+
+export const BOOT: Operation<CreateContext> = operation('create', [
+  step('make its folder', makeFolder, ({ domain }) => rmSync(domain.runDir, { recursive: true, force: true })),
+  step('write its store tree', writeTree, async ({ domain, store }) => {
+    await store.release(domain.domid);
+    await store.remove(treeRoots(domain.domid, domain.uuid));
+  }),
+  step('start its monitor', startMonitor, stopMonitor),
+  step('build it', build),
+  step('note that it lives', (c) => {
+    if (c.domain.record.phase === 'ending')
+      throw new XendError('wrong-state', c.domain.name, 'it was destroyed meanwhile');
+    c.domain.record.phase = 'alive';
+    saveRecord(recordsDir(c.paths), c.domain.record);
+  }),
+]);
+
+export const CREATE: Operation<CreateContext> = operation('create', [...RESERVE.steps, ...BOOT.steps]);
+
+/** Find what is wrong with a configuration and its files before anything is begun. */
+export function checkFiles(config: DomainConfig): void {
+  const problem = nameProblem(config.name);
+  if (problem) throw new XendError('bad-config', problem);
+  if (config.maxmemMiB < config.memoryMiB) {
+    throw new XendError('bad-config', `maxmem (${config.maxmemMiB}) is less than memory (${config.memoryMiB})`);
+  }
+  const kernel = fileProblem(config.kernel, 'r');
+  if (kernel) throw new XendError('kernel-missing', config.kernel, kernel);
+  const ramdisk = config.ramdisk === undefined ? undefined : fileProblem(config.ramdisk, 'r');
+  if (ramdisk) throw new XendError('ramdisk-missing', config.ramdisk!, ramdisk);
+  for (const { uname, mode } of config.disks) {
+    const where = backingPath(uname);
+    if (where === undefined) throw new XendError('disk-form', uname, 'it begins neither with file: nor with phy:');
+    const wrong = fileProblem(where, mode, uname.startsWith('phy:'));
+    if (wrong) throw new XendError('disk-missing', uname, wrong);
+  }
+  diskNodes(config.disks);
+}
+
+/** The file or device behind a disk's name: relative phy: names are below /dev (xm-xend 3.1). */
+export function backingPath(uname: string): string | undefined {
+  if (uname.startsWith('file:')) return uname.slice(5);
+  if (uname.startsWith('phy:')) return path.resolve('/dev', uname.slice(4));
+  return undefined;
+}
+
+function fileProblem(file: string, mode: 'r' | 'w', device = false): string | undefined {
+  if (!path.isAbsolute(file)) return 'the path is not absolute';
+  try {
+    const stat = statSync(file);
+    if (stat.isDirectory()) return 'it is a folder';
+    if (device && !stat.isBlockDevice()) return 'it is not a block device; write file: for a file';
+    if (!device && !stat.isFile() && !stat.isBlockDevice()) return 'it is not a regular file';
+    accessSync(file, mode === 'w' ? constants.R_OK | constants.W_OK : constants.R_OK);
+    closeSync(openSync(file, 'r'));
+    return undefined;
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return 'no such file';
+    if (code === 'EACCES' || code === 'EPERM') return mode === 'w' ? 'no permission to write it' : 'no permission';
+    return message;
+  }
+}
+
+function makeFolder({ domain, paths }: CreateContext): void {
+  rmSync(domain.runDir, { recursive: true, force: true });
+  mkdirSync(domain.runDir, { recursive: true, mode: 0o700 });
+  const { config, domid, uuid, runDir } = domain;
+  const monitor: MonitorConfig = {
+    machine: {
+      domid,
+      uuid,
+      name: config.name,
+      memoryMiB: config.memoryMiB,
+      maxmemMiB: config.maxmemMiB,
+      vcpus: config.vcpus,
+      kernel: config.kernel,
+      ramdisk: config.ramdisk,
+      cmdline: kernelLine(config),
+      disks: config.disks,
+      paths: { run: runDir, lib: paths.lib, log: paths.log },
+      store: { guestSocket: guestStoreSocket(runDir), backendSocket: storeSocket(paths) },
+    },
+    consoleLog: consoleLog(paths, config.name),
+  };
+  writeFileSync(path.join(runDir, 'config.json'), `${JSON.stringify(monitor, null, 1)}\n`, { mode: 0o600 });
+}
+
+export async function writeTree({ domain, store }: CreateContext): Promise<void> {
+  await store.remove(treeRoots(domain.domid, domain.uuid));
+  await store.write(domainTree(domain.domid, domain.uuid, domain.config, diskNodes(domain.config.disks)));
+  await store.introduce(domain.domid, guestStoreSocket(domain.runDir));
+}
+
+/** Tell the store where the guest's rings are: for people and tools, Linux knows from its start_info. */
+export async function writeRings({ domain, store }: CreateContext): Promise<void> {
+  const rings = domain.status?.info?.rings;
+  if (!rings) return;
+  const home = homeOf(domain.domid);
+  const perms = `n0,r${domain.domid}`;
+  await store.write([
+    { path: `${home}/store/port`, value: String(rings.storePort), perms },
+    { path: `${home}/store/ring-ref`, value: String(rings.storeFrame), perms },
+    { path: `${home}/console/port`, value: String(rings.consolePort), perms },
+    { path: `${home}/console/ring-ref`, value: String(rings.consoleFrame), perms },
+  ]);
+}
+
+async function startMonitor(c: CreateContext): Promise<void> {
+  const { domain, paths } = c;
+  const logFile = monitorLog(paths, domain.name);
+  const who = identify(await spawnMonitor(domain.runDir, logFile));
+  const deadline = Date.now() + STARTUP_TIMEOUT_MS;
+  for (;;) {
+    try {
+      domain.link = await MonitorLink.connect(controlSocket(domain.runDir), c.events(domain));
+      return;
+    } catch {
+      if (!isAlive(who)) throw new XendError('monitor-failed', domain.name, `ended while starting; see ${logFile}`);
+      if (Date.now() > deadline) {
+        signal(who, 'SIGKILL');
+        throw new XendError('monitor-failed', domain.name, `does not start; see ${logFile}`);
+      }
+    }
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+/** End the monitor: it is asked, then killed. Works from its pid file alone, so also for what another xend left. */
+async function stopMonitor({ domain }: CreateContext): Promise<void> {
+  const who = readPidFile(path.join(domain.runDir, 'monitor.pid'));
+  let { link } = domain;
+  domain.link = undefined;
+  if (who && isAlive(who)) {
+    const quiet: LinkEvents = { state() {}, closed() {} };
+    link ??= await MonitorLink.connect(controlSocket(domain.runDir), quiet).catch(() => undefined);
+    link?.call('destroy').catch(() => {});
+    if (!link) signal(who, 'SIGTERM');
+    if (!(await waitGone(who, DESTROY_TIMEOUT_MS))) {
+      signal(who, 'SIGKILL');
+      await waitGone(who, 2000);
+    }
+  }
+  link?.close();
+}
+
+async function build(c: CreateContext): Promise<void> {
+  await monitorCall(c, 'build');
+  await writeRings(c);
+}
+
+/** Call the monitor; its refusals become ours. */
+export async function monitorCall(
+  c: { readonly domain: Domain },
+  method: Parameters<MonitorLink['call']>[0],
+): Promise<void> {
+  const { domain } = c;
+  try {
+    if (!domain.link) throw new MonitorFailure('gone', 'has ended');
+    domain.status = await domain.link.call(method);
+  } catch (error) {
+    if (!(error instanceof MonitorFailure)) throw error;
+    if (error.kind === 'build') throw new XendError('build-failed', domain.name, error.message);
+    if (error.kind === 'state') throw new XendError('wrong-state', domain.name, error.message);
+    const what = error.kind === 'gone' ? error.message : `failed: ${error.message}; see its log file`;
+    throw new XendError('monitor-failed', domain.name, what);
+  }
+}

@@ -1,0 +1,62 @@
+/** The serving process: claims the pid file, opens the store, finds its domains, serves the API until told to stop. */
+import { rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { apiSocket, findPaths, makeFolders, pidFile, xendLog } from '../host/paths.ts';
+import { claimPidFile, readPidFile } from '../host/process-identity.ts';
+import { MessageBuffer, XendLog } from './log.ts';
+import { nodeInfo } from './node-info.ts';
+import { VERSION } from './routes.ts';
+import { makeServer } from './server.ts';
+import { openStoreHome } from './store-home.ts';
+import { Xend } from './xend.ts';
+
+/** Another xend serves these folders already. */
+export class AlreadyRunning extends Error {
+  readonly pid: number;
+  constructor(pid: number) {
+    super(`xend is running already, process ${pid}`);
+    this.pid = pid;
+  }
+}
+
+export interface Daemon {
+  readonly log: XendLog;
+  stop(): Promise<void>;
+}
+
+export async function startDaemon(): Promise<Daemon> {
+  const paths = findPaths();
+  process.umask(0o077); // Every socket and file of xend is its user's alone.
+  makeFolders(paths);
+  const owner = claimPidFile(pidFile(paths));
+  if (owner) throw new AlreadyRunning(owner.pid);
+  const log = new XendLog(xendLog(paths));
+  try {
+    const messages = new MessageBuffer(path.join(paths.log, 'dmesg'));
+    const { cores, memoryMiB } = nodeInfo([]);
+    messages.add(
+      `Domus ${VERSION} on ${os.type()} ${os.release()} ${os.machine()}, Node ${process.versions.node}: ${cores} CPUs, ${memoryMiB} MiB`,
+    );
+    log.write('INFO', 'daemon', `xend ${VERSION} starts, process ${process.pid}, files under ${paths.run}`);
+    const store = await openStoreHome();
+    const xend = new Xend({ paths, store, log, messages, now: Date.now });
+    await xend.start();
+    const server = makeServer(xend);
+    rmSync(apiSocket(paths), { force: true });
+    await server.listen({ path: apiSocket(paths) });
+    return {
+      log,
+      async stop() {
+        log.write('INFO', 'daemon', 'xend stops; its domains run on');
+        await xend.stop();
+        await server.close();
+        if (readPidFile(pidFile(paths))?.pid === process.pid) rmSync(pidFile(paths), { force: true });
+      },
+    };
+  } catch (error) {
+    log.write('ERROR', 'daemon', (error as Error).stack ?? String(error));
+    rmSync(pidFile(paths), { force: true });
+    throw error;
+  }
+}

@@ -1,0 +1,135 @@
+/**
+ * What xend writes into the store about a domain: its tree (pv-abi 7.4) and its disks' two ends (7.6), as a list of rows;
+ * and the port through which it does so. The store itself is src/store, its home in this process store-home.ts.
+ */
+import type { DomainConfig } from '../config/domain-config.ts';
+
+export interface Entry {
+  readonly path: string;
+  readonly value: string;
+  /** As the store's tools write them: owner first, e.g. n0,r5. */
+  readonly perms: string;
+}
+
+export interface DomainStore {
+  /** Make these entries, all or none. */
+  write(entries: readonly Entry[]): Promise<void>;
+  /** Remove these subtrees, as far as they exist. */
+  remove(paths: readonly string[]): Promise<void>;
+  read(path: string): Promise<string | undefined>;
+  /** Let the guest of `domid` connect on a socket at `guestSocket`. Safe to repeat. */
+  introduce(domid: number, guestSocket: string): Promise<void>;
+  release(domid: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface DiskNode {
+  /** Device number in the guest, and the guest's name for it. */
+  readonly vdev: number;
+  readonly name: string;
+  readonly mode: 'r' | 'w';
+  readonly uname: string;
+}
+
+export const homeOf = (domid: number): string => `/local/domain/${domid}`;
+
+export function domainTree(domid: number, uuid: string, config: DomainConfig, disks: readonly DiskNode[]): Entry[] {
+  const home = homeOf(domid);
+  const host = `n0,r${domid}`;
+  const guest = `n${domid}`;
+  const kib = (mib: number) => String(mib * 1024);
+  // biome-ignore format: a table
+  const rows: [path: string, value: string, perms: string][] = [
+    ['',                                                '',                       host],
+    ['/vm',                                             `/vm/${uuid}`,            host],
+    ['/name',                                           config.name,              host],
+    ['/domid',                                          String(domid),            host],
+    ['/memory/static-max',                              kib(config.maxmemMiB),    host],
+    ['/memory/target',                                  kib(config.memoryMiB),    host],
+    ['/memory/videoram',                                '0',                      host],
+    ['/device',                                         '',                       host],
+    ['/device/suspend/event-channel',                   '',                       guest],
+    ['/control',                                        '',                       host],
+    ['/control/shutdown',                               '',                       guest],
+    ['/control/sysrq',                                  '',                       guest],
+    ['/control/feature-poweroff',                       '',                       guest],
+    ['/control/feature-reboot',                         '',                       guest],
+    ['/control/feature-suspend',                        '',                       guest],
+    ['/control/platform-feature-multiprocessor-suspend', '1',                     host],
+    ['/control/platform-feature-xs_reset_watches',      '1',                      host],
+    ['/data',                                           '',                       guest],
+    ['/drivers',                                        '',                       guest],
+    ['/feature',                                        '',                       guest],
+    ['/attr',                                           '',                       guest],
+    ['/error',                                          '',                       guest],
+    ['/console/backend',                                `${homeOf(0)}/backend/console/${domid}/0`, host],
+    ['/console/backend-id',                             '0',                      host],
+    ['/console/limit',                                  '1048576',                host],
+    ['/console/type',                                   'xenconsoled',            host],
+    ['/console/output',                                 'pty',                    host],
+  ];
+  for (let cpu = 0; cpu < config.vcpus; cpu++) rows.push([`/cpu/${cpu}/availability`, 'online', host]);
+  return [
+    ...rows.map(([path, value, perms]) => ({ path: home + path, value, perms })),
+    { path: `/vm/${uuid}`, value: '', perms: host },
+    { path: `/vm/${uuid}/uuid`, value: uuid, perms: host },
+    { path: `/vm/${uuid}/name`, value: config.name, perms: host },
+    ...disks.flatMap((disk) => diskTree(domid, disk)),
+  ];
+}
+
+/** Both ends of one disk. The backend's folder comes first, so that a frontend never sees half a device. */
+export function diskTree(domid: number, disk: DiskNode): Entry[] {
+  const back = `${homeOf(0)}/backend/vbd/${domid}/${disk.vdev}`;
+  const front = `${homeOf(domid)}/device/vbd/${disk.vdev}`;
+  // biome-ignore format: a table
+  const backRows: [string, string][] = [
+    ['',                ''],
+    ['/frontend',       front],
+    ['/frontend-id',    String(domid)],
+    ['/online',         '1'],
+    ['/removable',      '0'],
+    ['/bootable',       '1'],
+    ['/dev',            disk.name],
+    ['/type',           disk.uname.startsWith('file:') ? 'file' : 'phy'],
+    ['/params',         disk.uname.slice(disk.uname.indexOf(':') + 1)],
+    ['/mode',           disk.mode],
+    ['/device-type',    'disk'],
+    ['/discard-enable', disk.mode === 'w' ? '1' : '0'],
+    ['/state',          '1'],
+  ];
+  // biome-ignore format: a table
+  const frontRows: [string, string][] = [
+    ['',                ''],
+    ['/backend',        back],
+    ['/backend-id',     '0'],
+    ['/virtual-device', String(disk.vdev)],
+    ['/device-type',    'disk'],
+    ['/trusted',        '1'],
+    ['/state',          '1'],
+  ];
+  return [
+    ...backRows.map(([path, value]) => ({ path: back + path, value, perms: `n0,r${domid}` })),
+    ...frontRows.map(([path, value]) => ({ path: front + path, value, perms: `n${domid},r0` })),
+  ];
+}
+
+/** Where a domain's entries are. Removing these leaves nothing. */
+export const treeRoots = (domid: number, uuid: string): string[] => [
+  homeOf(domid),
+  `/vm/${uuid}`,
+  `${homeOf(0)}/backend/vbd/${domid}`,
+  `${homeOf(0)}/backend/vif/${domid}`,
+  `${homeOf(0)}/backend/console/${domid}`,
+];
+
+/** Domain-0's own entries: this machine. */
+export const domain0Tree = (): Entry[] => [
+  { path: '/local', value: '', perms: 'n0' },
+  { path: '/local/domain', value: '', perms: 'n0' },
+  { path: homeOf(0), value: '', perms: 'n0' },
+  { path: `${homeOf(0)}/name`, value: 'Domain-0', perms: 'n0' },
+  { path: `${homeOf(0)}/domid`, value: '0', perms: 'n0' },
+  { path: `${homeOf(0)}/backend`, value: '', perms: 'n0' },
+  { path: '/vm', value: '', perms: 'n0' },
+];

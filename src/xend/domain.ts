@@ -1,0 +1,82 @@
+/** One domain as xend holds it: its record on disk, the link to its monitor, and the queue its operations go through. */
+import type { DomainConfig } from '../config/domain-config.ts';
+import { stateLetters } from '../monitor/lifecycle.ts';
+import type { MonitorStatus } from '../monitor/protocol.ts';
+import type { MonitorLink } from './monitor-link.ts';
+import type { DomainRecord } from './record.ts';
+import type { DomainView } from './view.ts';
+
+export class Domain {
+  readonly record: DomainRecord;
+  readonly runDir: string;
+  link: MonitorLink | undefined;
+  status: MonitorStatus | undefined;
+  /** The build whose end has been dealt with. */
+  decided = 0;
+  /** Set while the domain is being ended. */
+  ending: Promise<void> | undefined;
+  #queue: Promise<unknown> = Promise.resolve();
+
+  constructor(record: DomainRecord, runDir: string) {
+    this.record = record;
+    this.runDir = runDir;
+  }
+
+  get config(): DomainConfig {
+    return this.record.config;
+  }
+
+  get name(): string {
+    return this.record.config.name;
+  }
+
+  get domid(): number {
+    return this.record.domid;
+  }
+
+  get uuid(): string {
+    return this.record.uuid;
+  }
+
+  /** Run `work` after the operations on this domain that were asked for before. */
+  enqueue<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#queue.then(work);
+    this.#queue = done.catch(() => {});
+    return done;
+  }
+
+  /** Ask the monitor how the domain is; keeps the last known answer when there is none soon. */
+  async refresh(timeoutMs = 1000): Promise<void> {
+    if (!this.link) return;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<undefined>((resolve) => {
+      timer = setTimeout(() => resolve(undefined), timeoutMs);
+    });
+    const status = await Promise.race([this.link.call('status').catch(() => undefined), late]);
+    clearTimeout(timer);
+    if (status) this.status = status;
+  }
+
+  view(now: number): DomainView {
+    const { record, status } = this;
+    const state = record.phase === 'ending' ? 'dead' : (status?.state ?? 'building');
+    const exit = state === 'shutdown' || state === 'dead' ? (record.exit ?? status?.exit) : undefined;
+    return {
+      domid: record.domid,
+      uuid: record.uuid,
+      name: this.name,
+      memoryMiB: status?.info?.memoryMiB ?? this.config.memoryMiB,
+      maxmemMiB: this.config.maxmemMiB,
+      vcpus: status?.info?.vcpusOnline ?? this.config.vcpus,
+      state,
+      letters: stateLetters(state, status?.info?.running ?? false, exit?.kind === 'crash'),
+      cpu: status?.info?.cpu ?? 0,
+      cpuTimeS: (status?.info?.cpuTimeNs ?? 0) / 1e9,
+      upTimeS: Math.max(0, (now - (status?.startedAtMs ?? now)) / 1000),
+      startTime: (status?.startedAtMs ?? record.createdAtMs) / 1000,
+      builds: status?.builds ?? 0,
+      shutdownReason: exit?.kind,
+      config: this.config,
+    };
+  }
+}

@@ -1,0 +1,38 @@
+/**
+ * Everything that xend refuses: code, HTTP status and the one line that people read. Thrown before anything has changed,
+ * or after everything was undone.
+ */
+// biome-ignore format: a table
+export const ERRORS = {
+  'bad-request':      { status: 400, text: (what: string) => what },
+  'bad-config':       { status: 400, text: (what: string) => what },
+  'kernel-missing':   { status: 400, text: (path: string, why: string) => `Kernel image does not exist: ${path} (${why})` },
+  'ramdisk-missing':  { status: 400, text: (path: string, why: string) => `Kernel ramdisk does not exist: ${path} (${why})` },
+  'disk-missing':     { status: 400, text: (uname: string, why: string) => `vbd: Segment not found: uname=${uname} (${why})` },
+  'disk-form':        { status: 400, text: (uname: string, why: string) => `Invalid disk specifier: ${uname}: ${why}` },
+  'build-failed':     { status: 400, text: (name: string, why: string) => `cannot build domain "${name}": ${why}` },
+  'domain-not-found': { status: 404, text: (name: string) => `invalid domain:${name}` },
+  'exit-not-found':   { status: 404, text: (uuid: string) => `no domain with uuid ${uuid} is or was here` },
+  'no-console':       { status: 404, text: (_name: string) => 'No console information' },
+  'name-clash':       { status: 409, text: (name: string, domid: string) => `vm name clash: ${name} (domain ${domid} has that name)` },
+  'uuid-clash':       { status: 409, text: (uuid: string, name: string) => `uuid ${uuid} belongs to domain "${name}"` },
+  'no-memory':        { status: 409, text: (name: string, need: string, free: string) => `not enough memory for domain "${name}": it needs ${need} MiB, ${free} MiB are free (see xm info)` },
+  'wrong-state':      { status: 409, text: (name: string, why: string) => `domain "${name}": ${why}` },
+  'domain-0':         { status: 409, text: (what: string) => `Domain-0 is this machine itself: xm cannot ${what} it` },
+  'monitor-failed':   { status: 500, text: (name: string, why: string) => `the monitor of domain "${name}" ${why}` },
+  'internal':         { status: 500, text: (why: string) => `xend: internal error: ${why}` },
+} as const;
+
+export type ErrorCode = keyof typeof ERRORS;
+
+export class XendError<C extends ErrorCode = ErrorCode> extends Error {
+  override readonly name = 'XendError';
+  readonly code: C;
+  readonly status: number;
+
+  constructor(code: C, ...details: Parameters<(typeof ERRORS)[C]['text']>) {
+    super((ERRORS[code].text as (...parts: string[]) => string)(...details));
+    this.code = code;
+    this.status = ERRORS[code].status;
+  }
+}

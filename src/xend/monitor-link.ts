@@ -1,0 +1,102 @@
+/** xend's end of a monitor's control socket (monitor/protocol.ts), and how a monitor process is started. */
+import { spawn } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
+import net from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { type Failure, lineSplitter, type Message, type Method, type MonitorStatus } from '../monitor/protocol.ts';
+
+export class MonitorFailure extends Error {
+  readonly kind: Failure['kind'] | 'gone';
+  constructor(kind: Failure['kind'] | 'gone', text: string) {
+    super(text);
+    this.kind = kind;
+  }
+}
+
+export interface LinkEvents {
+  state(status: MonitorStatus): void;
+  closed(): void;
+}
+
+export class MonitorLink {
+  readonly #socket: net.Socket;
+  readonly #waiting = new Map<number, { resolve(s: MonitorStatus): void; reject(e: Error): void }>();
+  #nextId = 1;
+
+  private constructor(socket: net.Socket) {
+    this.#socket = socket;
+  }
+
+  /** Connect; resolves with the first status, which the monitor sends unasked. */
+  static connect(path: string, events: LinkEvents): Promise<MonitorLink> {
+    return new Promise((resolve, reject) => {
+      const socket = net.connect(path);
+      const link = new MonitorLink(socket);
+      let open = false;
+      const split = lineSplitter((line) => {
+        const message = JSON.parse(line) as Message;
+        if ('event' in message) {
+          if (message.event === 'state') events.state(message.status);
+          if (!open) resolve(link);
+          open = true;
+        } else link.#answered(message);
+      });
+      socket.setEncoding('utf8');
+      socket.on('data', (chunk) => {
+        try {
+          split(chunk as unknown as string);
+        } catch {
+          socket.destroy();
+        }
+      });
+      socket.on('error', (error) => reject(error));
+      socket.on('close', () => {
+        reject(new Error('closed'));
+        for (const { reject: fail } of link.#waiting.values()) fail(new MonitorFailure('gone', 'has ended'));
+        link.#waiting.clear();
+        if (open) events.closed();
+      });
+    });
+  }
+
+  call(method: Method): Promise<MonitorStatus> {
+    return new Promise((resolve, reject) => {
+      if (!this.#socket.writable) return reject(new MonitorFailure('gone', 'has ended'));
+      const id = this.#nextId++;
+      this.#waiting.set(id, { resolve, reject });
+      this.#socket.write(`${JSON.stringify({ id, method })}\n`);
+    });
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+
+  #answered(message: Exclude<Message, { event: string }>): void {
+    const waiter = this.#waiting.get(message.id);
+    this.#waiting.delete(message.id);
+    if ('error' in message) waiter?.reject(new MonitorFailure(message.error.kind, message.error.text));
+    else waiter?.resolve(message.result);
+  }
+}
+
+const MONITOR = fileURLToPath(new URL('../monitor/main.ts', import.meta.url));
+/** A monitor sees no more of our environment than this. */
+const ENVIRONMENT = ['PATH', 'LANG', 'TZ', 'HOME', 'DOMUS_MACHINE', 'DOMUS_DEBUG'];
+
+/** Start the monitor process of a domain: its own session, output to its log file. Resolves when it runs. */
+export function spawnMonitor(runDir: string, logFile: string): Promise<number> {
+  const log = openSync(logFile, 'a', 0o600);
+  const env = Object.fromEntries(ENVIRONMENT.flatMap((key) => (process.env[key] ? [[key, process.env[key]]] : [])));
+  const child = spawn(process.execPath, [MONITOR, runDir], {
+    cwd: '/',
+    env,
+    detached: true,
+    stdio: ['ignore', log, log],
+  });
+  child.unref();
+  return new Promise<number>((resolve, reject) => {
+    child.once('spawn', () => resolve(child.pid!));
+    child.once('error', reject);
+  }).finally(() => closeSync(log));
+}
