@@ -192,8 +192,8 @@ export class Form {
     if (this.rexW) tokens.shift();
     let map = 0;
     if (tokens[0] === '0F') {
-      const [, escape] = tokens;
-      map = escape === '38' ? 2 : escape === '3A' ? 3 : 1;
+      const [, second] = tokens;
+      map = second === '38' ? 2 : second === '3A' ? 3 : 1;
       tokens.splice(0, map > 1 ? 2 : 1);
     }
     this.map = map;
@@ -221,7 +221,7 @@ export class Form {
     const general = (spec: OperandSpec) => spec.kind === Kind.Reg || spec.kind === Kind.Mem;
     const sizes = this.specs.filter(general).map((spec) => spec.size);
     if (sizes.includes(SIZE.v) || sizes.includes(SIZE.y)) return OpSize.Normal;
-    if (sizes.includes(SIZE.z) && !this.row.operands.includes('Ez')) return OpSize.AtMost4;
+    if (sizes.includes(SIZE.z)) return OpSize.AtMost4;
     return sizes.includes(1) ? OpSize.Byte : OpSize.Normal;
   }
 }

@@ -1,0 +1,90 @@
+/** SSSE3, SSE4.1 and SSE4.2. SDM volume 2. */
+import { type Row, row } from '../rows.ts';
+
+/** SSSE3 has each operation on MMX and on XMM registers. */
+function ssse3(opcode: string, name: string): Row[] {
+  return [row(`NP 0F 38 ${opcode} /r`, name, 'Pq,Qq', 'ssse3'), row(`66 0F 38 ${opcode} /r`, name, 'Vdq,Wdq', 'ssse3')];
+}
+
+const sse41 = (opcode: string, name: string, operands = 'Vdq,Wdq') =>
+  row(`66 0F 38 ${opcode} /r`, name, operands, 'sse4_1');
+
+// biome-ignore format: a table
+export const SIMD_EXTENDED: readonly Row[] = [
+  ...ssse3('00', 'pshufb'),
+  ...ssse3('01', 'phaddw'),
+  ...ssse3('02', 'phaddd'),
+  ...ssse3('03', 'phaddsw'),
+  ...ssse3('04', 'pmaddubsw'),
+  ...ssse3('05', 'phsubw'),
+  ...ssse3('06', 'phsubd'),
+  ...ssse3('07', 'phsubsw'),
+  ...ssse3('08', 'psignb'),
+  ...ssse3('09', 'psignw'),
+  ...ssse3('0A', 'psignd'),
+  ...ssse3('0B', 'pmulhrsw'),
+  ...ssse3('1C', 'pabsb'),
+  ...ssse3('1D', 'pabsw'),
+  ...ssse3('1E', 'pabsd'),
+  row('NP 0F 3A 0F /r ib', 'palignr', 'Pq,Qq,Ib',   'ssse3'),
+  row('66 0F 3A 0F /r ib', 'palignr', 'Vdq,Wdq,Ib', 'ssse3'),
+
+  sse41('10', 'pblendvb', 'Vdq,Wdq,XMM0'),
+  sse41('14', 'blendvps', 'Vps,Wps,XMM0'),
+  sse41('15', 'blendvpd', 'Vpd,Wpd,XMM0'),
+  sse41('17', 'ptest'),
+  sse41('20', 'pmovsxbw', 'Vdq,Wq'),
+  sse41('21', 'pmovsxbd', 'Vdq,Wd'),
+  sse41('22', 'pmovsxbq', 'Vdq,Ww'),
+  sse41('23', 'pmovsxwd', 'Vdq,Wq'),
+  sse41('24', 'pmovsxwq', 'Vdq,Wd'),
+  sse41('25', 'pmovsxdq', 'Vdq,Wq'),
+  sse41('28', 'pmuldq'),
+  sse41('29', 'pcmpeqq'),
+  sse41('2A', 'movntdqa', 'Vdq,Mdq'),
+  sse41('2B', 'packusdw'),
+  sse41('30', 'pmovzxbw', 'Vdq,Wq'),
+  sse41('31', 'pmovzxbd', 'Vdq,Wd'),
+  sse41('32', 'pmovzxbq', 'Vdq,Ww'),
+  sse41('33', 'pmovzxwd', 'Vdq,Wq'),
+  sse41('34', 'pmovzxwq', 'Vdq,Wd'),
+  sse41('35', 'pmovzxdq', 'Vdq,Wq'),
+  sse41('38', 'pminsb'),
+  sse41('39', 'pminsd'),
+  sse41('3A', 'pminuw'),
+  sse41('3B', 'pminud'),
+  sse41('3C', 'pmaxsb'),
+  sse41('3D', 'pmaxsd'),
+  sse41('3E', 'pmaxuw'),
+  sse41('3F', 'pmaxud'),
+  sse41('40', 'pmulld'),
+  sse41('41', 'phminposuw'),
+  row('66 0F 3A 08 /r ib',       'roundps',  'Vps,Wps,Ib',   'sse4_1'),
+  row('66 0F 3A 09 /r ib',       'roundpd',  'Vpd,Wpd,Ib',   'sse4_1'),
+  row('66 0F 3A 0A /r ib',       'roundss',  'Vss,Wss,Ib',   'sse4_1'),
+  row('66 0F 3A 0B /r ib',       'roundsd',  'Vsd,Wsd,Ib',   'sse4_1'),
+  row('66 0F 3A 0C /r ib',       'blendps',  'Vps,Wps,Ib',   'sse4_1'),
+  row('66 0F 3A 0D /r ib',       'blendpd',  'Vpd,Wpd,Ib',   'sse4_1'),
+  row('66 0F 3A 0E /r ib',       'pblendw',  'Vdq,Wdq,Ib',   'sse4_1'),
+  row('66 0F 3A 14 /r ib',       'pextrb',   'Rd/Mb,Vdq,Ib', 'sse4_1'),
+  row('66 0F 3A 15 /r ib',       'pextrw',   'Rd/Mw,Vdq,Ib', 'sse4_1'),
+  row('66 0F 3A 16 /r ib',       'pextrd',   'Ed,Vdq,Ib',    'sse4_1'),
+  row('66 rex.w 0F 3A 16 /r ib', 'pextrq',   'Eq,Vdq,Ib',    'sse4_1'),
+  row('66 0F 3A 17 /r ib',       'extractps', 'Ed,Vdq,Ib',   'sse4_1'),
+  row('66 0F 3A 20 /r ib',       'pinsrb',   'Vdq,Rd/Mb,Ib', 'sse4_1'),
+  row('66 0F 3A 21 /r ib',       'insertps', 'Vdq,Udq/Md,Ib', 'sse4_1'),
+  row('66 0F 3A 22 /r ib',       'pinsrd',   'Vdq,Ed,Ib',    'sse4_1'),
+  row('66 rex.w 0F 3A 22 /r ib', 'pinsrq',   'Vdq,Eq,Ib',    'sse4_1'),
+  row('66 0F 3A 40 /r ib',       'dpps',     'Vps,Wps,Ib',   'sse4_1'),
+  row('66 0F 3A 41 /r ib',       'dppd',     'Vpd,Wpd,Ib',   'sse4_1'),
+  row('66 0F 3A 42 /r ib',       'mpsadbw',  'Vdq,Wdq,Ib',   'sse4_1'),
+
+  row('66 0F 38 37 /r',          'pcmpgtq',   'Vdq,Wdq',     'sse4_2'),
+  // REX.W: the lengths in rax and rdx are 64 bits wide.
+  row('66 0F 3A 60 /r ib',       'pcmpestrm', 'Vdq,Wdq,Ib',  'sse4_2', 'unaligned'),
+  row('66 0F 3A 61 /r ib',       'pcmpestri', 'Vdq,Wdq,Ib',  'sse4_2', 'unaligned'),
+  row('66 0F 3A 62 /r ib',       'pcmpistrm', 'Vdq,Wdq,Ib',  'sse4_2', 'unaligned'),
+  row('66 0F 3A 63 /r ib',       'pcmpistri', 'Vdq,Wdq,Ib',  'sse4_2', 'unaligned'),
+  row('F2 0F 38 F0 /r',          'crc32',     'Gy,Eb',       'sse4_2'),
+  row('F2 0F 38 F1 /r',          'crc32',     'Gy,Ev',       'sse4_2'),
+];

@@ -1,0 +1,112 @@
+/** SSE and SSE2 on floating-point numbers, and SSE3's additions to them. SDM volume 2. */
+import { type Row, row } from '../rows.ts';
+
+/** Packed single, packed double. */
+function packed(opcode: string, name: string): Row[] {
+  return [
+    row(`NP 0F ${opcode} /r`, `${name}ps`, 'Vps,Wps', 'sse'),
+    row(`66 0F ${opcode} /r`, `${name}pd`, 'Vpd,Wpd', 'sse2'),
+  ];
+}
+
+/** Packed and scalar, single and double. */
+function arithmetic(opcode: string, name: string): Row[] {
+  return [
+    ...packed(opcode, name),
+    row(`F3 0F ${opcode} /r`, `${name}ss`, 'Vss,Wss', 'sse'),
+    row(`F2 0F ${opcode} /r`, `${name}sd`, 'Vsd,Wsd', 'sse2'),
+  ];
+}
+
+// biome-ignore format: a table
+export const SIMD_FLOAT: readonly Row[] = [
+  row('NP 0F 10 /r', 'movups',    'Vps,Wps', 'sse',  'unaligned'),
+  row('NP 0F 11 /r', 'movups',    'Wps,Vps', 'sse',  'unaligned'),
+  row('66 0F 10 /r', 'movupd',    'Vpd,Wpd', 'sse2', 'unaligned'),
+  row('66 0F 11 /r', 'movupd',    'Wpd,Vpd', 'sse2', 'unaligned'),
+  row('F3 0F 10 /r', 'movss',     'Vdq,Mss', 'sse'),
+  row('F3 0F 10 /r', 'movss',     'Vss,Uss', 'sse'),
+  row('F3 0F 11 /r', 'movss',     'Wss,Vss', 'sse'),
+  row('F2 0F 10 /r', 'movsd',     'Vdq,Msd', 'sse2'),
+  row('F2 0F 10 /r', 'movsd',     'Vsd,Usd', 'sse2'),
+  row('F2 0F 11 /r', 'movsd',     'Wsd,Vsd', 'sse2'),
+  row('NP 0F 12 /r', 'movlps',    'Vq,Mq',   'sse'),
+  row('NP 0F 12 /r', 'movhlps',   'Vq,Udq',  'sse'),
+  row('NP 0F 13 /r', 'movlps',    'Mq,Vq',   'sse'),
+  row('66 0F 12 /r', 'movlpd',    'Vq,Mq',   'sse2'),
+  row('66 0F 13 /r', 'movlpd',    'Mq,Vq',   'sse2'),
+  row('NP 0F 16 /r', 'movhps',    'Vdq,Mq',  'sse'),
+  row('NP 0F 16 /r', 'movlhps',   'Vdq,Uq',  'sse'),
+  row('NP 0F 17 /r', 'movhps',    'Mq,Vdq',  'sse'),
+  row('66 0F 16 /r', 'movhpd',    'Vdq,Mq',  'sse2'),
+  row('66 0F 17 /r', 'movhpd',    'Mq,Vdq',  'sse2'),
+  row('F3 0F 12 /r', 'movsldup',  'Vdq,Wdq', 'sse3'),
+  row('F3 0F 16 /r', 'movshdup',  'Vdq,Wdq', 'sse3'),
+  row('F2 0F 12 /r', 'movddup',   'Vdq,Wq',  'sse3'),
+  ...packed('14', 'unpckl'),
+  ...packed('15', 'unpckh'),
+  ...packed('28', 'mova'),
+  row('NP 0F 29 /r', 'movaps',    'Wps,Vps', 'sse'),
+  row('66 0F 29 /r', 'movapd',    'Wpd,Vpd', 'sse2'),
+  row('NP 0F 2B /r', 'movntps',   'Mps,Vps', 'sse'),
+  row('66 0F 2B /r', 'movntpd',   'Mpd,Vpd', 'sse2'),
+  row('NP 0F 50 /r', 'movmskps',  'Gd,Ups',  'sse'),
+  row('66 0F 50 /r', 'movmskpd',  'Gd,Upd',  'sse2'),
+  row('F2 0F F0 /r', 'lddqu',     'Vdq,Mdq', 'sse3', 'unaligned'),
+
+  row('NP 0F 2A /r', 'cvtpi2ps',  'Vq,Qq',   'sse'),
+  row('66 0F 2A /r', 'cvtpi2pd',  'Vpd,Qq',  'sse2'),
+  row('F3 0F 2A /r', 'cvtsi2ss',  'Vss,Ey',  'sse'),
+  row('F2 0F 2A /r', 'cvtsi2sd',  'Vsd,Ey',  'sse2'),
+  row('NP 0F 2C /r', 'cvttps2pi', 'Pq,Wq',   'sse'),
+  row('66 0F 2C /r', 'cvttpd2pi', 'Pq,Wpd',  'sse2'),
+  row('F3 0F 2C /r', 'cvttss2si', 'Gy,Wss',  'sse'),
+  row('F2 0F 2C /r', 'cvttsd2si', 'Gy,Wsd',  'sse2'),
+  row('NP 0F 2D /r', 'cvtps2pi',  'Pq,Wq',   'sse'),
+  row('66 0F 2D /r', 'cvtpd2pi',  'Pq,Wpd',  'sse2'),
+  row('F3 0F 2D /r', 'cvtss2si',  'Gy,Wss',  'sse'),
+  row('F2 0F 2D /r', 'cvtsd2si',  'Gy,Wsd',  'sse2'),
+  row('NP 0F 5A /r', 'cvtps2pd',  'Vpd,Wq',  'sse2'),
+  row('66 0F 5A /r', 'cvtpd2ps',  'Vdq,Wpd', 'sse2'),
+  row('F3 0F 5A /r', 'cvtss2sd',  'Vsd,Wss', 'sse2'),
+  row('F2 0F 5A /r', 'cvtsd2ss',  'Vss,Wsd', 'sse2'),
+  row('NP 0F 5B /r', 'cvtdq2ps',  'Vps,Wdq', 'sse2'),
+  row('66 0F 5B /r', 'cvtps2dq',  'Vdq,Wps', 'sse2'),
+  row('F3 0F 5B /r', 'cvttps2dq', 'Vdq,Wps', 'sse2'),
+  row('66 0F E6 /r', 'cvttpd2dq', 'Vdq,Wpd', 'sse2'),
+  row('F3 0F E6 /r', 'cvtdq2pd',  'Vpd,Wq',  'sse2'),
+  row('F2 0F E6 /r', 'cvtpd2dq',  'Vdq,Wpd', 'sse2'),
+
+  row('NP 0F 2E /r', 'ucomiss',   'Vss,Wss', 'sse'),
+  row('66 0F 2E /r', 'ucomisd',   'Vsd,Wsd', 'sse2'),
+  row('NP 0F 2F /r', 'comiss',    'Vss,Wss', 'sse'),
+  row('66 0F 2F /r', 'comisd',    'Vsd,Wsd', 'sse2'),
+  ...arithmetic('51', 'sqrt'),
+  row('NP 0F 52 /r', 'rsqrtps',   'Vps,Wps', 'sse'),
+  row('F3 0F 52 /r', 'rsqrtss',   'Vss,Wss', 'sse'),
+  row('NP 0F 53 /r', 'rcpps',     'Vps,Wps', 'sse'),
+  row('F3 0F 53 /r', 'rcpss',     'Vss,Wss', 'sse'),
+  ...packed('54', 'and'),
+  ...packed('55', 'andn'),
+  ...packed('56', 'or'),
+  ...packed('57', 'xor'),
+  ...arithmetic('58', 'add'),
+  ...arithmetic('59', 'mul'),
+  ...arithmetic('5C', 'sub'),
+  ...arithmetic('5D', 'min'),
+  ...arithmetic('5E', 'div'),
+  ...arithmetic('5F', 'max'),
+  row('66 0F 7C /r', 'haddpd',    'Vpd,Wpd', 'sse3'),
+  row('F2 0F 7C /r', 'haddps',    'Vps,Wps', 'sse3'),
+  row('66 0F 7D /r', 'hsubpd',    'Vpd,Wpd', 'sse3'),
+  row('F2 0F 7D /r', 'hsubps',    'Vps,Wps', 'sse3'),
+  row('66 0F D0 /r', 'addsubpd',  'Vpd,Wpd', 'sse3'),
+  row('F2 0F D0 /r', 'addsubps',  'Vps,Wps', 'sse3'),
+
+  row('NP 0F C2 /r ib', 'cmpps',  'Vps,Wps,Ib', 'sse'),
+  row('66 0F C2 /r ib', 'cmppd',  'Vpd,Wpd,Ib', 'sse2'),
+  row('F3 0F C2 /r ib', 'cmpss',  'Vss,Wss,Ib', 'sse'),
+  row('F2 0F C2 /r ib', 'cmpsd',  'Vsd,Wsd,Ib', 'sse2'),
+  row('NP 0F C6 /r ib', 'shufps', 'Vps,Wps,Ib', 'sse'),
+  row('66 0F C6 /r ib', 'shufpd', 'Vpd,Wpd,Ib', 'sse2'),
+];
