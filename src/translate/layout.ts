@@ -18,12 +18,13 @@ export const STEP_RECORDS = 0x800;
 export const ARENA = 0x100000;
 export const ARENA_END = 0x2800000;
 
-/** Bits of an access descriptor, beside the size in bytes in bits 0–7. */
+/** Bits of an access descriptor, beside the size in bytes (up to 4096) in bits 0–12. */
 export const ACCESS = {
-  write: 0x100,
+  size: 0x1fff,
+  write: 0x2000,
   /** The address is relative to SS: a non-canonical one raises #SS instead of #GP. */
-  stack: 0x200,
-  execute: 0x400,
+  stack: 0x4000,
+  execute: 0x8000,
 } as const;
 
 /** Fields of a 32-byte instruction record. */
@@ -43,7 +44,7 @@ export const RECORD = {
   segment: 16,
   /** u8: shift of the index. */
   scale: 18,
-  /** u8: ACCESS.stack >> 8 when the base is rsp or rbp and no segment was named. */
+  /** u8: 1 when the base is rsp or rbp and no segment was named. */
   stack: 19,
   /** i32 */
   displacement: 20,

@@ -1,0 +1,282 @@
+/**
+ * The WebAssembly engine of one vCPU: instantiates the generated interpreter over the domain's memory and connects it to the
+ * code cache and to the instructions performed in TypeScript. This is where `WebAssembly` is used; what the modules contain
+ * is `translate/`'s.
+ */
+import type { GuestMemory } from '../hypervisor/memory.ts';
+import { HelperCpu, InstructionFault } from '../translate/helpers/cpu.ts';
+import { HELPERS } from '../translate/helpers/index.ts';
+import { ARM_CODE } from '../translate/interpreter/arms.ts';
+import { CodeCache } from '../translate/interpreter/code-cache.ts';
+import { Arm, generateHandlers, generateInterpreter } from '../translate/interpreter/generate.ts';
+import { shapeKey } from '../translate/interpreter/shape.ts';
+import {
+  ACCESS,
+  KERNEL_TLB,
+  RECORD,
+  RECORD_BYTES,
+  STEP_RECORDS,
+  Status,
+  TLB_BYTES,
+  TLB_ENTRIES,
+  USER_TLB,
+} from '../translate/layout.ts';
+import { SEMANTICS } from '../translate/semantics/index.ts';
+import { decode, type Insn } from '../x86/decode.ts';
+import type { Engine } from '../x86/engine.ts';
+import { Exit } from '../x86/exits.ts';
+import { RFLAGS, STATE } from '../x86/state.ts';
+
+const UD = 6;
+const GP = 13;
+const DEBUG = 1;
+const TABLE_SIZE = 4096;
+
+interface Exports {
+  run(cpu: number, record: number): number;
+  miss(cpu: number, va: bigint, access: number): number;
+  translate(cpu: number, va: bigint, access: number): number;
+  scatter(cpu: number, va: bigint, size: number): void;
+}
+
+/** Decodes the example instructions of the arms. */
+function armInstructions(): Insn[] {
+  const insns: Insn[] = [];
+  const seen = new Set<string>();
+  for (const hex of ARM_CODE) {
+    const bytes = Uint8Array.from(hex.split(' ').map((byte) => Number.parseInt(byte, 16)));
+    const padded = new Uint8Array(32);
+    padded.set(bytes);
+    const insn = decode(padded, 0, 32);
+    if (typeof insn === 'string') throw new Error(`arm ${hex} does not decode`);
+    const key = shapeKey(insn);
+    if (seen.has(key) || SEMANTICS[insn.mnemonic] === undefined) continue;
+    seen.add(key);
+    insns.push(insn);
+  }
+  return insns;
+}
+
+/** An instruction whose handler only calls `helper`. */
+function anyHelper(): Insn {
+  const insn = decode(Uint8Array.of(0x0f, 0xb9, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), 0, 16);
+  if (typeof insn === 'string') throw new Error('ud1 does not decode');
+  return insn;
+}
+
+export class WasmEngine implements Engine {
+  private readonly memory: GuestMemory;
+  private readonly wasmMemory: WebAssembly.Memory;
+  private readonly cpu: number;
+  private readonly exports: Exports;
+  private readonly table: WebAssembly.Table;
+  private readonly cache: CodeCache;
+  private readonly helperCpu: HelperCpu;
+  /** Shape → handler number. */
+  private readonly handlers = new Map<string, number>();
+  private nextHandler: number;
+  /** Records whose handler runs in TypeScript. */
+  private readonly helperInsns = new Map<number, Insn>();
+  /** Times each shape was decoded: what scripts/shapes.ts prints. */
+  readonly shapes = new Map<string, number>();
+
+  constructor(memory: GuestMemory, wasmMemory: WebAssembly.Memory, index: number, now: () => number) {
+    this.memory = memory;
+    this.wasmMemory = wasmMemory;
+    this.cpu = memory.vcpuBase(index);
+    this.table = new WebAssembly.Table({ initial: TABLE_SIZE, element: 'anyfunc' });
+    const arms = armInstructions();
+    arms.forEach((insn, k) => {
+      this.handlers.set(shapeKey(insn), Arm.first + k);
+    });
+    this.nextHandler = Arm.first + arms.length;
+    const module = new WebAssembly.Module(generateInterpreter(memory.layout, arms));
+    const imports = {
+      m: wasmMemory,
+      t: this.table,
+      lookup: () => this.lookup(),
+      link: (from: number, to: number) => this.cache.link(from, to),
+      crossing: () => this.crossing(),
+      codeWrite: (frame: number) => this.cache.drop(frame),
+      helper: (_cpu: number, record: number) => this.help(record),
+    };
+    this.exports = new WebAssembly.Instance(module, { e: imports }).exports as unknown as Exports;
+    this.helperCpu = new HelperCpu(memory, this.cpu, this.exports.translate, now);
+    this.cache = new CodeCache(memory, this.cpu, {
+      handler: (insn) => this.handler(insn),
+      invalid: (kind) => (kind === 'ud' ? this.invalidOpcode : this.tooLong),
+      remember: (record, insn) => {
+        if (SEMANTICS[insn.mnemonic] === undefined) this.helperInsns.set(record, insn);
+      },
+      forgetAll: () => this.helperInsns.clear(),
+    });
+    this.invalidOpcode = this.raiser(UD);
+    this.tooLong = this.raiser(GP);
+    const view = memory.view;
+    view.setUint32(this.cpu + STATE.writableFrame, 0xffffffff, true);
+    this.modeChanged();
+    this.flushTlb();
+  }
+
+  private readonly invalidOpcode: number;
+  private readonly tooLong: number;
+
+  /** A handler that raises `vector`: records of undecodable bytes. A native function made by the same generator. */
+  private raiser(vector: number): number {
+    const slot = this.nextHandler++;
+    const module = new WebAssembly.Module(generateHandlers(this.memory.layout, [anyHelper()]));
+    const instance = new WebAssembly.Instance(module, {
+      e: {
+        m: this.wasmMemory,
+        miss: this.exports.miss,
+        scatter: this.exports.scatter,
+        helper: () => {
+          this.memory.view.setUint32(this.cpu + STATE.exitVector, vector, true);
+          this.memory.view.setUint32(this.cpu + STATE.exitErrorCode, 0, true);
+          return Status.Fault;
+        },
+      },
+    });
+    this.table.set(slot, instance.exports['0']);
+    return slot;
+  }
+
+  private handler(insn: Insn): number {
+    const key = shapeKey(insn);
+    const known = this.handlers.get(key);
+    if (known !== undefined) return known;
+    const slot = this.nextHandler++;
+    if (slot >= this.table.length) this.table.grow(TABLE_SIZE);
+    const module = new WebAssembly.Module(generateHandlers(this.memory.layout, [insn]));
+    const instance = new WebAssembly.Instance(module, {
+      e: {
+        m: this.wasmMemory,
+        miss: this.exports.miss,
+        scatter: this.exports.scatter,
+        helper: (_cpu: number, record: number) => this.help(record),
+      },
+    });
+    this.table.set(slot, instance.exports['0']);
+    this.handlers.set(key, slot);
+    return slot;
+  }
+
+  private help(record: number): number {
+    const insn = this.helperInsns.get(record >>> 0);
+    if (insn === undefined) throw new Error('helper without an instruction');
+    const cpu = this.helperCpu;
+    cpu.currentRip =
+      this.memory.view.getBigUint64(this.cpu + STATE.codePage, true) +
+      BigInt(this.memory.view.getUint16(record + RECORD.position, true));
+    const helper = HELPERS[insn.mnemonic];
+    try {
+      if (helper === undefined) cpu.fault(UD);
+      return helper!(cpu, insn) ?? Status.Next;
+    } catch (error) {
+      if (error instanceof InstructionFault) return Status.Fault;
+      throw error;
+    }
+  }
+
+  /** Linear address of the byte at STATE.rip, or 0 with the fault recorded. */
+  private fetch(va: bigint): number {
+    return this.exports.translate(this.cpu, BigInt.asIntN(64, va), ACCESS.execute | 1) >>> 0;
+  }
+
+  private lookup(): number {
+    const rip = this.memory.view.getBigUint64(this.cpu + STATE.rip, true);
+    const at = this.fetch(rip);
+    return at === 0 ? 0 : this.cache.lookup(at);
+  }
+
+  private crossing(): number {
+    const rip = this.memory.view.getBigUint64(this.cpu + STATE.rip, true);
+    const at = this.fetch(rip);
+    if (at === 0) return 0;
+    const next = BigInt.asUintN(64, (rip | 0xfffn) + 1n);
+    const second = this.fetch(next);
+    return second === 0 ? 0 : this.cache.crossing(at, second);
+  }
+
+  run(): Exit {
+    if ((this.memory.view.getUint32(this.cpu + STATE.flagsRest, true) & RFLAGS.TF) !== 0) return this.stepTrapped();
+    return this.exports.run(this.cpu, 0) as Exit;
+  }
+
+  /** With TF every instruction ends in #DB, except when it ended in something else. */
+  private stepTrapped(): Exit {
+    const exit = this.step();
+    if (exit !== Exit.Stepped) return exit;
+    this.memory.view.setUint32(this.cpu + STATE.exitVector, DEBUG, true);
+    this.memory.view.setUint32(this.cpu + STATE.exitErrorCode, 0, true);
+    return Exit.Exception;
+  }
+
+  step(writableFrame = 0xffffffff): Exit {
+    const { view, u8 } = this.memory;
+    let record = this.lookup();
+    if (record === 0) return Exit.Exception;
+    // A link to another block, or an instruction of two pages: find the real one.
+    for (;;) {
+      const arm = view.getUint16(record, true);
+      if (arm === Arm.Goto) record = view.getUint32(record + RECORD.immHi, true);
+      else if (arm === Arm.Crossing) {
+        record = this.crossing();
+        if (record === 0) return Exit.Exception;
+      } else break;
+    }
+    const scratch = this.cpu + STEP_RECORDS;
+    u8.copyWithin(scratch, record, record + RECORD_BYTES);
+    const insn = this.helperInsns.get(record);
+    if (insn !== undefined) this.helperInsns.set(scratch, insn);
+    const after = scratch + RECORD_BYTES;
+    view.setUint16(after, Arm.Stop, true);
+    view.setUint16(
+      after + RECORD.position,
+      view.getUint16(record + RECORD.position, true) + view.getUint8(record + RECORD.length),
+      true,
+    );
+    const rip = view.getBigUint64(this.cpu + STATE.rip, true);
+    view.setBigUint64(this.cpu + STATE.codePage, rip & ~0xfffn, true);
+    view.setUint32(this.cpu + STATE.writableFrame, writableFrame, true);
+    const budget = view.getInt32(this.cpu + STATE.budget, true);
+    view.setInt32(this.cpu + STATE.budget, 1, true);
+    const exit = this.exports.run(this.cpu, scratch) as Exit;
+    view.setInt32(this.cpu + STATE.budget, budget, true);
+    view.setUint32(this.cpu + STATE.writableFrame, 0xffffffff, true);
+    return exit === Exit.Slice || exit === Exit.Kick ? Exit.Stepped : exit;
+  }
+
+  flushTlb(): void {
+    this.memory.u8.fill(0xff, this.cpu + KERNEL_TLB, this.cpu + KERNEL_TLB + 2 * TLB_BYTES);
+  }
+
+  flushPage(va: bigint): void {
+    const page = Number((va >> 12n) & 0xffffffffn) | 0;
+    const slot = ((page + (page >>> 10)) & (TLB_ENTRIES - 1)) * 32;
+    this.memory.u8.fill(0xff, this.cpu + KERNEL_TLB + slot, this.cpu + KERNEL_TLB + slot + 32);
+    this.memory.u8.fill(0xff, this.cpu + USER_TLB + slot, this.cpu + USER_TLB + slot + 32);
+  }
+
+  modeChanged(): void {
+    const kernel = this.memory.view.getUint32(this.cpu + STATE.kernelMode, true) !== 0;
+    this.memory.view.setUint32(this.cpu + STATE.tlb, this.cpu + (kernel ? KERNEL_TLB : USER_TLB), true);
+  }
+
+  frameWritten(frame: number): void {
+    if (this.memory.frameFlags[frame] !== 0) this.cache.drop(frame);
+  }
+
+  translate(va: bigint, write: boolean): number {
+    // A hypercall's access leaves no trace in CR2, and reads with the kernel's tables, which are active then.
+    const { view } = this.memory;
+    const cr2 = view.getBigUint64(this.cpu + STATE.cr2, true);
+    const at = this.exports.translate(this.cpu, BigInt.asIntN(64, va), (write ? ACCESS.write : 0) | 1) >>> 0;
+    if (at === 0) view.setBigUint64(this.cpu + STATE.cr2, cr2, true);
+    return at;
+  }
+
+  get statistics(): CodeCache['stats'] {
+    return this.cache.stats;
+  }
+}

@@ -1,0 +1,133 @@
+/** Instructions that end in the hypervisor, and irregular ones of the integer set. Intel SDM volume 2. */
+
+import { type Insn, Kind } from '../../x86/decode.ts';
+import { Exit, PRIVILEGED } from '../../x86/exits.ts';
+import { readFlags, writeFlags } from '../../x86/flags.ts';
+import { GPR, RFLAGS, STATE } from '../../x86/state.ts';
+import type { Helper, HelperCpu } from './cpu.ts';
+
+const UD = 6;
+const GP = 13;
+
+/** Leave an instruction to the hypervisor, with its decoded operands in the state block. */
+export const leave: Helper = (cpu, insn) => {
+  const memory = insn.operands.findIndex((op) => op.kind === Kind.Mem);
+  cpu.setU32(STATE.exitOp, (PRIVILEGED as readonly string[]).indexOf(insn.mnemonic));
+  cpu.setU32(STATE.exitLength, insn.length);
+  const immediate = insn.operands.find((op) => op.kind === Kind.Imm);
+  cpu.setU32(STATE.exitReg, immediate !== undefined ? immediate.immLo & 0xffff : insn.modrmReg);
+  cpu.setU32(STATE.exitRm, insn.modrmRm);
+  cpu.setU32(STATE.exitSize, portSize(insn));
+  cpu.setU32(STATE.exitFlags, (memory >= 0 ? 1 : 0) | (insn.rexW ? 2 : 0) | (immediate !== undefined ? 4 : 0));
+  if (memory >= 0) cpu.setU64(STATE.exitAddress, cpu.address(insn, memory));
+  return cpu.exit(insn, Exit.Instruction, false);
+};
+/** IN and OUT are as wide as their accumulator; all others as their operand size. */
+function portSize(insn: Insn): number {
+  if (insn.mnemonic !== 'in' && insn.mnemonic !== 'out') return insn.opSize;
+  return insn.operands[insn.mnemonic === 'in' ? 0 : 1]!.size;
+}
+
+const undefinedOpcode: Helper = (cpu) => cpu.fault(UD);
+
+const int: Helper = (cpu, insn) => {
+  cpu.setU32(STATE.exitVector, insn.operands[0]!.immLo & 0xff);
+  cpu.setU32(STATE.exitLength, insn.length);
+  return cpu.exit(insn, Exit.SoftwareInterrupt, true);
+};
+
+const readTsc = (cpu: HelperCpu): void => {
+  const tsc = BigInt(Math.floor(cpu.now()));
+  cpu.setGpr(GPR.rax, tsc & 0xffffffffn);
+  cpu.setGpr(GPR.rdx, tsc >> 32n);
+};
+const rdtsc: Helper = (cpu) => {
+  // CR4.TSD: only the kernel may.
+  if ((cpu.u32(STATE.cr4) & 4) !== 0 && cpu.u32(STATE.kernelMode) === 0) cpu.fault(GP);
+  readTsc(cpu);
+};
+const rdtscp: Helper = (cpu, insn) => {
+  rdtsc(cpu, insn);
+  cpu.setGpr(GPR.rcx, BigInt(cpu.u32(STATE.tscAux)));
+};
+
+const compareExchange =
+  (half: number): Helper =>
+  (cpu, insn) => {
+    const va = cpu.address(insn, 0);
+    if (half === 8 && (va & 15n) !== 0n) cpu.fault(GP);
+    cpu.checkWrite(va, 2 * half);
+    const low = cpu.read(va, half);
+    const high = cpu.read(va + BigInt(half), half);
+    const mask = half === 8 ? 0xffff_ffff_ffff_ffffn : 0xffff_ffffn;
+    const equal = low === (cpu.gpr(GPR.rax) & mask) && high === (cpu.gpr(GPR.rdx) & mask);
+    const flags = readFlags(cpu.view, cpu.base);
+    if (equal) {
+      cpu.write(va, half, cpu.gpr(GPR.rbx) & mask);
+      cpu.write(va + BigInt(half), half, cpu.gpr(GPR.rcx) & mask);
+    } else {
+      cpu.setGpr(GPR.rax, low);
+      cpu.setGpr(GPR.rdx, high);
+    }
+    writeFlags(cpu.view, cpu.base, equal ? flags | RFLAGS.ZF : flags & ~RFLAGS.ZF);
+  };
+
+const enter: Helper = (cpu, insn) => {
+  const size = insn.opSize === 2 ? 2 : 8;
+  const step = BigInt(size);
+  const bytes = BigInt(insn.operands[0]!.immLo & 0xffff);
+  const level = insn.operands[1]!.immLo & 31;
+  const mask = (1n << BigInt(size * 8)) - 1n;
+  let rsp = cpu.gpr(GPR.rsp);
+  let rbp = cpu.gpr(GPR.rbp);
+  const wrap = (v: bigint): bigint => BigInt.asUintN(64, v);
+  rsp = wrap(rsp - step);
+  cpu.write(rsp, size, rbp & mask);
+  const frame = rsp;
+  for (let i = 1; i < level; i++) {
+    rbp = wrap(rbp - step);
+    rsp = wrap(rsp - step);
+    cpu.write(rsp, size, cpu.read(rbp, size));
+  }
+  if (level > 0) {
+    rsp = wrap(rsp - step);
+    cpu.write(rsp, size, frame & mask);
+  }
+  rsp = wrap(rsp - bytes);
+  // The manual checks that the final stack pointer could be written.
+  cpu.checkWrite(rsp, size);
+  cpu.setGpr(GPR.rbp, size === 2 ? (cpu.gpr(GPR.rbp) & ~mask) | (frame & mask) : frame);
+  cpu.setGpr(GPR.rsp, rsp);
+};
+
+const selector = (cpu: HelperCpu, index: number): bigint => BigInt(cpu.u32(STATE.selector + 4 * index) & 0xffff);
+const fromSegment: Helper = (cpu, insn) => {
+  const value = selector(cpu, insn.operands[1]!.reg);
+  const op = insn.operands[0]!;
+  if (op.kind === Kind.Mem) cpu.write(cpu.address(insn, 0), 2, value, insn, 0);
+  else cpu.setRegister(op, value);
+};
+const pushSegment: Helper = (cpu, insn) => {
+  const size = insn.opSize === 2 ? 2 : 8;
+  const rsp = BigInt.asUintN(64, cpu.gpr(GPR.rsp) - BigInt(size));
+  cpu.write(rsp, size, selector(cpu, insn.operands[0]!.reg));
+  cpu.setGpr(GPR.rsp, rsp);
+};
+
+/** A plain store: the cache hint means nothing here. */
+const movnti: Helper = (cpu, insn) => cpu.store(insn, 0, cpu.load(insn, 1));
+
+export const SYSTEM: Record<string, Helper> = {
+  ...Object.fromEntries(PRIVILEGED.map((name) => [name, leave])),
+  ud0: undefinedOpcode,
+  ud1: undefinedOpcode,
+  int,
+  rdtsc,
+  rdtscp,
+  cmpxchg8b: compareExchange(4),
+  cmpxchg16b: compareExchange(8),
+  enter,
+  mov_from_seg: fromSegment,
+  push_seg: pushSegment,
+  movnti,
+};

@@ -1,0 +1,281 @@
+/**
+ * The decoded code of one vCPU: blocks of records in its arena, keyed by the linear address (so, by the physical page) of
+ * their instructions. Aliases of a page share its records, and a store to the page drops them all, whichever alias it used.
+ *
+ * A dropped record is not freed: its handler becomes Arm.Resolve, so that whoever is running it looks the address up again.
+ * The arena is emptied as a whole when it is full.
+ */
+import type { GuestMemory } from '../../hypervisor/memory.ts';
+import { decode, INSN_MAX, type Insn } from '../../x86/decode.ts';
+import {
+  ARENA,
+  ARENA_END,
+  CODE_HASH,
+  CODE_HASH_ENTRIES,
+  KERNEL_TLB,
+  RECORD,
+  RECORD_BYTES,
+  TLB_ENTRIES,
+} from '../layout.ts';
+import { Arm, codeHashSlot } from './generate.ts';
+import { writeRecord } from './shape.ts';
+
+/** Instructions decoded at once. */
+const BLOCK_MAX = 96;
+/** Mnemonics after which the next instruction in memory is not the next one run. */
+const ENDS = new Set([
+  'jmp',
+  'call',
+  'ret',
+  'syscall',
+  'int',
+  'int3',
+  'ud2',
+  'hlt',
+  'iret',
+  'far_jmp',
+  'far_ret',
+  'sysret',
+  'sysexit',
+]);
+
+interface CodePage {
+  /** Linear address of the page. */
+  readonly base: number;
+  /** Offset in the page → record. */
+  readonly records: Map<number, number>;
+  /** Linear addresses of crossing instructions that end in this page. */
+  readonly crossers: Set<number>;
+}
+
+interface Crossing {
+  readonly second: number;
+  readonly record: number;
+}
+
+export interface CodeCachePorts {
+  /** Handler number for the shape of `insn`. */
+  handler(insn: Insn): number;
+  /** The handler that raises #UD, or #GP for an instruction that is too long. */
+  invalid(kind: 'ud' | 'long'): number;
+  /** Remember what a record was decoded from, where its handler needs to know. */
+  remember(record: number, insn: Insn): void;
+  /** Everything remembered is void. */
+  forgetAll(): void;
+}
+
+export class CodeCache {
+  private readonly memory: GuestMemory;
+  private readonly cpu: number;
+  private readonly ports: CodeCachePorts;
+  private readonly pages = new Map<number, CodePage>();
+  private readonly crossings = new Map<number, Crossing>();
+  private next: number;
+  /** Times the arena was emptied, pages dropped: for the engine's statistics. */
+  readonly stats = { blocks: 0, instructions: 0, pagesDropped: 0, flushes: 0 };
+
+  constructor(memory: GuestMemory, cpu: number, ports: CodeCachePorts) {
+    this.memory = memory;
+    this.cpu = cpu;
+    this.ports = ports;
+    this.next = cpu + ARENA;
+  }
+
+  private page(at: number): CodePage {
+    const base = at - ((at - this.memory.layout.ramBase) & 4095);
+    let page = this.pages.get(base);
+    if (page === undefined) {
+      page = { base, records: new Map(), crossers: new Set() };
+      this.pages.set(base, page);
+    }
+    return page;
+  }
+
+  private frameOf(at: number): number {
+    return (at - this.memory.layout.ramBase) >>> 12;
+  }
+
+  /** Mark the bytes [at, at + length) as decoded; the first mark in a 512-byte piece takes the write tags of the frame away. */
+  private markCode(at: number, length: number): void {
+    const frame = this.frameOf(at);
+    const offset = (at - this.memory.layout.ramBase) & 4095;
+    let bits = 0;
+    for (let piece = offset >> 9; piece <= (offset + length - 1) >> 9 && piece < 8; piece++) bits |= 1 << piece;
+    const flags = this.memory.frameFlags;
+    const before = Atomics.or(flags, frame, bits);
+    if (before === 0) this.withholdWrites(frame);
+  }
+
+  private withholdWrites(frame: number): void {
+    const { u32, i64 } = this.memory;
+    for (let entry = this.cpu + KERNEL_TLB, n = 0; n < 2 * TLB_ENTRIES; n++, entry += 32) {
+      if (u32[(entry + 28) >>> 2] === frame) i64[(entry + 8) >>> 3] = -1n;
+    }
+  }
+
+  /** The record of the instruction at linear address `at`, decoded if need be. */
+  lookup(at: number): number {
+    const page = this.page(at);
+    const known = page.records.get(at - page.base);
+    const record = known ?? this.decodeBlock(page, at - page.base);
+    const slot = this.cpu + CODE_HASH + codeHashSlot(at) * 8;
+    this.memory.u32[slot >>> 2] = at;
+    this.memory.u32[(slot + 4) >>> 2] = record;
+    return record;
+  }
+
+  private reserve(records: number): void {
+    if (this.next + records * RECORD_BYTES <= this.cpu + ARENA_END) return;
+    this.dropAll();
+  }
+
+  private allocate(): number {
+    const record = this.next;
+    this.next += RECORD_BYTES;
+    return record;
+  }
+
+  private decodeBlock(first: CodePage, start: number): number {
+    const before = this.stats.flushes;
+    this.reserve(BLOCK_MAX + 2);
+    // Emptying the arena forgot the page as well.
+    const page = before === this.stats.flushes ? first : this.page(first.base + start);
+    const { u8, view, u16, u32 } = this.memory;
+    this.stats.blocks++;
+    let offset = start;
+    const head = this.next;
+    for (let count = 0; ; count++) {
+      const linked = page.records.get(offset);
+      if (linked !== undefined || count === BLOCK_MAX || offset >= 4096) {
+        const record = this.allocate();
+        u16[(record + RECORD.position) >>> 1] = offset;
+        u16[record >>> 1] = linked === undefined ? Arm.Resolve : Arm.Goto;
+        u32[(record + RECORD.immHi) >>> 2] = linked ?? 0;
+        break;
+      }
+      const record = this.allocate();
+      const insn = decode(u8, page.base + offset, page.base + 4096);
+      if (insn === 'more') {
+        // Which bytes follow depends on the mapping of the next page at the time it is run.
+        u16[(record + RECORD.position) >>> 1] = offset;
+        u16[record >>> 1] = Arm.Crossing;
+        page.records.set(offset, record);
+        this.markCode(page.base + offset, 4096 - offset);
+        break;
+      }
+      page.records.set(offset, record);
+      if (insn === 'ud' || insn === 'long') {
+        u16[(record + RECORD.position) >>> 1] = offset;
+        u16[record >>> 1] = this.ports.invalid(insn);
+        this.markCode(page.base + offset, Math.min(INSN_MAX, 4096 - offset));
+        break;
+      }
+      this.writeInsn(record, insn, offset);
+      this.markCode(page.base + offset, insn.length);
+      const target =
+        insn.mnemonic.charCodeAt(0) === 0x6a /* j */ || insn.mnemonic === 'call' ? insn.operands[0] : undefined;
+      if (target !== undefined && target.kind === 4) {
+        const to = page.records.get(offset + insn.length + target.immLo);
+        if (to !== undefined) view.setInt32(record + RECORD.immHi, to, true);
+      }
+      offset += insn.length;
+      if (ENDS.has(insn.mnemonic)) break;
+    }
+    return head;
+  }
+
+  private writeInsn(record: number, insn: Insn, position: number): void {
+    this.stats.instructions++;
+    writeRecord(this.memory.view, record, insn, position);
+    this.memory.u16[record >>> 1] = this.ports.handler(insn);
+    this.ports.remember(record, insn);
+  }
+
+  /** `from`, a direct branch with its target in its own page, goes to record `to`. */
+  link(from: number, to: number): void {
+    // Only while both are live records of one page.
+    const { u16, u32 } = this.memory;
+    if (u16[from >>> 1] === Arm.Resolve) return;
+    u32[(from + RECORD.immHi) >>> 2] = to;
+  }
+
+  /**
+   * The record for an instruction that starts at linear address `at` and reaches into the page at linear address `second`.
+   * It is followed by a record that goes on behind it.
+   */
+  crossing(at: number, second: number): number {
+    const known = this.crossings.get(at);
+    if (known !== undefined && known.second === second) return known.record;
+    this.reserve(2);
+    const base = this.page(at).base;
+    const offset = at - base;
+    const head = 4096 - offset;
+    const bytes = new Uint8Array(2 * INSN_MAX);
+    bytes.set(this.memory.u8.subarray(at, at + head));
+    bytes.set(this.memory.u8.subarray(second, second + INSN_MAX), head);
+    const record = this.allocate();
+    const after = this.allocate();
+    const insn = decode(bytes, 0, head + INSN_MAX);
+    const { u16 } = this.memory;
+    u16[(after + RECORD.position) >>> 1] = offset;
+    u16[after >>> 1] = Arm.Resolve;
+    if (typeof insn === 'string') {
+      u16[(record + RECORD.position) >>> 1] = offset;
+      u16[record >>> 1] = this.ports.invalid(insn === 'long' ? 'long' : 'ud');
+    } else {
+      this.writeInsn(record, insn, offset);
+      // A branch from here is by address: it is in two pages.
+      this.memory.view.setInt32(record + RECORD.immHi, insn.operands[0]?.kind === 3 ? insn.operands[0].immHi : 0, true);
+      if (insn.operands[0]?.kind === 4) this.memory.view.setInt32(record + RECORD.displacement, 1, true);
+      u16[(after + RECORD.position) >>> 1] = offset + insn.length;
+      this.markCode(second, Math.max(1, insn.length - head));
+    }
+    this.markCode(at, head);
+    this.crossings.set(at, { second, record });
+    this.page(second).crossers.add(at);
+    return record;
+  }
+
+  /** Drop what was decoded from guest frame `frame`. */
+  drop(frame: number): void {
+    const base = this.memory.layout.ramBase + frame * 4096;
+    this.memory.frameFlags[frame] = 0;
+    const page = this.pages.get(base);
+    if (page === undefined) return;
+    this.stats.pagesDropped++;
+    const { u16, u32 } = this.memory;
+    for (const [offset, record] of page.records) {
+      u16[record >>> 1] = Arm.Resolve;
+      this.unhash(base + offset);
+      this.dropCrossing(base + offset, u16);
+    }
+    for (const at of page.crossers) {
+      this.dropCrossing(at, u16);
+      const slot = (this.cpu + CODE_HASH + codeHashSlot(at) * 8) >>> 2;
+      if (u32[slot] === at) u32[slot] = 0;
+    }
+    this.pages.delete(base);
+  }
+
+  private unhash(at: number): void {
+    const slot = (this.cpu + CODE_HASH + codeHashSlot(at) * 8) >>> 2;
+    if (this.memory.u32[slot] === at) this.memory.u32[slot] = 0;
+  }
+
+  private dropCrossing(at: number, u16: Uint16Array): void {
+    const crossing = this.crossings.get(at);
+    if (crossing === undefined) return;
+    u16[crossing.record >>> 1] = Arm.Resolve;
+    this.crossings.delete(at);
+  }
+
+  dropAll(): void {
+    this.stats.flushes++;
+    for (const page of this.pages.values()) this.memory.frameFlags[this.frameOf(page.base)] = 0;
+    this.pages.clear();
+    this.crossings.clear();
+    this.memory.u32.fill(0, (this.cpu + CODE_HASH) >>> 2, (this.cpu + CODE_HASH + CODE_HASH_ENTRIES * 8) >>> 2);
+    this.next = this.cpu + ARENA;
+    this.ports.forgetAll();
+  }
+}

@@ -1,0 +1,308 @@
+/**
+ * Generates the interpreter: one WebAssembly function with a br_table over the handlers of common shapes, and functions of
+ * their own for the rest, made when a shape is first met.
+ *
+ * The loop reads the record's handler number, runs that arm, and goes on with the next record in memory; records of
+ * instructions that follow one another in a page do so in memory too. Branches inside the page jump to a linked record;
+ * all others put the address into STATE.rip and go through `resolve`: TLB, then a hash of physical addresses, then a call
+ * to TypeScript that decodes.
+ */
+import type { MemoryLayout } from '../../hypervisor/memory.ts';
+import {
+  type E,
+  I32,
+  I64,
+  i32,
+  load8u,
+  load16u,
+  load32,
+  load32s64,
+  load64,
+  localGet,
+  select,
+} from '../../wasm/expr.ts';
+import { call, callIndirect, type Fn, type FnRef, type Label, ModuleBuilder } from '../../wasm/module.ts';
+import type { Insn } from '../../x86/decode.ts';
+import { Exit } from '../../x86/exits.ts';
+import { STATE } from '../../x86/state.ts';
+import { CODE_HASH, CODE_HASH_ENTRIES, RECORD, RECORD_BYTES, Status, TLB_ENTRIES } from '../layout.ts';
+import { buildMmu } from '../runtime/mmu.ts';
+import { SEMANTICS } from '../semantics/index.ts';
+import { type Flow, InterpreterLift, type Runtime } from './lift.ts';
+
+/** Arms that are not instructions. */
+export const Arm = {
+  /** Continue at page + position by looking it up: the end of a page, or code that was overwritten. */
+  Resolve: 0,
+  /** Continue at the linked record. */
+  Goto: 1,
+  /** The end of a single step. */
+  Stop: 2,
+  /** An instruction that reaches into the next page: ask which record it has now. */
+  Crossing: 3,
+  first: 4,
+} as const;
+
+/** Slot of the code hash for the instruction at linear address `at`. */
+export const codeHashSlot = (at: number): number => (at ^ (at >>> 14)) & (CODE_HASH_ENTRIES - 1);
+
+/** What the module imports from "e", beside memory "m" and table "t". */
+export interface InterpreterImports {
+  /** The record of the instruction at STATE.rip, decoding it if need be; 0 when fetching it faulted. */
+  lookup(cpu: number): number;
+  /** Remember in branch record `from` that its target is `to`. */
+  link(from: number, to: number): void;
+  /** The record to run for the page-crossing instruction at STATE.rip; 0 after a fault. */
+  crossing(cpu: number): number;
+  /** A store is about to change code that was decoded from `frame`. */
+  codeWrite(frame: number): void;
+  /** Perform the instruction of `record` in TypeScript; a Status. */
+  helper(cpu: number, record: number): number;
+}
+
+function runBody(insn: Insn, lift: InterpreterLift): void {
+  const semantics = SEMANTICS[insn.mnemonic];
+  if (semantics === undefined) lift.helper();
+  else semantics(lift);
+}
+
+/** Branch to another page, or one whose target is not known yet: by address. */
+function storeTarget(f: Fn, cpu: E, record: E, page: E): void {
+  const next = load16u(record, RECORD.position).add(load8u(record, RECORD.length)).extendU();
+  f.store64(cpu, page.add(next).add(load32s64(record, RECORD.immLo)), STATE.rip);
+}
+
+/** The interpreter's main module. `arms` are instructions whose shapes get an arm of the loop. */
+export function generateInterpreter(layout: MemoryLayout, arms: readonly Insn[]): Uint8Array<ArrayBuffer> {
+  const m = new ModuleBuilder();
+  const pages = layout.bytes / 0x10000;
+  m.importMemory(pages, pages);
+  m.importTable();
+  const lookup = m.importFunction('lookup', [I32], [I32]);
+  const link = m.importFunction('link', [I32, I32], []);
+  const crossing = m.importFunction('crossing', [I32], [I32]);
+  const codeWrite = m.importFunction('codeWrite', [I32], []);
+  const _helper = m.importFunction('helper', [I32, I32], [I32]);
+  const mmu = buildMmu(m, layout, codeWrite);
+
+  // Exported for the modules of out-of-line handlers.
+  m.function([I32, I64, I32], [I32], (f) => f.ret(call(mmu.miss, f.param(0), f.param(1), f.param(2))), 'miss');
+  m.function([I32, I64, I32], [], (f) => f.callVoid(mmu.scatter, f.param(0), f.param(1), f.param(2)), 'scatter');
+
+  /** (cpu, record) → Exit. Starts at `record`, whose page is STATE.codePage, or at STATE.rip if it is 0. */
+  m.function(
+    [I32, I32],
+    [I32],
+    (f) => {
+      const cpu = f.param(0);
+      const first = f.param(1);
+      const record = f.local(I32);
+      const budget = f.local(I32);
+      const page = f.local(I64);
+      const linkFrom = f.local(I32);
+      const code = f.local(I32);
+      const status = f.local(I32);
+      f.set(budget, load32(cpu, STATE.budget));
+      f.set(linkFrom, i32(0));
+
+      f.block((leave) => {
+        f.block((fault) => {
+          f.loop((resolve) => {
+            f.if(
+              first.eqz(),
+              () => f.scope(() => emitResolve(f, leave)),
+              () => {
+                f.set(record, first);
+                f.set(localGet(I32, 1), i32(0));
+                f.set(page, load64(cpu, STATE.codePage));
+              },
+            );
+            f.loop((next) => {
+              const flowAt = (): Flow => ({
+                inline: true,
+                page,
+                fault: () => f.br(fault),
+                resolve: () => f.br(resolve),
+                link: () => emitLink(f, resolve, next, leave),
+                exit: (value) => {
+                  f.set(code, value);
+                  f.br(leave);
+                },
+                helper: () => throwInline(),
+              });
+              const labels = f.openBlocks(Arm.first + arms.length + 1);
+              const outside = labels.pop()!;
+              f.brTable(load16u(record, RECORD.handler), labels, outside);
+              f.closeBlock();
+              // Arm.Resolve
+              f.store64(cpu, page.add(load16u(record, RECORD.position).extendU()), STATE.rip);
+              f.br(resolve);
+              f.closeBlock();
+              // Arm.Goto
+              f.set(record, load32(record, RECORD.immHi));
+              f.br(next);
+              f.closeBlock();
+              // Arm.Stop
+              f.store64(cpu, page.add(load16u(record, RECORD.position).extendU()), STATE.rip);
+              f.set(code, i32(Exit.Stepped));
+              f.br(leave);
+              f.closeBlock();
+              // Arm.Crossing
+              f.store64(cpu, page.add(load16u(record, RECORD.position).extendU()), STATE.rip);
+              f.set(record, call(crossing, cpu));
+              f.if(record.eqz(), () => {
+                f.set(code, i32(Exit.Exception));
+                f.br(leave);
+              });
+              f.br(next);
+              f.closeBlock();
+              for (const insn of arms) {
+                f.scope(() => {
+                  runBody(insn, new InterpreterLift(f, insn, cpu, record, flowAt(), mmu));
+                  f.set(record, record.add(RECORD_BYTES));
+                  f.br(next);
+                });
+                f.closeBlock();
+              }
+              // A handler of its own.
+              f.set(status, callIndirect(m, [I32, I32], I32, load16u(record, RECORD.handler), cpu, record));
+              f.if(status.eqz(), () => {
+                f.set(record, record.add(RECORD_BYTES));
+                f.br(next);
+              });
+              f.brIf(fault, status.eq(Status.Fault));
+              f.brIf(resolve, status.eq(Status.Jump));
+              f.set(code, status.sub(Status.Exit));
+              f.br(leave);
+            });
+            f.unreachable();
+          });
+          f.unreachable();
+        });
+        // fault
+        f.store64(cpu, page.add(load16u(record, RECORD.position).extendU()), STATE.rip);
+        f.set(code, i32(Exit.Exception));
+      });
+      f.store32(cpu, budget, STATE.budget);
+      f.ret(code);
+      f.unreachable();
+
+      function throwInline(): never {
+        throw new Error('an arm of the loop cannot be a helper');
+      }
+
+      /** STATE.rip → record and page. */
+      function emitResolve(fn: Fn, leave: Label): void {
+        countDown(fn, leave);
+        const rip = fn.let(load64(cpu, STATE.rip));
+        const number = fn.let(rip.shrU(12).wrap());
+        const entry = fn.let(
+          load32(cpu, STATE.tlb).add(
+            number
+              .add(number.shrU(10))
+              .and(TLB_ENTRIES - 1)
+              .shl(5),
+          ),
+        );
+        fn.set(record, i32(0));
+        fn.if(load64(entry, 16).eq(rip.and(-4096)), () => {
+          const at = fn.let(rip.wrap().add(load32(entry, 24)));
+          const slot = fn.let(
+            cpu.add(
+              at
+                .xor(at.shrU(14))
+                .and(CODE_HASH_ENTRIES - 1)
+                .shl(3),
+            ),
+          );
+          fn.if(load32(slot, CODE_HASH).eq(at), () => fn.set(record, load32(slot, CODE_HASH + 4)));
+        });
+        fn.if(record.eqz(), () => {
+          fn.set(record, call(lookup, cpu));
+          fn.if(record.eqz(), () => {
+            fn.set(code, i32(Exit.Exception));
+            fn.br(leave);
+          });
+        });
+        fn.if(linkFrom, () => {
+          fn.callVoid(link, linkFrom, record);
+          fn.set(linkFrom, i32(0));
+        });
+        fn.set(page, rip.and(-4096));
+        fn.store64(cpu, page, STATE.codePage);
+      }
+
+      /** One branch of the budget; leaves when it is spent or somebody kicked. STATE.rip must be right. */
+      function countDown(fn: Fn, leave: Label): void {
+        fn.set(budget, budget.sub(1));
+        fn.if(budget.leS(0), () => {
+          fn.set(code, i32(Exit.Slice));
+          fn.br(leave);
+        });
+        fn.if(load32(cpu, STATE.kick), () => {
+          fn.set(code, i32(Exit.Kick));
+          fn.br(leave);
+        });
+      }
+
+      function emitLink(fn: Fn, resolve: Label, next: Label, leave: Label): void {
+        const target = fn.let(load32(record, RECORD.immHi));
+        fn.if(target, () => {
+          fn.set(budget, budget.sub(1));
+          fn.if(budget.leS(0).or(load32(cpu, STATE.kick)), () => {
+            storeTarget(fn, cpu, record, page);
+            fn.set(budget, budget.add(1));
+            countDown(fn, leave);
+          });
+          fn.set(record, target);
+          fn.br(next);
+        });
+        storeTarget(fn, cpu, record, page);
+        // A target in another page is never linked: its translation may change.
+        fn.set(linkFrom, select(load32(record, RECORD.displacement), i32(0), record));
+        fn.br(resolve);
+      }
+    },
+    'run',
+  );
+  return m.finish();
+}
+
+/** A module with one function (cpu, record) → Status for each of `shapes`, exported as "0", "1", … */
+export function generateHandlers(layout: MemoryLayout, shapes: readonly Insn[]): Uint8Array<ArrayBuffer> {
+  const m = new ModuleBuilder();
+  const pages = layout.bytes / 0x10000;
+  m.importMemory(pages, pages);
+  const runtime: Runtime = {
+    miss: m.importFunction('miss', [I32, I64, I32], [I32]),
+    scatter: m.importFunction('scatter', [I32, I64, I32], []),
+  };
+  const helper: FnRef = m.importFunction('helper', [I32, I32], [I32]);
+  shapes.forEach((insn, index) => {
+    m.function(
+      [I32, I32],
+      [I32],
+      (f) => {
+        const cpu = f.param(0);
+        const record = f.param(1);
+        const page = load64(cpu, STATE.codePage);
+        const flow: Flow = {
+          inline: false,
+          page,
+          fault: () => f.ret(i32(Status.Fault)),
+          resolve: () => f.ret(i32(Status.Jump)),
+          link: () => {
+            storeTarget(f, cpu, record, page);
+            f.ret(i32(Status.Jump));
+          },
+          exit: (code) => f.ret(code.add(Status.Exit)),
+          helper: () => f.ret(call(helper, cpu, record)),
+        };
+        f.scope(() => runBody(insn, new InterpreterLift(f, insn, cpu, record, flow, runtime)));
+        f.ret(i32(Status.Next));
+      },
+      String(index),
+    );
+  });
+  return m.finish();
+}

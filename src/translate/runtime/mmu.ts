@@ -1,0 +1,256 @@
+/**
+ * Address translation in WebAssembly: the page walk, the TLB refill and page-crossing accesses. pv-abi 3.2 is the rule book:
+ * four levels of 4 KiB pages, U and G ignored, P, RW and NX honoured, A and D set.
+ *
+ * All functions take the base of the vCPU's state block. A linear address of 0 means that a fault is recorded in the block
+ * (exitVector, exitErrorCode, cr2). Frame numbers are checked against the domain's memory before use, whatever the tables say.
+ */
+import type { MemoryLayout } from '../../hypervisor/memory.ts';
+import {
+  atomic,
+  type E,
+  I32,
+  I64,
+  i32,
+  i64,
+  i64pair,
+  load8u,
+  load32,
+  load32u64,
+  load64,
+  select,
+} from '../../wasm/expr.ts';
+import { call, type Fn, type FnRef, type ModuleBuilder } from '../../wasm/module.ts';
+import { STATE } from '../../x86/state.ts';
+import { ACCESS, TLB_ENTRIES } from '../layout.ts';
+
+const PAGE_FAULT = 14;
+const GENERAL_PROTECTION = 13;
+const STACK_FAULT = 12;
+
+/** Page-table entry bits. */
+const PRESENT = 1;
+const WRITABLE = 2;
+const ACCESSED = 0x20;
+const DIRTY = 0x40;
+
+export interface MmuRuntime {
+  /** (cpu, va, access) → linear address of the byte(s), the crossing buffer, or 0. */
+  readonly miss: FnRef;
+  /** (cpu, va, size): after a store into the crossing buffer, carry its bytes to both pages. */
+  readonly scatter: FnRef;
+  /** Like `miss` with the TLB looked at first: (cpu, va, access) → linear address. */
+  readonly translate: FnRef;
+}
+
+/**
+ * The inline TLB look-up: the tag compare folds in the test that the access ends in its first page. That is sound as the
+ * index of page p+1 differs from that of page p: index = p + (p >> 10) grows by 1 or 2, never by a multiple of 1024.
+ */
+export function probe(
+  f: Fn,
+  cpu: E,
+  va: E,
+  size: number,
+  tag: 0 | 8 | 16,
+  hit: (linear: E) => void,
+  miss: () => void,
+): void {
+  f.scope(() => {
+    const page = f.let(va.shrU(12).wrap());
+    const entry = f.let(
+      load32(cpu, STATE.tlb).add(
+        page
+          .add(page.shrU(10))
+          .and(TLB_ENTRIES - 1)
+          .shl(5),
+      ),
+    );
+    const end = size === 1 ? va : va.add(size - 1);
+    f.if(load64(entry, tag).eq(end.and(-4096)), () => hit(va.wrap().add(load32(entry, 24))), miss);
+  });
+}
+
+export function buildMmu(m: ModuleBuilder, layout: MemoryLayout, codeWrite: FnRef): MmuRuntime {
+  const raiseAddress = (f: Fn, cpu: E, va: E, access: E): void => {
+    f.store32(cpu, select(access.and(ACCESS.stack), i32(STACK_FAULT), i32(GENERAL_PROTECTION)), STATE.exitVector);
+    f.store32(cpu, i32(0), STATE.exitErrorCode);
+    f.drop(va);
+  };
+
+  /** (cpu, va, access) → linear address of the page, or 0; fills the TLB. `access` has the size of the part in this page. */
+  const page = m.function([I32, I64, I32], [I32], (f) => {
+    const cpu = f.param(0);
+    const va = f.param(1);
+    const access = f.param(2);
+    const error = f.local(I32);
+    const write = f.let(access.and(ACCESS.write).ne(0));
+    const kernel = f.let(load32(cpu, STATE.kernelMode));
+    const frame = f.local(I32);
+    const entry = f.local(I64);
+    const rights = f.local(I64);
+    const at = f.local(I32);
+    const top = f.let(va.shrU(39).wrap().and(511));
+
+    f.block((fault) => {
+      f.set(error, i32(0));
+      f.block((walked) => {
+        // The hypervisor's own range: the machine-to-physical table for kernel mode, nothing else.
+        f.if(top.sub(256).ltU(16), () => {
+          const index = f.let(va.sub(i64pair(0, 0xffff8000 | 0)).shrU(12));
+          f.if(kernel.eqz().or(index.geU(load32u64(cpu, STATE.m2pPages).add(511).shrU(9))), () => f.br(fault));
+          f.set(frame, load32(cpu, STATE.m2pFrame).add(index.wrap()));
+          f.set(rights, i64pair(PRESENT, 0x80000000 | 0));
+          f.br(walked);
+        });
+        f.set(frame, select(kernel, load32(cpu, STATE.kernelRoot), load32(cpu, STATE.userRoot)));
+        f.set(rights, i64(WRITABLE));
+        for (const shift of [39, 30, 21, 12]) {
+          f.if(frame.geU(layout.frames), () => f.br(fault));
+          f.set(at, frame.shl(12).add(layout.ramBase).add(va.shrU(shift).wrap().and(511).shl(3)));
+          f.set(entry, load64(at));
+          f.if(entry.wrap().and(PRESENT).eqz(), () => f.br(fault));
+          // Bit 63 (NX) accumulates by or, RW by and.
+          f.set(rights, rights.and(entry.and(WRITABLE)).or(rights.or(entry).and(i64pair(0, 0x80000000 | 0))));
+          if (shift !== 12) {
+            f.if(entry.wrap().and(ACCESSED).eqz(), () => f.drop(atomic.or64(at, i64(ACCESSED))));
+            f.set(frame, entry.shrU(12).wrap().and(0xfffffff));
+            // Frame numbers have 40 bits in the entry; one beyond 28 is beyond any domain's memory as well.
+            f.if(entry.and(i64pair(0, 0x000fff00)).ne(0), () => f.br(fault));
+          }
+        }
+        f.set(frame, entry.shrU(12).wrap().and(0xfffffff));
+        f.if(frame.geU(layout.frames).or(entry.and(i64pair(0, 0x000fff00)).ne(0)), () => f.br(fault));
+      });
+      // The entry is present: now rights.
+      f.set(error, i32(1));
+      f.if(write.and(rights.wrap().and(WRITABLE).eqz()), () => {
+        // One store to a page table under the hypervisor's supervision (Engine.step).
+        f.if(frame.ne(load32(cpu, STATE.writableFrame)), () => f.br(fault));
+        f.if(entry.wrap().and(DIRTY).eqz(), () => f.drop(atomic.or64(at, i64(ACCESSED | DIRTY))));
+        f.ret(frame.shl(12).add(layout.ramBase));
+      });
+      f.if(access.and(ACCESS.execute).ne(0).and(rights.ltS(0)), () => f.br(fault));
+      f.if(top.sub(256).geU(16), () => {
+        const want = f.let(select(write, i64(ACCESSED | DIRTY), i64(ACCESSED)));
+        f.if(entry.and(want).ne(want), () => f.drop(atomic.or64(at, want)));
+      });
+      const linear = f.let(frame.shl(12).add(layout.ramBase));
+      const code = f.local(I32);
+      f.set(code, load8u(frame.add(layout.frameFlags)));
+      f.if(write.and(code), () => {
+        // Does the store touch a 512-byte piece that code was decoded from?
+        const first = va.wrap().and(4095).shrU(9);
+        const last = va.wrap().and(4095).add(access.and(ACCESS.size)).sub(1).shrU(9);
+        const bits = i32(2).shl(last).sub(i32(1).shl(first));
+        f.if(code.and(bits), () => {
+          f.callVoid(codeWrite, frame);
+          f.set(code, load8u(frame.add(layout.frameFlags)));
+        });
+      });
+      // Refill.
+      const pageNumber = f.let(va.shrU(12).wrap());
+      const slot = f.let(
+        load32(cpu, STATE.tlb).add(
+          pageNumber
+            .add(pageNumber.shrU(10))
+            .and(TLB_ENTRIES - 1)
+            .shl(5),
+        ),
+      );
+      const tag = f.let(va.and(-4096));
+      const addend = f.let(linear.sub(tag.wrap()));
+      f.if(load64(slot).ne(tag).or(load32(slot, 24).ne(addend)), () => {
+        f.store64(slot, tag, 0);
+        f.store64(slot, i64(-1), 8);
+        f.store64(slot, i64(-1), 16);
+        f.store32(slot, addend, 24);
+        f.store32(slot, frame, 28);
+      });
+      f.if(write.and(code.eqz()), () => f.store64(slot, tag, 8));
+      f.if(access.and(ACCESS.execute), () => f.store64(slot, tag, 16));
+      f.ret(linear);
+    });
+    f.store32(cpu, i32(PAGE_FAULT), STATE.exitVector);
+    f.store32(
+      cpu,
+      error.or(write.shl(1)).or(kernel.eqz().shl(2)).or(access.and(ACCESS.execute).ne(0).shl(4)),
+      STATE.exitErrorCode,
+    );
+    f.store64(cpu, va, STATE.cr2);
+    f.ret(i32(0));
+    f.unreachable();
+  });
+
+  const miss = m.function([I32, I64, I32], [I32], (f) => {
+    const cpu = f.param(0);
+    const va = f.param(1);
+    const access = f.param(2);
+    const size = f.let(access.and(ACCESS.size));
+    const last = f.let(va.add(size.extendU()).sub(1));
+    f.if(va.shl(16).shrS(16).ne(va).or(last.shl(16).shrS(16).ne(last)), () => {
+      raiseAddress(f, cpu, va, access);
+      f.ret(i32(0));
+    });
+    const linear = f.local(I32);
+    const offset = f.let(va.wrap().and(4095));
+    f.if(offset.add(size).leU(4096), () => {
+      f.set(linear, call(page, cpu, va, access));
+      f.if(linear.eqz(), () => f.ret(i32(0)));
+      f.ret(linear.add(offset));
+    });
+    // Both pages are looked at before anything is done: a fault in the second leaves no trace in the first.
+    const head = f.let(i32(4096).sub(offset));
+    const tail = f.let(size.sub(head));
+    const flags = f.let(access.and(~ACCESS.size));
+    f.set(linear, call(page, cpu, va, flags.or(head)));
+    f.if(linear.eqz(), () => f.ret(i32(0)));
+    const second = f.let(call(page, cpu, last.and(-4096), flags.or(tail)));
+    f.if(second.eqz(), () => f.ret(i32(0)));
+    f.memoryCopy(cpu.add(STATE.crossing), linear.add(offset), head);
+    f.memoryCopy(cpu.add(STATE.crossing).add(head), second, tail);
+    f.ret(cpu.add(STATE.crossing));
+    f.unreachable();
+  });
+
+  const scatter = m.function([I32, I64, I32], [], (f) => {
+    const cpu = f.param(0);
+    const va = f.param(1);
+    const size = f.param(2);
+    const offset = f.let(va.wrap().and(4095));
+    const head = f.let(i32(4096).sub(offset));
+    const tail = f.let(size.sub(head));
+    const linear = f.let(call(page, cpu, va, head.or(ACCESS.write)));
+    f.if(linear, () => f.memoryCopy(linear.add(offset), cpu.add(STATE.crossing), head));
+    const second = f.let(call(page, cpu, va.add(size.extendU()).sub(1).and(-4096), tail.or(ACCESS.write)));
+    f.if(second, () => f.memoryCopy(second, cpu.add(STATE.crossing).add(head), tail));
+  });
+
+  const translate = m.function(
+    [I32, I64, I32],
+    [I32],
+    (f) => {
+      const cpu = f.param(0);
+      const va = f.param(1);
+      const access = f.param(2);
+      // The TLB's tags lie 8 bytes apart: read, write, execute.
+      const tag = f.let(access.and(ACCESS.write).ne(0).shl(3).or(access.and(ACCESS.execute).ne(0).shl(4)));
+      const number = f.let(va.shrU(12).wrap());
+      const entry = f.let(
+        load32(cpu, STATE.tlb).add(
+          number
+            .add(number.shrU(10))
+            .and(TLB_ENTRIES - 1)
+            .shl(5),
+        ),
+      );
+      f.if(load64(entry.add(tag)).eq(va.add(access.and(ACCESS.size).extendU()).sub(1).and(-4096)), () =>
+        f.ret(va.wrap().add(load32(entry, 24))),
+      );
+      f.ret(call(miss, cpu, va, access));
+      f.unreachable();
+    },
+    'translate',
+  );
+  return { miss, scatter, translate };
+}

@@ -1,0 +1,54 @@
+/** Control transfer: jumps, calls, returns, loops, system calls. Conditional jumps are beside the flags in integer.ts. */
+import { i32, i64 } from '../../wasm/expr.ts';
+import { Kind } from '../../x86/decode.ts';
+import { Exit } from '../../x86/exits.ts';
+import { GPR, STATE } from '../../x86/state.ts';
+import type { Lift, Semantics } from '../lift.ts';
+
+const jmp: Semantics = (c) => {
+  if (c.operand(0).kind === Kind.Rel) c.jump();
+  else c.jumpTo(c.f.let(c.load(0)));
+};
+const call: Semantics = (c) => {
+  if (c.operand(0).kind === Kind.Rel) {
+    c.push(c.nextRip(), 8);
+    c.jump();
+    return;
+  }
+  const target = c.f.let(c.load(0));
+  c.push(c.nextRip(), 8);
+  c.jumpTo(target);
+};
+const ret: Semantics = (c) => {
+  const target = c.top(8);
+  const extra = c.insn.operands.length > 0 ? c.immediate(0, 4).and(0xffff).extendU() : i64(0);
+  c.setGpr(GPR.rsp, 8, c.gpr(GPR.rsp, 8).add(8).add(extra));
+  c.jumpTo(target);
+};
+/** LOOP, LOOPE, LOOPNE: rCX (by address size) counts without touching flags. */
+const loop =
+  (condition: (c: Lift) => ReturnType<Lift['zero']> | undefined): Semantics =>
+  (c) => {
+    const size = c.insn.addrSize;
+    const n = c.f.let(c.gpr(GPR.rcx, size).sub(1));
+    c.setGpr(GPR.rcx, size, n);
+    const more = n.ne(0);
+    const also = condition(c);
+    c.jumpIf(also === undefined ? more : more.and(also));
+  };
+
+export const CONTROL: Record<string, Semantics> = {
+  jmp,
+  call,
+  ret,
+  loop: loop(() => undefined),
+  loope: loop((c) => c.zero()),
+  loopne: loop((c) => c.zero().eqz()),
+  jrcxz: (c) => c.jumpIf(c.gpr(GPR.rcx, c.insn.addrSize).eqz()),
+  syscall: (c) => c.exit(Exit.Syscall, true),
+  int3: (c) => {
+    c.f.store32(c.cpu, i32(3), STATE.exitVector);
+    c.f.store32(c.cpu, i32(0), STATE.exitErrorCode);
+    c.exit(Exit.Exception, true);
+  },
+};

@@ -1,0 +1,7 @@
+/** All instruction semantics by mnemonic. A mnemonic that is missing here is performed in TypeScript (helpers). */
+import type { Semantics } from '../lift.ts';
+import { CONTROL } from './control.ts';
+import { INTEGER } from './integer.ts';
+import { STRINGS } from './strings.ts';
+
+export const SEMANTICS: Readonly<Record<string, Semantics>> = { ...INTEGER, ...STRINGS, ...CONTROL };
