@@ -3,6 +3,7 @@
  * code cache and to the instructions performed in TypeScript. This is where `WebAssembly` is used; what the modules contain
  * is `translate/`'s.
  */
+import { CodeWrites } from '../hypervisor/code-writes.ts';
 import type { GuestMemory } from '../hypervisor/memory.ts';
 import { HelperCpu, InstructionFault } from '../translate/helpers/cpu.ts';
 import { HELPERS } from '../translate/helpers/index.ts';
@@ -69,6 +70,7 @@ export class WasmEngine implements Engine {
   private readonly wasmMemory: WebAssembly.Memory;
   private readonly cpu: number;
   private readonly exports: Exports;
+  private readonly codeWrites: CodeWrites;
   private readonly table: WebAssembly.Table;
   private readonly cache: CodeCache;
   private readonly helperCpu: HelperCpu;
@@ -84,6 +86,7 @@ export class WasmEngine implements Engine {
     this.memory = memory;
     this.wasmMemory = wasmMemory;
     this.cpu = memory.vcpuBase(index);
+    this.codeWrites = new CodeWrites(memory);
     this.table = new WebAssembly.Table({ initial: TABLE_SIZE, element: 'anyfunc' });
     const arms = armInstructions();
     arms.forEach((insn, k) => {
@@ -178,6 +181,9 @@ export class WasmEngine implements Engine {
     }
   }
 
+  private readonly dropFrame = (frame: number): void => this.cache.drop(frame);
+  private readonly dropAll = (): void => this.cache.dropAll();
+
   /** Linear address of the byte at STATE.rip, or 0 with the fault recorded. */
   private fetch(va: bigint): number {
     return this.exports.translate(this.cpu, BigInt.asIntN(64, va), ACCESS.execute | 1) >>> 0;
@@ -199,6 +205,7 @@ export class WasmEngine implements Engine {
   }
 
   run(): Exit {
+    this.codeWrites.take(this.dropFrame, this.dropAll);
     if ((this.memory.view.getUint32(this.cpu + STATE.flagsRest, true) & RFLAGS.TF) !== 0) return this.stepTrapped();
     return this.exports.run(this.cpu, 0) as Exit;
   }

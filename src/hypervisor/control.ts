@@ -28,8 +28,11 @@ export const CONTROL = {
   grantPins: CONTROL_BASE + 0x20000,
   /** Bit per frame of RAM: the domain owns it. */
   allocation: CONTROL_BASE + 0x40000,
+  /** Frames with decoded code that the device thread wrote: a count and that many frame numbers, see code-writes.ts. */
+  codeWrites: CONTROL_BASE + 0x60000,
+  codeWritesLock: CONTROL_BASE + 0x140,
   /** Free up to `end`. */
-  free: CONTROL_BASE + 0x60000,
+  free: CONTROL_BASE + 0x61000,
   end: CONTROL_BASE + CONTROL_SIZE,
 } as const;
 
@@ -40,9 +43,15 @@ export const CONTROL_VCPU = {
   infoAddress: 0,
   /** 1 while the vCPU is in SCHEDOP_poll. */
   polling: 4,
+  /** What the device thread wants of the vCPU's thread: a VcpuCommand. */
+  command: 8,
+  /** What the vCPU's thread is doing: a VcpuActivity. */
+  activity: 12,
   /** Port of each of the 24 per-vCPU virtual interrupts, 0 when it is not bound. Global ones are in vCPU 0's record. */
   virqPorts: 0x40,
 } as const;
+export const VcpuCommand = { run: 0, pause: 1, stop: 2 } as const;
+export const VcpuActivity = { idle: 0, running: 1, paused: 2, ended: 3 } as const;
 export const CONTROL_VCPUS_MAX = (CONTROL.ports - CONTROL.vcpus) / CONTROL_VCPU.size;
 
 /** Linear-memory address of field `offset` of vCPU `id`'s record. */
