@@ -4,7 +4,7 @@
  * Registers live in the state block (x86/state.ts), shared with the engine; everything here besides is listed field by field
  * so that save and restore can name it (design 3, "one inventory of state"). Follows pv-abi 1.6 and 3.1.
  */
-import { FLAT, VMASST } from '../abi/numbers.ts';
+import { FLAT, SHUTDOWN, VIRQ, VMASST } from '../abi/numbers.ts';
 import type { Engine } from '../x86/engine.ts';
 import { readFlags, writeFlags } from '../x86/flags.ts';
 import { GPR, SEG, STATE } from '../x86/state.ts';
@@ -12,8 +12,8 @@ import type { Domain } from './domain.ts';
 import { FrameFlag, type GuestMemory, PAGE_SIZE } from './memory.ts';
 import { inHole, NO_ROOT, Walker } from './mmu/walk.ts';
 import type { GuestCpu } from './ports.ts';
-import type { Runstate } from './runstate.ts';
-import type { VcpuTimers } from './timers.ts';
+import { Runstate } from './runstate.ts';
+import { VcpuTimers } from './timers.ts';
 import { Trace } from './trace.ts';
 import { Callbacks, TrapTable } from './traps/trap-table.ts';
 import { loadContext } from './vcpu-context.ts';
@@ -30,8 +30,8 @@ export class Vcpu implements GuestCpu {
   readonly engine: Engine;
   readonly walker: Walker;
   readonly trace = new Trace();
-  timers!: VcpuTimers;
-  runstate!: Runstate;
+  readonly timers: VcpuTimers;
+  readonly runstate = new Runstate();
 
   // What the guest has registered (pv-abi 1.6, 2).
   readonly traps = new TrapTable();
@@ -75,6 +75,13 @@ export class Vcpu implements GuestCpu {
     this.base = domain.memory.vcpuBase(id);
     this.engine = engine;
     this.walker = new Walker(domain.memory);
+    this.timers = new VcpuTimers(
+      () => domain.events.raiseVirq(id, VIRQ.TIMER),
+      () => {
+        domain.shutdown ??= { reason: SHUTDOWN.watchdog };
+      },
+    );
+    domain.vcpus[id] = this;
   }
 
   // Registers. -------------------------------------------------------------------------------------------------------

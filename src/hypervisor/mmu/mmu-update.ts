@@ -1,0 +1,107 @@
+/**
+ * mmu_update: a batch of page-table entry stores. The hottest hypercall together with update_va_mapping, so it works on
+ * 32-bit halves and looks the request array's page up once. Follows pv-abi 2.2.
+ */
+import { Errno } from '../../abi/errno.ts';
+import { DOMID, MMU } from '../../abi/numbers.ts';
+import type { HypercallArgs } from '../hypercall-args.ts';
+import type { Vcpu } from '../vcpu.ts';
+import { TABLE_CHANGED, updateEntry } from './entries.ts';
+import { setM2p } from './m2p.ts';
+
+const REQUEST = 16;
+/** Xen's mark of a call that it continues itself; a guest has no reason to set it. */
+const PREEMPTED = 0x8000_0000;
+
+/** Reads arrays of small records from guest memory: each word once, the translation once a page. */
+export class RecordReader {
+  readonly words: Uint32Array;
+  private readonly vcpu: Vcpu;
+  private readonly bytes: Uint8Array;
+  private pageLo = -1;
+  private pageHi = -1;
+  private page = 0;
+
+  constructor(vcpu: Vcpu, size: number) {
+    this.vcpu = vcpu;
+    this.words = new Uint32Array(size / 4);
+    this.bytes = new Uint8Array(this.words.buffer);
+  }
+
+  /** Take the record at hi:lo into `words`; false after a fault. */
+  read(lo: number, hi: number): boolean {
+    const { words, bytes } = this;
+    const offset = lo & 0xfff;
+    if (offset + bytes.length > 4096 || offset & 3) {
+      return this.vcpu.readInto((BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0), bytes);
+    }
+    if (lo - offset !== this.pageLo || hi !== this.pageHi) {
+      this.page = this.vcpu.translate((lo - offset) >>> 0, hi, false);
+      this.pageLo = lo - offset;
+      this.pageHi = hi;
+    }
+    if (this.page === 0) return false;
+    const from = (this.page + offset) / 4;
+    for (let i = 0; i < words.length; i++) words[i] = this.vcpu.memory.u32[from + i]!;
+    return true;
+  }
+}
+
+/** Is the domid argument of an MMU hypercall ourselves? Nobody else's pages can be named. */
+export function checkOwner(vcpu: Vcpu, domids: number): number {
+  const owner = domids & 0xffff;
+  if (domids >>> 16 !== 0 && domids >>> 16 !== owner + 1) return -Errno.EPERM;
+  if (owner === DOMID.self || owner === vcpu.domain.domid) return 0;
+  return owner >= DOMID.first_reserved ? -Errno.EPERM : -Errno.ESRCH;
+}
+
+/** Write the number of finished entries where the guest wants it; NULL is nowhere. */
+export function storeDone(vcpu: Vcpu, args: HypercallArgs, done: number): boolean {
+  return args.isZero(2) || vcpu.writeU32(args.u64(2), done);
+}
+
+export function mmuUpdate(vcpu: Vcpu, args: HypercallArgs): number {
+  const error = checkOwner(vcpu, args.lo(3));
+  if (error) return error;
+  const count = args.lo(1) & ~PREEMPTED;
+  const reader = new RecordReader(vcpu, REQUEST);
+  let lo = args.lo(0);
+  let hi = args.hi(0);
+  let result = 0;
+  let flush = false;
+  let done = 0;
+  for (; done < count; done++) {
+    if (!reader.read(lo, hi)) {
+      result = -Errno.EFAULT;
+      break;
+    }
+    const { words } = reader;
+    const ptrLo = words[0]!;
+    const valLo = words[2]!;
+    const valHi = words[3]!;
+    const command = ptrLo & 7;
+    const frame = words[1] === 0 ? ptrLo >>> 12 : 0xffff_ffff;
+    if (command === MMU.machphys_update) {
+      if (frame >= vcpu.memory.layout.pages) result = -Errno.EINVAL;
+      else setM2p(vcpu.memory, frame, valLo, valHi);
+    } else if (command > MMU.pt_update_no_translate) {
+      result = -Errno.ENOSYS;
+    } else {
+      const preserve = command === MMU.pt_update_preserve_ad;
+      result = updateEntry(vcpu, frame, ptrLo & 0xff8, valLo, valHi, preserve);
+    }
+    if (result < 0) break;
+    if (result === TABLE_CHANGED) {
+      flush = true;
+      result = 0;
+    }
+    lo += REQUEST;
+    if (lo > 0xffff_ffff) {
+      lo >>>= 0;
+      hi = (hi + 1) >>> 0;
+    }
+  }
+  if (flush) vcpu.engine.flushTlb();
+  if (!storeDone(vcpu, args, done) && result === 0) result = -Errno.EFAULT;
+  return result;
+}

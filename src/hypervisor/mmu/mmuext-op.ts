@@ -1,0 +1,116 @@
+/**
+ * mmuext_op: pinning, base pointers, flushes, the LDT, clearing and copying pages. Follows pv-abi 2.11.
+ */
+import { Errno } from '../../abi/errno.ts';
+import { MMUEXT } from '../../abi/numbers.ts';
+import type { HypercallArgs } from '../hypercall-args.ts';
+import { PAGE_SIZE } from '../memory.ts';
+import { LDT_ENTRIES_MAX } from '../segments.ts';
+import type { Vcpu } from '../vcpu.ts';
+import { checkOwner, RecordReader, storeDone } from './mmu-update.ts';
+import { setKernelRoot, setUserRoot } from './roots.ts';
+import { isCanonical, NO_ROOT } from './walk.ts';
+
+const OP = 24;
+
+/** What a batch leaves to be done at its end, once. */
+interface Pending {
+  flush: boolean;
+  roots: boolean;
+}
+
+/** A frame of RAM whose contents the guest may have replaced: no page table. */
+function plainFrame(vcpu: Vcpu, lo: number, hi: number): boolean {
+  return hi === 0 && lo < vcpu.memory.layout.pages && vcpu.domain.types.level(lo) === 0;
+}
+
+function perform(vcpu: Vcpu, op: Uint32Array, pending: Pending): number {
+  const command = op[0]!;
+  const lo = op[2]!;
+  const hi = op[3]!;
+  const mfn = hi === 0 ? lo : NO_ROOT;
+  const { types } = vcpu.domain;
+  switch (command) {
+    case MMUEXT.pin_l1_table:
+    case MMUEXT.pin_l2_table:
+    case MMUEXT.pin_l3_table:
+    case MMUEXT.pin_l4_table:
+      return types.pin(mfn, command - MMUEXT.pin_l1_table + 1) ? 0 : -Errno.EINVAL;
+    case MMUEXT.unpin_table:
+      return types.unpin(mfn) ? 0 : -Errno.EINVAL;
+    case MMUEXT.new_baseptr:
+      if (mfn === NO_ROOT || !setKernelRoot(vcpu, mfn)) return -Errno.EINVAL;
+      pending.flush = pending.roots = true;
+      return 0;
+    case MMUEXT.new_user_baseptr:
+      if ((mfn === NO_ROOT && (lo | hi) !== 0) || !setUserRoot(vcpu, mfn === 0 ? NO_ROOT : mfn)) return -Errno.EINVAL;
+      pending.flush = pending.roots = true;
+      return 0;
+    // One vCPU is every vCPU. With more, the others must have flushed before we return (pv-abi 2.11).
+    case MMUEXT.tlb_flush_local:
+    case MMUEXT.tlb_flush_multi:
+    case MMUEXT.tlb_flush_all:
+      pending.flush = true;
+      return 0;
+    case MMUEXT.invlpg_local:
+    case MMUEXT.invlpg_multi:
+    case MMUEXT.invlpg_all:
+      if (isCanonical(hi)) vcpu.engine.flushPage((BigInt(hi) << 32n) | BigInt(lo));
+      return 0;
+    case MMUEXT.flush_cache:
+    case MMUEXT.flush_cache_global:
+      return -Errno.EACCES;
+    case MMUEXT.set_ldt: {
+      const entries = op[4]!;
+      if (lo & 0xfff || !isCanonical(hi) || op[5] !== 0 || entries > LDT_ENTRIES_MAX) return -Errno.EINVAL;
+      vcpu.ldtBase = (BigInt(hi) << 32n) | BigInt(lo);
+      vcpu.ldtEntries = entries;
+      return 0;
+    }
+    case MMUEXT.clear_page: {
+      if (!plainFrame(vcpu, lo, hi)) return -Errno.EINVAL;
+      const at = vcpu.memory.at(lo);
+      vcpu.memory.u8.fill(0, at, at + PAGE_SIZE);
+      vcpu.frameTouched(lo);
+      return 0;
+    }
+    case MMUEXT.copy_page: {
+      const source = op[5] === 0 ? op[4]! : NO_ROOT;
+      if (!plainFrame(vcpu, lo, hi) || source >= vcpu.memory.layout.pages) return -Errno.EINVAL;
+      const from = vcpu.memory.at(source);
+      vcpu.memory.u8.copyWithin(vcpu.memory.at(lo), from, from + PAGE_SIZE);
+      vcpu.frameTouched(lo);
+      return 0;
+    }
+    case MMUEXT.mark_super:
+    case MMUEXT.unmark_super:
+      return -Errno.EOPNOTSUPP;
+    default:
+      return -Errno.ENOSYS;
+  }
+}
+
+export function mmuextOp(vcpu: Vcpu, args: HypercallArgs): number {
+  const error = checkOwner(vcpu, args.lo(3));
+  if (error) return error;
+  const count = args.lo(1);
+  const reader = new RecordReader(vcpu, OP);
+  const pending: Pending = { flush: false, roots: false };
+  let lo = args.lo(0);
+  let hi = args.hi(0);
+  let result = 0;
+  let done = 0;
+  for (; done < count; done++) {
+    result = reader.read(lo, hi) ? perform(vcpu, reader.words, pending) : -Errno.EFAULT;
+    if (result < 0) break;
+    lo += OP;
+    if (lo > 0xffff_ffff) {
+      lo >>>= 0;
+      hi = (hi + 1) >>> 0;
+    }
+  }
+  if (pending.roots) vcpu.engine.modeChanged();
+  if (pending.flush) vcpu.engine.flushTlb();
+  if (!storeDone(vcpu, args, done) && result === 0) result = -Errno.EFAULT;
+  return result;
+}

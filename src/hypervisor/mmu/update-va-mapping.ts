@@ -1,0 +1,24 @@
+/**
+ * update_va_mapping: store the level 1 entry that maps an address in the current kernel page table. Follows pv-abi 2.8.
+ */
+import { Errno } from '../../abi/errno.ts';
+import { UVMF } from '../../abi/numbers.ts';
+import type { HypercallArgs } from '../hypercall-args.ts';
+import type { Vcpu } from '../vcpu.ts';
+import { storeEntry } from './entries.ts';
+
+export function updateVaMapping(vcpu: Vcpu, args: HypercallArgs): number {
+  const { walker, memory } = vcpu;
+  // Read through memory each time: an earlier entry of the same multicall may have changed the tables (XSA-286).
+  if (!walker.find(vcpu.kernelRoot, args.lo(0), args.hi(0))) return -Errno.EINVAL;
+  const { slot, table } = walker;
+  if (table >= memory.layout.pages) return -Errno.EINVAL;
+  if (!vcpu.domain.types.leafAllowed(args.lo(1), args.hi(1))) return -Errno.EINVAL;
+  storeEntry(vcpu, slot, args.lo(1), args.hi(1), false);
+  vcpu.frameTouched(table);
+  // Whom to flush (local, all, a bitmap of vCPUs) does not matter while there is one.
+  const flush = args.lo(2) & UVMF.flush_type_mask;
+  if (flush === UVMF.tlb_flush) vcpu.engine.flushTlb();
+  else if (flush === UVMF.invlpg) vcpu.engine.flushPage(args.u64(0));
+  return 0;
+}
