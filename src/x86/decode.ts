@@ -130,7 +130,7 @@ export function decode(bytes: Uint8Array, offset: number, limit: number): Insn |
         const sib = bytes[p++]!;
         index = ((sib >> 3) & 7) | ((rex & 2) << 2);
         if (index === 4) index = -1;
-        scale = sib >> 6;
+        else scale = sib >> 6;
         base = (sib & 7) | ((rex & 1) << 3);
         if ((sib & 7) === 5 && mod === 0) {
           base = -1;
