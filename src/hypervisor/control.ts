@@ -31,8 +31,10 @@ export const CONTROL = {
   /** Frames with decoded code that the device thread wrote: a count and that many frame numbers, see code-writes.ts. */
   codeWrites: CONTROL_BASE + 0x60000,
   codeWritesLock: CONTROL_BASE + 0x140,
+  /** 2048 records of 16 bytes: what the guest has mapped by grant, see grant-map.ts. */
+  maptrack: CONTROL_BASE + 0x61000,
   /** Free up to `end`. */
-  free: CONTROL_BASE + 0x61000,
+  free: CONTROL_BASE + 0x69000,
   end: CONTROL_BASE + CONTROL_SIZE,
 } as const;
 

@@ -7,7 +7,7 @@ import { GrantEntryV1 } from '../abi/grants.ts';
 import { DOMID, GNTST, GTF } from '../abi/numbers.ts';
 import { isAllocated } from './allocation.ts';
 import { CONTROL, Lock } from './control.ts';
-import { FrameFlag, type GuestMemory, PAGE_SIZE, SPECIAL } from './memory.ts';
+import { type GuestMemory, PAGE_SIZE, SPECIAL } from './memory.ts';
 
 export const GRANT_FRAMES_MAX = SPECIAL.reserved - SPECIAL.grantTable;
 const ENTRIES_PER_FRAME = PAGE_SIZE / GrantEntryV1.size;
@@ -122,10 +122,5 @@ export class GrantTable {
 
   get owner(): number {
     return this.domid;
-  }
-
-  /** Does the frame hold code that an engine has decoded? Whoever writes it must then report that. */
-  holdsCode(frame: number): boolean {
-    return (this.memory.frameFlags[frame]! & FrameFlag.code) !== 0;
   }
 }

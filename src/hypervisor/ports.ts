@@ -39,8 +39,10 @@ export interface GuestDomain {
   readonly maxPages: number;
   /** Enabled vm_assist types, as bits. */
   vmAssist: number;
-  /** Set once; the run loops stop when they see it. */
-  shutdown?: { reason: number };
+  /** Set once; the run loops stop when they see it. A guest that suspends names its start_info. */
+  shutdown?: { reason: number; startInfoMfn?: number } | undefined;
+  /** What SCHEDOP_shutdown_code announced: it is the reason, whatever a later shutdown says. */
+  shutdownCode?: number;
   /** console_io output; without it, the bytes go nowhere. */
   readonly consoleSink?: ConsoleSink;
   /** Is frame `mfn` in use as a page table or descriptor table, so that it cannot be given back? */
@@ -67,6 +69,8 @@ export interface GuestCpu {
   up: boolean;
   /** Virtual I/O privilege level. */
   viopl: number;
+  /** Guest address of the I/O permission bitmap of the running program, and the ports that it covers. */
+  ioBitmap: { va: bigint; ports: number };
   /** Set by VCPUOP_send_nmi; the run loop delivers it. */
   nmiPending: boolean;
   /** SCHEDOP_block and SCHEDOP_poll: do not run until an event is deliverable, a poll port is pending or the time is over. */
