@@ -1,6 +1,6 @@
 /**
- * sched_op: waiting, ending, and the watchdog. Nothing waits here: the vCPU's fields say for what, the run loop sleeps and asks
- * `endWait`. Follows pv-abi 2.13.
+ * sched_op: waiting, ending, and the watchdog. Nothing waits here: the vCPU's fields say for what, the run loop
+ * looks whether that has come and sleeps if not. Follows pv-abi 2.13.
  */
 import { SchedPoll, SchedWatchdog } from '../abi/calls.ts';
 import { Errno } from '../abi/errno.ts';
@@ -12,25 +12,6 @@ import { WATCHDOGS } from './timers.ts';
 
 const POLL_PORTS_MAX = 128;
 const NS = 1_000_000_000;
-
-/** Has what a blocked vCPU waits for come? Then it waits no longer. True also for one that does not wait. */
-export function endWait(vcpu: GuestCpu, now: number): boolean {
-  if (!vcpu.blocked) return true;
-  const { events } = vcpu.domain;
-  const over =
-    vcpu.nmiPending ||
-    now >= vcpu.pollTimeout ||
-    events.deliverable(vcpu.id) ||
-    (vcpu.pollPorts?.some((port) => events.isPending(port)) ?? false);
-  if (!over) return false;
-  vcpu.blocked = false;
-  vcpu.pollTimeout = Number.POSITIVE_INFINITY;
-  if (vcpu.pollPorts !== undefined) {
-    vcpu.pollPorts = undefined;
-    events.setPolling(vcpu.id, false);
-  }
-  return true;
-}
 
 /** End the domain. The first reason stands. */
 export function shutDown(domain: GuestDomain, reason: number, startInfoMfn?: number): void {
@@ -63,9 +44,8 @@ function poll(vcpu: GuestCpu, args: HypercallArgs): number {
   vcpu.blocked = true;
   vcpu.pollPorts = ports;
   vcpu.pollTimeout = timeout === 0n ? Number.POSITIVE_INFINITY : (guestTime(timeout) ?? 0);
-  // Others must know of the poll before the test, so that an event that comes after it wakes this vCPU.
+  // Others must know of the poll before the run loop looks, so that an event that comes after its look wakes this vCPU.
   vcpu.domain.events.setPolling(vcpu.id, true);
-  endWait(vcpu, vcpu.domain.clock.now());
   return 0;
 }
 
