@@ -73,6 +73,8 @@ export interface GuestCpu {
   ioBitmap: { va: bigint; ports: number };
   /** Set by VCPUOP_send_nmi; the run loop delivers it. */
   nmiPending: boolean;
+  /** An NMI is being handled: the next one waits. */
+  nmiBlocked: boolean;
   /** SCHEDOP_block and SCHEDOP_poll: do not run until an event is deliverable, a poll port is pending or the time is over. */
   blocked: boolean;
   /** Ports whose pending bit ends a poll; undefined when the vCPU is not polling. */

@@ -1,6 +1,6 @@
 /**
- * sched_op: waiting, ending, and the watchdog. Nothing waits here: the vCPU's fields say for what, the run loop
- * looks whether that has come and sleeps if not. Follows pv-abi 2.13.
+ * sched_op: waiting, ending, and the watchdog. Nothing waits here: the vCPU's fields say for what, the run loop asks
+ * `endWait` and sleeps if it must. Follows pv-abi 2.13.
  */
 import { SchedPoll, SchedWatchdog } from '../abi/calls.ts';
 import { Errno } from '../abi/errno.ts';
@@ -12,6 +12,25 @@ import { WATCHDOGS } from './timers.ts';
 
 const POLL_PORTS_MAX = 128;
 const NS = 1_000_000_000;
+
+/** Has what a blocked vCPU waits for come? Then it waits no longer. True also for one that does not wait. */
+export function endWait(vcpu: GuestCpu, now: number): boolean {
+  if (!vcpu.blocked) return true;
+  const { events } = vcpu.domain;
+  const over =
+    (vcpu.nmiPending && !vcpu.nmiBlocked) ||
+    now >= vcpu.pollTimeout ||
+    events.deliverable(vcpu.id) ||
+    (vcpu.pollPorts?.some((port) => events.isPending(port)) ?? false);
+  if (!over) return false;
+  vcpu.blocked = false;
+  vcpu.pollTimeout = Number.POSITIVE_INFINITY;
+  if (vcpu.pollPorts !== undefined) {
+    vcpu.pollPorts = undefined;
+    events.setPolling(vcpu.id, false);
+  }
+  return true;
+}
 
 /** End the domain. The first reason stands. */
 export function shutDown(domain: GuestDomain, reason: number, startInfoMfn?: number): void {
