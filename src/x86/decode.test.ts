@@ -53,7 +53,7 @@ test('instructions read as the manual writes them', () => {
     ['66 f2 0f 38 f1 c1',             'crc32 eax,cx'],
     ['f3 0f 1e fa',                   'endbr64'],
     ['48 98',                         'cdqe'],
-    ['66 6a ff',                      'push 0xffff'],
+    ['66 6a ff',                      'pushw 0xffff'],
     ['6a ff',                         'push 0xffffffffffffffff'],
     ['88 e0',                         'mov al,ah'],
     ['40 88 e0',                      'mov al,spl'],

@@ -48,6 +48,8 @@ export function disassemble(insn: Insn, rip?: bigint): string {
 }
 
 function spell(insn: Insn): string {
+  // With 66 the stack moves by two bytes, which the operands need not show.
+  if (insn.opSize === 2 && insn.row.flags.includes('d64')) return `${SPELLING[insn.mnemonic] ?? insn.mnemonic}w`;
   return BY_SIZE[insn.mnemonic]?.[insn.opSize] ?? SPELLING[insn.mnemonic] ?? insn.mnemonic;
 }
 
