@@ -1,0 +1,174 @@
+/**
+ * The comparison loop: cases from the generator go to the host's CPU and to a subject, the judge compares, and what was covered
+ * is counted per instruction form.
+ */
+import { compareOutcomes, type Difference, describeCase, nothingUndefined, vectorName } from './compare.ts';
+import { type Form, formsOf } from './forms.ts';
+import { fillCase, insnOf } from './generate.ts';
+import { CASE, COMPLETED, OUTCOME, UNSUPPORTED } from './layout.ts';
+import type { Oracle } from './oracle.ts';
+import { Random } from './random.ts';
+import type { Subject } from './subject.ts';
+import { undefinedFor } from './undefined.ts';
+
+export interface Mismatch {
+  readonly form: Form;
+  readonly round: number;
+  readonly bytes: Uint8Array;
+  readonly differences: Difference[];
+  /** State before, ready to print. */
+  readonly state: string;
+  /** The case itself, for shrinking and for the oracle to run again. */
+  readonly record: Uint8Array;
+}
+
+export interface Coverage {
+  cases: number;
+  completed: number;
+  faulted: number;
+  mismatched: number;
+  /** Why the subject could not run it, when it could not. */
+  unsupported?: string;
+}
+
+export interface FuzzOptions {
+  readonly seed: number;
+  readonly cases: number;
+  readonly oracle: Oracle;
+  readonly subject: Subject;
+  readonly forms?: readonly Form[];
+  /** First round: with one form and one case this repeats a single case of an earlier run. */
+  readonly firstRound?: number;
+  /** Keep this many mismatches in full (one per form), and stop after `stopAfter` forms mismatched. */
+  readonly stopAfter?: number;
+  readonly progress?: (done: number, mismatches: number) => void;
+}
+
+export interface FuzzReport {
+  cases: number;
+  compared: number;
+  readonly coverage: Map<Form, Coverage>;
+  /** The first mismatch of each form. */
+  readonly mismatches: Mismatch[];
+}
+
+const BATCH = 1000;
+const INVALID_OPCODE = 6;
+
+const decodes = (cases: Uint8Array, i: number): boolean =>
+  insnOf(new DataView(cases.buffer, cases.byteOffset + i * CASE.size, CASE.size)) !== undefined;
+
+/** A number that names the form whatever else is in the list, so that `--only` repeats the same cases. */
+function keyHash(key: string): number {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < key.length; i++) hash = Math.imul(hash ^ key.charCodeAt(i), 0x01000193);
+  return hash >>> 0;
+}
+
+export function caseRandom(seed: number, form: Form, round: number): Random {
+  return new Random(((seed ^ keyHash(form.key)) >>> 0) + 0x1_0000_0000 * ((seed + Math.imul(round, 0x9e3779b1)) >>> 0));
+}
+
+export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
+  const { oracle, subject, seed } = options;
+  const forms = options.forms ?? formsOf().forms;
+  const report: FuzzReport = { cases: 0, compared: 0, coverage: new Map(), mismatches: [] };
+  for (const form of forms) report.coverage.set(form, { cases: 0, completed: 0, faulted: 0, mismatched: 0 });
+  const firstRound = options.firstRound ?? 0;
+  const stopAfter = options.stopAfter ?? Number.POSITIVE_INFINITY;
+  const batches = [0, 1].map(() => new Uint8Array(BATCH * CASE.size));
+
+  const fill = (buffer: Uint8Array, from: number): number => {
+    const count = Math.min(BATCH, options.cases - from);
+    for (let i = 0; i < count; i++) {
+      const index = from + i;
+      const form = forms[index % forms.length]!;
+      const round = firstRound + Math.floor(index / forms.length);
+      fillCase(caseRandom(seed, form, round), form, buffer, i * CASE.size);
+    }
+    return count;
+  };
+
+  let from = 0;
+  let count = fill(batches[0]!, 0);
+  for (let turn = 0; count > 0; turn++) {
+    const cases = batches[turn & 1]!;
+    // The oracle's process works while this one runs the subject and makes the next batch.
+    const pending = oracle.run(cases, count);
+    const ours = await subject.run(cases, count);
+    const nextFrom = from + count;
+    const nextCount = nextFrom < options.cases ? fill(batches[(turn + 1) & 1]!, nextFrom) : 0;
+    const host = await pending;
+    for (let i = 0; i < count; i++) {
+      const index = from + i;
+      const form = forms[index % forms.length]!;
+      judge(report, form, firstRound + Math.floor(index / forms.length), cases, host, ours, i, subject);
+    }
+    from = nextFrom;
+    count = nextCount;
+    options.progress?.(from, report.mismatches.length);
+    if (report.mismatches.length >= stopAfter) break;
+  }
+  return report;
+}
+
+function judge(
+  report: FuzzReport,
+  form: Form,
+  round: number,
+  cases: Uint8Array,
+  host: Uint8Array,
+  ours: Uint8Array,
+  i: number,
+  subject: Subject,
+): void {
+  report.cases++;
+  const coverage = report.coverage.get(form)!;
+  const hostView = new DataView(host.buffer, host.byteOffset + i * OUTCOME.size, OUTCOME.size);
+  const ourVector = new DataView(ours.buffer, ours.byteOffset + i * OUTCOME.size).getUint32(OUTCOME.vector, true);
+  if (ourVector === UNSUPPORTED) {
+    coverage.unsupported ??= subject.detail(i) ?? 'not supported';
+    return;
+  }
+  // #UD for what our decoder knows and the host performs: the engine has no semantics for it yet.
+  if (
+    ourVector === INVALID_OPCODE &&
+    hostView.getUint32(OUTCOME.vector, true) !== INVALID_OPCODE &&
+    decodes(cases, i)
+  ) {
+    coverage.unsupported ??= 'the engine raises #UD: it has no semantics for this instruction';
+    return;
+  }
+  coverage.cases++;
+  report.compared++;
+  if (hostView.getUint32(OUTCOME.vector, true) === COMPLETED) coverage.completed++;
+  else coverage.faulted++;
+  const differences = judgeOutcomes(cases, host, ours, i);
+  if (differences.length === 0) return;
+  if (coverage.mismatched++ > 0) return;
+  const record = cases.slice(i * CASE.size, (i + 1) * CASE.size);
+  const length = new DataView(record.buffer).getUint32(CASE.codeLength, true);
+  report.mismatches.push({
+    form,
+    round,
+    bytes: record.slice(CASE.code, CASE.code + length),
+    differences,
+    state: describeCase(cases, i),
+    record,
+  });
+}
+
+/** The differences between two outcomes of case `i` that the manuals do not allow. */
+export function judgeOutcomes(cases: Uint8Array, host: Uint8Array, ours: Uint8Array, i: number): Difference[] {
+  const before = new DataView(cases.buffer, cases.byteOffset + i * CASE.size, CASE.size);
+  const hostView = new DataView(host.buffer, host.byteOffset + i * OUTCOME.size, OUTCOME.size);
+  const insn = insnOf(before);
+  return compareOutcomes(host, ours, i, insn ? undefinedFor({ insn, before, host: hostView }) : nothingUndefined());
+}
+
+/** Faults and completions of one outcome in words. */
+export function outcomeName(outcomes: Uint8Array, i: number): string {
+  return vectorName(
+    new DataView(outcomes.buffer, outcomes.byteOffset + i * OUTCOME.size).getUint32(OUTCOME.vector, true),
+  );
+}

@@ -1,0 +1,123 @@
+/**
+ * The parent's side of the oracle: start the child process, send it batches of cases, get outcomes back. When a case kills or
+ * hangs the child, a new one is started and the batch goes through again case by case, so that the culprit alone is DIED.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { CASE, DIED, OUTCOME } from './layout.ts';
+
+const BATCH_TIMEOUT_MS = 20_000;
+const STARTS = 4;
+
+/** Why this machine cannot be an oracle, or undefined when it can. */
+export function oracleMissing(): string | undefined {
+  if (process.platform !== 'linux' || process.arch !== 'x64') return 'the CPU oracle needs Linux on x86-64';
+  try {
+    createRequire(import.meta.url)('koffi');
+  } catch {
+    return 'the CPU oracle needs the optional package koffi';
+  }
+  // The stub loads the guest's FS and GS bases itself (AT_HWCAP2 bit 1 says the same).
+  if (!/^flags\s*:.*\bfsgsbase\b/m.test(readFileSync('/proc/cpuinfo', 'utf8'))) return 'the CPU oracle needs FSGSBASE';
+  return undefined;
+}
+
+/** CPUID features of the host as Linux names them. */
+export function hostFeatures(): Set<string> {
+  return new Set(/^flags\s*:(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1]?.trim().split(' '));
+}
+
+export function hostVendor(): string {
+  return /^vendor_id\s*:\s*(\S+)/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1] ?? 'unknown';
+}
+
+export class Oracle {
+  #child: ChildProcess | undefined;
+  #waiting: { target: Uint8Array; filled: number; done: () => void; failed: (error: Error) => void } | undefined;
+  #lastWords = '';
+
+  /** Run `count` cases; the outcomes are in the same order. */
+  async run(cases: Uint8Array, count: number): Promise<Uint8Array> {
+    const outcomes = new Uint8Array(count * OUTCOME.size);
+    try {
+      await this.#exchange(cases.subarray(0, count * CASE.size), count, outcomes);
+    } catch {
+      for (let i = 0; i < count; i++) {
+        const outcome = outcomes.subarray(i * OUTCOME.size, (i + 1) * OUTCOME.size);
+        try {
+          await this.#exchange(cases.subarray(i * CASE.size, (i + 1) * CASE.size), 1, outcome);
+        } catch {
+          outcome.fill(0);
+          new DataView(outcome.buffer, outcome.byteOffset).setUint32(OUTCOME.vector, DIED, true);
+        }
+      }
+    }
+    return outcomes;
+  }
+
+  close(): void {
+    this.#child?.stdin?.end();
+    this.#child = undefined;
+  }
+
+  async #exchange(cases: Uint8Array, count: number, outcomes: Uint8Array): Promise<void> {
+    const child = this.#child ?? (await this.#start());
+    const header = new Uint8Array(4);
+    new DataView(header.buffer).setUint32(0, count, true);
+    const answer = this.#expect(outcomes);
+    const timer = setTimeout(() => child.kill('SIGKILL'), BATCH_TIMEOUT_MS);
+    child.stdin!.write(header);
+    child.stdin!.write(cases);
+    try {
+      await answer;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #expect(target: Uint8Array): Promise<void> {
+    return new Promise((done, failed) => {
+      this.#waiting = { target, filled: 0, done, failed };
+    });
+  }
+
+  async #start(): Promise<ChildProcess> {
+    for (let attempt = 1; ; attempt++) {
+      this.#lastWords = '';
+      const path = fileURLToPath(new URL('oracle-child.ts', import.meta.url));
+      const child = spawn(process.execPath, ['--no-warnings', path], { stdio: ['pipe', 'pipe', 'pipe'] });
+      child.stderr!.on('data', (text: Buffer) => {
+        this.#lastWords += text.toString();
+      });
+      child.stdin!.on('error', () => undefined); // The exit event tells the story.
+      child.stdout!.on('data', (bytes: Buffer) => this.#receive(bytes));
+      child.on('close', (code, signal) => {
+        if (this.#child === child) this.#child = undefined;
+        const waiting = this.#waiting;
+        this.#waiting = undefined;
+        waiting?.failed(new Error(`the CPU oracle ended (${signal ?? code}): ${this.#lastWords.trim()}`));
+      });
+      try {
+        await this.#expect(new Uint8Array(1));
+        this.#child = child;
+        return child;
+      } catch (error) {
+        // Address space is laid out at random: the fixed addresses may have been taken. A new process has new luck.
+        if (attempt === STARTS) throw error;
+      }
+    }
+  }
+
+  #receive(bytes: Buffer): void {
+    const waiting = this.#waiting;
+    if (!waiting) return;
+    const part = bytes.subarray(0, waiting.target.length - waiting.filled);
+    waiting.target.set(part, waiting.filled);
+    waiting.filled += part.length;
+    if (waiting.filled < waiting.target.length) return;
+    this.#waiting = undefined;
+    waiting.done();
+  }
+}
