@@ -44,6 +44,10 @@ export class Store implements TransactionHome {
     this.quota = options.quota ?? DEFAULT_QUOTA;
     this.#journal = options.journal;
     if (this.#journal) this.#load(this.#journal);
+    walk('/', this.#root, (_, node) => {
+      const owner = node.permissions[0]!.domid;
+      this.#owned.set(owner, this.owned(owner) + 1);
+    });
   }
 
   get root(): TreeNode {
@@ -149,10 +153,6 @@ export class Store implements TransactionHome {
     this.#root = state.root;
     this.#introduced = state.introduced;
     this.#generation = state.generation;
-    walk('/', this.#root, (path, node) => {
-      const owner = node.permissions[0]!.domid;
-      if (path !== '/') this.#owned.set(owner, this.owned(owner) + 1);
-    });
     this.lostBytes = bytes.length - state.goodBytes;
     this.#snapshotBytes = bytes.length;
     if (bytes.length > 0 && this.lostBytes === 0 && state.records === 1) return;
