@@ -42,8 +42,8 @@ export class Domain implements GuestDomain {
   readonly vcpus: Vcpu[] = [];
   /** Enabled vm_assist types, as bits. */
   vmAssist = 0;
-  /** Set once; the run loops stop when they see it. */
-  shutdown?: { reason: number } | undefined;
+  /** Set once; the run loops stop when they see it. A guest that suspends names its start_info. */
+  shutdown?: { reason: number; startInfoMfn?: number } | undefined;
   /** Why the domain was crashed by the hypervisor, as lines for people. */
   crashReport?: string[] | undefined;
   /** What has been said once is not said again (unknown hypercalls, 32-bit programs). */

@@ -6,10 +6,11 @@
 import { RUNSTATE } from '../abi/numbers.ts';
 import { Exit } from '../x86/exits.ts';
 import { STATE } from '../x86/state.ts';
-import { CONTROL } from './control.ts';
+import { CONTROL_VCPU, controlVcpu, VcpuCommand } from './control.ts';
 import { emulate } from './emulate/table.ts';
 import { hypercall } from './hypercalls.ts';
 import { NOT_OURS, tryPageTableWrite } from './mmu/ptwr.ts';
+import { endWait } from './sched.ts';
 import { TraceKind } from './trace.ts';
 import { bounce, Entry, NO_ERROR } from './traps/bounce.ts';
 import { debugTrap, deliver, pageFault, softwareInterrupt, Vector } from './traps/exceptions.ts';
@@ -21,6 +22,7 @@ export type RunResult =
   | { readonly kind: 'blocked'; readonly deadline: number }
   | { readonly kind: 'shutdown'; readonly reason: number }
   | { readonly kind: 'crashed'; readonly report: readonly string[] }
+  /** The device thread asked for it: CONTROL_VCPU.command says whether to pause or to stop. */
   | { readonly kind: 'paused' };
 
 /** Taken branches between two looks at the clock: about half a millisecond. */
@@ -33,6 +35,7 @@ export function runVcpu(vcpu: Vcpu): RunResult {
   const { i32 } = memory;
   const kick = (vcpu.base + STATE.kick) >>> 2;
   const budget = (vcpu.base + STATE.budget) >>> 2;
+  const command = controlVcpu(vcpu.id, CONTROL_VCPU.command) >>> 2;
   for (;;) {
     // Cleared before we look at what is pending: whatever is set after our look kicks again.
     Atomics.exchange(i32, kick, 0);
@@ -42,7 +45,7 @@ export function runVcpu(vcpu: Vcpu): RunResult {
       runstate.change(vcpu, RUNSTATE.offline, now);
       return { kind: 'shutdown', reason: domain.shutdown.reason };
     }
-    if (Atomics.load(i32, CONTROL.pause >>> 2) !== 0) {
+    if (Atomics.load(i32, command) !== VcpuCommand.run) {
       runstate.change(vcpu, RUNSTATE.offline, now);
       return { kind: 'paused' };
     }
@@ -51,7 +54,7 @@ export function runVcpu(vcpu: Vcpu): RunResult {
       return { kind: 'blocked', deadline: Number.POSITIVE_INFINITY };
     }
     if (now >= timers.nextDeadline()) timers.fire(now);
-    if (vcpu.blocked && !wakes(vcpu, now)) {
+    if (vcpu.blocked && !endWait(vcpu, now)) {
       runstate.change(vcpu, RUNSTATE.blocked, now);
       now = domain.clock.now();
       const deadline = Math.min(timers.nextDeadline(), vcpu.pollTimeout);
@@ -72,24 +75,6 @@ export function runVcpu(vcpu: Vcpu): RunResult {
       if (left <= 0) break;
     }
   }
-}
-
-/** Is there a reason for a blocked vCPU to go on? Its waiting is over then. */
-function wakes(vcpu: Vcpu, now: number): boolean {
-  const { events } = vcpu.domain;
-  const ports = vcpu.pollPorts;
-  const awake =
-    vcpu.upcallDue ||
-    (vcpu.nmiPending && !vcpu.nmiBlocked) ||
-    (ports !== undefined && (now >= vcpu.pollTimeout || ports.some((port) => events.isPending(port))));
-  if (!awake) return false;
-  vcpu.blocked = false;
-  if (ports) {
-    vcpu.pollPorts = undefined;
-    vcpu.pollTimeout = Number.POSITIVE_INFINITY;
-    events.setPolling(vcpu.id, false);
-  }
-  return true;
 }
 
 /** The event check of every return to the guest: NMI first, then the upcall. False when the domain crashed. */
