@@ -225,7 +225,6 @@ export class CodeCache {
     } else {
       this.writeInsn(record, insn, offset);
       // A branch from here is by address: it is in two pages.
-      this.memory.view.setInt32(record + RECORD.immHi, insn.operands[0]?.kind === 3 ? insn.operands[0].immHi : 0, true);
       if (insn.operands[0]?.kind === 4) this.memory.view.setInt32(record + RECORD.displacement, 1, true);
       u16[(after + RECORD.position) >>> 1] = offset + insn.length;
       this.markCode(second, Math.max(1, insn.length - head));

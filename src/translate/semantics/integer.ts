@@ -745,6 +745,12 @@ export const INTEGER: Record<string, Semantics> = {
   mfence: nop,
   sfence: nop,
   prefetch: nop,
+  prefetchw: nop,
+  prefetchnta: nop,
+  prefetcht0: nop,
+  prefetcht1: nop,
+  prefetcht2: nop,
+  endbr32: nop,
   clflush: nop,
   ...Object.assign({}, ...CONDITIONS.map(conditional)),
 };
