@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Errno } from '../abi/errno.ts';
+import { GPR, RFLAGS } from '../x86/state.ts';
+import { runVcpu } from './run.ts';
+import {
+  enterUser,
+  FRAME,
+  hypercallStep,
+  installGdt,
+  pokeWords,
+  testDomain,
+  USER_CODE,
+  USER_STACK,
+  va,
+  words,
+} from './vcpu-for-tests.ts';
+
+const MULTICALL = 13;
+const call = (op: number, ...args: (bigint | number)[]) => [op, 0xbad, ...args, ...new Array(6 - args.length).fill(0)];
+const resultOf = (all: bigint[], i: number) => BigInt.asIntN(64, all[8 * i + 1]!);
+
+test('a multicall stores each result and goes on after errors', () => {
+  const { vcpu, engine } = testDomain();
+  pokeWords(vcpu, va(FRAME.scratch), [...call(17, 7), ...call(99), ...call(5, 1)]);
+  engine.script.push(hypercallStep(MULTICALL, va(FRAME.scratch), 3));
+  runVcpu(vcpu);
+  const all = words(vcpu, va(FRAME.scratch), 24);
+  assert.equal(resultOf(all, 0), 4096n);
+  assert.equal(resultOf(all, 1), BigInt(-Errno.ENOSYS));
+  assert.equal(resultOf(all, 2), 0n);
+  assert.equal(vcpu.reg64(GPR.rax), 0n);
+});
+
+test('iret ends a multicall: no result is stored and no later entry runs (XSA-213)', () => {
+  const { vcpu, engine } = testDomain();
+  installGdt(vcpu);
+  enterUser(vcpu);
+  vcpu.setKernelMode(true);
+  const rsp = va(FRAME.stack, 0x800);
+  pokeWords(vcpu, rsp, [0x99, 0, 0, 0, USER_CODE, 0x33, RFLAGS.IF, USER_STACK, 0x2b]);
+  vcpu.setReg64(GPR.rsp, rsp);
+  pokeWords(vcpu, va(FRAME.scratch), [...call(23), ...call(17, 7)]);
+  engine.script.push(hypercallStep(MULTICALL, va(FRAME.scratch), 2));
+  runVcpu(vcpu);
+  const all = words(vcpu, va(FRAME.scratch), 16);
+  assert.equal(resultOf(all, 0), 0xbadn);
+  assert.equal(resultOf(all, 1), 0xbadn);
+  assert.equal(vcpu.kernelMode, false);
+  assert.equal(vcpu.rip, USER_CODE);
+  assert.equal(vcpu.reg64(GPR.rax), 0x99n);
+});
+
+test('a multicall in a multicall is refused, and the next one works', () => {
+  const { vcpu, engine } = testDomain();
+  pokeWords(vcpu, va(FRAME.scratch), [...call(MULTICALL, va(FRAME.scratch), 1), ...call(17, 7)]);
+  engine.script.push(hypercallStep(MULTICALL, va(FRAME.scratch), 2));
+  runVcpu(vcpu);
+  const all = words(vcpu, va(FRAME.scratch), 16);
+  assert.equal(resultOf(all, 0), BigInt(-Errno.ENOSYS));
+  assert.equal(resultOf(all, 1), 4096n);
+  assert.equal(vcpu.inMulticall, false);
+});
+
+test('a multicall that runs off mapped memory is -EFAULT after what it could do', () => {
+  const { vcpu, engine } = testDomain();
+  pokeWords(vcpu, va(511, 4032), call(17, 7));
+  engine.script.push(hypercallStep(MULTICALL, va(511, 4032), 0xffff_ffffn));
+  runVcpu(vcpu);
+  assert.equal(BigInt.asIntN(64, vcpu.reg64(GPR.rax)), BigInt(-Errno.EFAULT));
+  assert.equal(resultOf(words(vcpu, va(511, 4032), 8), 0), 4096n);
+});
