@@ -61,6 +61,8 @@ export const controlSocket = (runDir: string): string => path.join(runDir, 'cont
 export const consoleSocket = (runDir: string): string => path.join(runDir, 'console.sock');
 /** The guest's own store connection. */
 export const guestStoreSocket = (runDir: string): string => path.join(runDir, 'store.sock');
+/** The backends' store connection: domain 0, but for this domain's devices only. */
+export const backendStoreSocket = (runDir: string): string => path.join(runDir, 'backend.sock');
 
 /** Domain names may contain "/" and start with ".". */
 function fileName(name: string): string {

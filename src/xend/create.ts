@@ -8,13 +8,13 @@ import type { DomainConfig } from '../config/domain-config.ts';
 import { kernelLine } from '../config/kernel-line.ts';
 import { nameProblem } from '../config/name.ts';
 import {
+  backendStoreSocket,
   consoleLog,
   controlSocket,
   guestStoreSocket,
   monitorLog,
   type Paths,
   recordsDir,
-  storeSocket,
 } from '../host/paths.ts';
 import { identify, isAlive, readPidFile, signal, waitGone } from '../host/process-identity.ts';
 import type { MonitorConfig } from '../monitor/main.ts';
@@ -133,7 +133,7 @@ function makeFolder({ domain, paths }: CreateContext): void {
       cmdline: kernelLine(config),
       disks: config.disks,
       paths: { run: runDir, lib: paths.lib, log: paths.log },
-      store: { guestSocket: guestStoreSocket(runDir), backendSocket: storeSocket(paths) },
+      store: { guestSocket: guestStoreSocket(runDir), backendSocket: backendStoreSocket(runDir) },
     },
     consoleLog: consoleLog(paths, config.name),
   };
@@ -143,7 +143,7 @@ function makeFolder({ domain, paths }: CreateContext): void {
 export async function writeTree({ domain, store }: CreateContext): Promise<void> {
   await store.remove(treeRoots(domain.domid, domain.uuid));
   await store.write(domainTree(domain.domid, domain.uuid, domain.config, diskNodes(domain.config.disks)));
-  await store.introduce(domain.domid, guestStoreSocket(domain.runDir));
+  await store.introduce(domain.domid, domain.runDir);
 }
 
 /** Tell the store where the guest's rings are: for people and tools, Linux knows from its start_info. */

@@ -39,7 +39,7 @@ export async function startDaemon(): Promise<Daemon> {
       `Domus ${VERSION} on ${os.type()} ${os.release()} ${os.machine()}, Node ${process.versions.node}: ${cores} CPUs, ${memoryMiB} MiB`,
     );
     log.write('INFO', 'daemon', `xend ${VERSION} starts, process ${process.pid}, files under ${paths.run}`);
-    const store = await openStoreHome();
+    const store = await openStoreHome(paths, (text) => log.write('INFO', 'store', text));
     const xend = new Xend({ paths, store, log, messages, now: Date.now });
     await xend.start();
     const server = makeServer(xend);

@@ -17,8 +17,10 @@ export interface DomainStore {
   /** Remove these subtrees, as far as they exist. */
   remove(paths: readonly string[]): Promise<void>;
   read(path: string): Promise<string | undefined>;
-  /** Let the guest of `domid` connect on a socket at `guestSocket`. Safe to repeat. */
-  introduce(domid: number, guestSocket: string): Promise<void>;
+  /** Let the guest of `domid` and its backends connect on the sockets in `runDir`. Safe to repeat. */
+  introduce(domid: number, runDir: string): Promise<void>;
+  /** Remove the trees of all other guests: left by a machine that stopped. */
+  keepOnly(domains: readonly { readonly domid: number; readonly uuid: string }[]): Promise<void>;
   release(domid: number): Promise<void>;
   close(): Promise<void>;
 }
@@ -117,7 +119,7 @@ export function diskTree(domid: number, disk: DiskNode): Entry[] {
 /** Where a domain's entries are. Removing these leaves nothing. */
 export const treeRoots = (domid: number, uuid: string): string[] => [
   homeOf(domid),
-  `/vm/${uuid}`,
+  ...(uuid ? [`/vm/${uuid}`] : []),
   `${homeOf(0)}/backend/vbd/${domid}`,
   `${homeOf(0)}/backend/vif/${domid}`,
   `${homeOf(0)}/backend/console/${domid}`,

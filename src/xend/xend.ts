@@ -63,8 +63,9 @@ export class Xend {
   /** Find the domains again that another xend left, finish what it had begun to undo, and go on. */
   async start(): Promise<void> {
     const { paths, store } = this.ports;
-    await store.write(domain0Tree());
     const records = loadRecords(recordsDir(paths), (text) => this.#log('ERROR', text));
+    await store.write(domain0Tree());
+    await store.keepOnly(records);
     for (const record of records) {
       this.#domains.set(record.uuid, new Domain(record, domainRunDir(paths, record.domid, record.uuid)));
     }
@@ -83,7 +84,7 @@ export class Xend {
       const report = ['its monitor process had ended while xend was not running'];
       return this.#end(domain, { kind: 'crash', report });
     }
-    await this.ports.store.introduce(domain.domid, path.join(domain.runDir, 'store.sock'));
+    await this.ports.store.introduce(domain.domid, domain.runDir);
     await writeRings(this.#context(domain));
     this.#log('INFO', `found domain ${domain.domid} "${domain.name}" again: ${domain.status?.state}`);
   }

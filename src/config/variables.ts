@@ -1,0 +1,128 @@
+/**
+ * The variables of a configuration file, xm-xend 2.2 and 2.8, one row each. `used` ones become the domain's configuration
+ * (load.ts); `accepted` ones are known, mean nothing here or not yet, and pass in silence; `later` ones are told to have
+ * no effect yet, because the person wants something that will not happen.
+ */
+export type Kind = 'text' | 'int' | 'number' | 'flag' | 'list' | 'any';
+export type Standing = 'used' | 'accepted' | 'later';
+
+export interface Variable {
+  readonly name: string;
+  readonly kind: Kind;
+  readonly standing: Standing;
+  readonly help: string;
+}
+
+const row = (name: string, kind: Kind, standing: Standing, help: string): Variable => ({ name, kind, standing, help });
+
+// biome-ignore format: a table
+export const VARIABLES: readonly Variable[] = [
+  row('kernel',             'text',   'used',     'guest kernel: a bzImage or vmlinux'),
+  row('ramdisk',            'text',   'used',     'initial ramdisk; default initrd-VERSION beside a kernel vmlinuz-VERSION, if there is one'),
+  row('memory',             'int',    'used',     'memory in MiB, 128 when not given'),
+  row('maxmem',             'int',    'used',     'how far memory may grow, MiB'),
+  row('name',               'text',   'used',     'the domain\'s name; the file\'s name when not given'),
+  row('uuid',               'text',   'used',     'the domain\'s uuid; a random one when not given'),
+  row('vcpus',              'int',    'used',     'CPUs of the guest'),
+  row('disk',               'list',   'used',     'disks: "file:PATH,DEVICE,MODE" or "phy:NAME,DEVICE,MODE"'),
+  row('vif',                'list',   'used',     'network interfaces: "mac=...,bridge=..."'),
+  row('root',               'text',   'used',     'root= of the kernel line'),
+  row('extra',              'text',   'used',     'further kernel options'),
+  row('cmdline',            'text',   'used',     'the kernel line instead of root and extra'),
+  row('ip',                 'text',   'used',     'address of the guest\'s first interface'),
+  row('netmask',            'text',   'used',     'its netmask'),
+  row('gateway',            'text',   'used',     'its gateway'),
+  row('hostname',           'text',   'used',     'its host name'),
+  row('interface',          'text',   'used',     'the interface to configure, eth0'),
+  row('dhcp',               'text',   'used',     '"dhcp" or "off"'),
+  row('nfs_server',         'text',   'used',     'server of an NFS root'),
+  row('nfs_root',           'text',   'used',     'path of an NFS root'),
+  row('restart',            'text',   'used',     'onreboot, always or never: the old form of on_poweroff, on_reboot and on_crash'),
+  row('autorestart',        'flag',   'used',     'true: restart = "always"'),
+  row('on_poweroff',        'text',   'used',     'after poweroff: destroy, restart, preserve'),
+  row('on_reboot',          'text',   'used',     'after reboot: restart, destroy, preserve'),
+  row('on_crash',           'text',   'used',     'after a crash: destroy, restart, preserve'),
+  row('builder',            'text',   'used',     'linux or generic'),
+  row('type',               'text',   'used',     'pv'),
+  row('domus_boot_options', 'text',   'used',     'kernel options that Domus puts first; "" for none'),
+  row('pci',                'list',   'later',    'PCI devices'),
+  row('console',            'any',    'later',    'TCP port of the console'),
+  row('blkif',              'flag',   'later',    'make it a block backend'),
+  row('netif',              'flag',   'later',    'make it a network backend'),
+  row('vnc',                'any',    'later',    'graphical console'),
+  row('bootloader',         'text',   'later',    'boot loader that picks the kernel from the disk'),
+  row('cpu',                'any',    'accepted', 'initial CPU'),
+  row('cpus',               'any',    'accepted', 'CPUs to run on'),
+  row('cpus_soft',          'any',    'accepted', 'CPUs to prefer'),
+  row('cpu_weight',         'any',    'accepted', 'share of the CPUs'),
+  row('cpu_cap',            'any',    'accepted', 'limit in percent of a CPU'),
+  row('cap',                'any',    'accepted', 'the same'),
+  row('nics',               'any',    'accepted', 'number of interfaces'),
+  row('ipaddr',             'list',   'accepted', 'not used by the original either'),
+  row('maxvcpus',           'any',    'accepted', 'how many CPUs can be plugged'),
+  row('bootargs',           'any',    'accepted', 'options of the boot loader'),
+  row('bootloader_args',    'any',    'accepted', 'the same'),
+  row('on_watchdog',        'text',   'accepted', 'after a watchdog\'s bite'),
+  row('on_soft_reset',      'text',   'accepted', 'after a soft reset'),
+  row('on_xend_start',      'text',   'accepted', 'managed domains of xm 3'),
+  row('on_xend_stop',       'text',   'accepted', 'managed domains of xm 3'),
+  row('vfb',                'any',    'accepted', 'frame buffer'),
+  row('vncpasswd',          'any',    'accepted', 'graphical console'),
+  row('vnclisten',          'any',    'accepted', 'graphical console'),
+  row('vncunused',          'any',    'accepted', 'graphical console'),
+  row('vncviewer',          'any',    'accepted', 'graphical console'),
+  row('vncdisplay',         'any',    'accepted', 'graphical console'),
+  row('sdl',                'any',    'accepted', 'graphical console'),
+  row('stdvga',             'any',    'accepted', 'device of HVM guests'),
+  row('serial',             'any',    'accepted', 'device of HVM guests'),
+  row('boot',               'any',    'accepted', 'boot order of HVM guests'),
+  row('acpi',               'any',    'accepted', 'HVM guests'),
+  row('apic',               'any',    'accepted', 'HVM guests'),
+  row('pae',                'any',    'accepted', 'HVM guests'),
+  row('hap',                'any',    'accepted', 'HVM guests'),
+  row('usb',                'any',    'accepted', 'HVM guests'),
+  row('usbdevice',          'any',    'accepted', 'HVM guests'),
+  row('device_model',       'any',    'accepted', 'HVM guests'),
+  row('soundhw',            'any',    'accepted', 'HVM guests'),
+  row('shadow_memory',      'any',    'accepted', 'HVM guests'),
+  row('localtime',          'any',    'accepted', 'clock of HVM guests'),
+  row('rtc_timeoffset',     'any',    'accepted', 'clock of HVM guests'),
+  row('xen_platform_pci',   'any',    'accepted', 'HVM guests'),
+  row('nomigrate',          'any',    'accepted', 'forbids migration'),
+  row('seclabel',           'any',    'accepted', 'security label'),
+  row('access_control',     'any',    'accepted', 'security label'),
+  row('irq',                'any',    'accepted', 'devices'),
+  row('vtpm',               'any',    'accepted', 'devices'),
+  row('features',           'any',    'accepted', 'kernel features'),
+];
+
+const BY_NAME = new Map(VARIABLES.map((variable) => [variable.name, variable]));
+export const findVariable = (name: string): Variable | undefined => BY_NAME.get(name);
+
+/** The known variable that `name` was probably meant to be. */
+export function nearestVariable(name: string): string | undefined {
+  const limit = name.length <= 3 ? 1 : 2;
+  let best: string | undefined;
+  let bestDistance = limit + 1;
+  for (const variable of VARIABLES) {
+    const distance = editDistance(name.toLowerCase(), variable.name);
+    if (distance < bestDistance) [best, bestDistance] = [variable.name, distance];
+  }
+  return best;
+}
+
+/** Insertions, deletions, changes and swaps of neighbours from one word to another. */
+export function editDistance(a: string, b: string): number {
+  const rows = Array.from({ length: a.length + 1 }, (_, i) => [i, ...new Array<number>(b.length).fill(0)]);
+  for (let j = 0; j <= b.length; j++) rows[0]![j] = j;
+  for (let i = 1; i <= a.length; i++) {
+    for (let j = 1; j <= b.length; j++) {
+      const change = a[i - 1] === b[j - 1] ? 0 : 1;
+      let best = Math.min(rows[i - 1]![j]! + 1, rows[i]![j - 1]! + 1, rows[i - 1]![j - 1]! + change);
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1])
+        best = Math.min(best, rows[i - 2]![j - 2]! + 1);
+      rows[i]![j] = best;
+    }
+  }
+  return rows[a.length]![b.length]!;
+}

@@ -1,0 +1,45 @@
+/** `xm console`, xm-xend 1.5. */
+import type { XendClient } from '../../sdk/client.ts';
+import { command } from '../command.ts';
+import { type Attachment, attach } from '../terminal.ts';
+
+const EXIT_WAIT_S = 5;
+
+/** Stay on a console until it ends; if the domain crashed, say so in one line. Returns the exit code. */
+export async function watchConsole(
+  { ended }: Attachment,
+  uuid: string,
+  xend: XendClient,
+  note: (text: string) => void,
+): Promise<number> {
+  if ((await ended) === 'detached') return 0;
+  // xend can be gone or restarting; the console worked without it.
+  const answer = await xend.call('GET /exits/:uuid', { uuid, waitS: EXIT_WAIT_S }).catch(() => undefined);
+  let crash = answer?.exit?.kind === 'crash' ? answer.exit : undefined;
+  if (answer && !answer.exit) {
+    const kept = await xend.call('GET /domains/:name', { name: uuid }).catch(() => undefined);
+    if (kept?.shutdownReason === 'crash') crash = { name: kept.name, domid: kept.domid, report: [] } as never;
+  }
+  if (!crash) return 0;
+  const [why] = crash.report;
+  note(`Error: domain ${crash.domid} "${crash.name}" crashed${why ? `: ${why}` : ''} (xm dmesg tells more)`);
+  return 1;
+}
+
+export const consoleCommand = command({
+  name: 'console',
+  group: 'console',
+  usage: '[-q] DOM',
+  summary: "Attach to a domain's console; Ctrl-] detaches",
+  details: `
+What was printed before is shown first. Any number of people can be attached. Where standard input is not a terminal, its
+bytes go to the guest as they are, and the command ends when the domain does.`,
+  options: { quiet: { type: 'boolean', short: 'q', help: 'no greeting' } },
+  args: [1, 1],
+  missing: 'Missing domain',
+  async run({ args, flags, xend, note }) {
+    const { socket, uuid } = await xend.call('GET /domains/:name/console', { name: args[0]! });
+    const attachment = await attach(socket, { quiet: flags.quiet === true });
+    return watchConsole(attachment, uuid, xend, note);
+  },
+});
