@@ -39,7 +39,7 @@ export const FRAME = {
   userStack: 41,
   free: 64,
 } as const;
-export const HANDLER = KERNEL + 0x14000n;
+export const HANDLER = KERNEL + 0x15000n;
 
 /** One step of a script: what the guest does until it needs the hypervisor. */
 export type Step = (vcpu: Vcpu) => Exit;
