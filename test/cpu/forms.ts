@@ -55,6 +55,10 @@ const AMD_DIFFERS: readonly { readonly test: (form: Form) => boolean; readonly r
     test: ({ row, rm }) => row.encoding === '0F 0D /r' && rm === 'register',
     reason: 'AMD raises #UD for 0F 0D with a register, Intel performs a NOP',
   },
+  {
+    test: ({ row, rm, opSize }) => row.mnemonic === 'movsxd' && rm === 'memory' && opSize === 2,
+    reason: 'AMD reads four bytes for MOVSXD with 16-bit operands, Intel two',
+  },
 ];
 
 function whyExcluded(row: Row, features: Set<string>): string | undefined {

@@ -5,6 +5,7 @@
 import { compareOutcomes, type Difference, describeCase, nothingUndefined, vectorName } from './compare.ts';
 import { type Form, formsOf } from './forms.ts';
 import { fillCase, insnOf } from './generate.ts';
+import { KNOWN, type Known } from './known.ts';
 import { CASE, COMPLETED, OUTCOME, UNSUPPORTED } from './layout.ts';
 import type { Oracle } from './oracle.ts';
 import { Random } from './random.ts';
@@ -48,6 +49,8 @@ export interface FuzzReport {
   cases: number;
   compared: number;
   readonly coverage: Map<Form, Coverage>;
+  /** How often each row of KNOWN occurred. */
+  readonly known: Map<Known, number>;
   /** The first mismatch of each form. */
   readonly mismatches: Mismatch[];
 }
@@ -72,7 +75,7 @@ export function caseRandom(seed: number, form: Form, round: number): Random {
 export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
   const { oracle, subject, seed } = options;
   const forms = options.forms ?? formsOf().forms;
-  const report: FuzzReport = { cases: 0, compared: 0, coverage: new Map(), mismatches: [] };
+  const report: FuzzReport = { cases: 0, compared: 0, coverage: new Map(), known: new Map(), mismatches: [] };
   for (const form of forms) report.coverage.set(form, { cases: 0, completed: 0, faulted: 0, mismatched: 0 });
   const firstRound = options.firstRound ?? 0;
   const stopAfter = options.stopAfter ?? Number.POSITIVE_INFINITY;
@@ -145,6 +148,11 @@ function judge(
   else coverage.faulted++;
   const differences = judgeOutcomes(cases, host, ours, i);
   if (differences.length === 0) return;
+  const known = knownDifference(cases, hostView, ours, i);
+  if (known) {
+    report.known.set(known, (report.known.get(known) ?? 0) + 1);
+    return;
+  }
   if (coverage.mismatched++ > 0) return;
   const record = cases.slice(i * CASE.size, (i + 1) * CASE.size);
   const length = new DataView(record.buffer).getUint32(CASE.codeLength, true);
@@ -156,6 +164,13 @@ function judge(
     state: describeCase(cases, i),
     record,
   });
+}
+
+function knownDifference(cases: Uint8Array, host: DataView, ours: Uint8Array, i: number): Known | undefined {
+  const insn = insnOf(new DataView(cases.buffer, cases.byteOffset + i * CASE.size, CASE.size));
+  if (!insn) return undefined;
+  const view = new DataView(ours.buffer, ours.byteOffset + i * OUTCOME.size, OUTCOME.size);
+  return KNOWN.find(({ mnemonics, test }) => mnemonics.includes(insn.mnemonic) && test(host, view, insn));
 }
 
 /** The differences between two outcomes of case `i` that the manuals do not allow. */

@@ -184,11 +184,12 @@ function choose(draft: Draft, form: Form, memory: boolean): Choice {
   const segment = fs ? random.pick([0x64, 0x65]) : random.chance(24) ? random.pick([0x26, 0x2e, 0x36, 0x3e]) : 0;
   const string = form.row.operands.some((code) => /^[XYB]/.test(code));
   const counts = /^(loop|jrcxz)/.test(form.row.mnemonic);
+  const rm = form.rm === 'memory' ? chooseAddress(random, base === LOW_BASE) : random.below(16);
   const addr32 = random.chance(8) && (counts || ((memory || string) && base === LOW_BASE));
   return {
     opSize: form.opSize,
-    reg: random.below(16),
-    rm: form.rm === 'memory' ? chooseAddress(random, base === LOW_BASE) : random.below(16),
+    reg: /^bt[src]?$/.test(form.row.mnemonic) ? otherThan(rm, random) : random.below(16),
+    rm,
     low:
       form.row.flags.includes('norexb') || form.encoding.lowBits === 'free'
         ? random.below(8)
@@ -200,6 +201,15 @@ function choose(draft: Draft, form: Form, memory: boolean): Choice {
     segment,
     rex: random.chance(4),
   };
+}
+
+/**
+ * A register that is not part of the address. As a bit offset, an address register would reach far away, into memory of the
+ * oracle's process that the subject does not have.
+ */
+function otherThan(rm: number | Address, random: Random): number {
+  const reg = random.below(16);
+  return typeof rm === 'object' && (rm.base === reg || rm.index === reg) ? otherThan(rm, random) : reg;
 }
 
 /** XCHG with rAX itself is NOP (90): a row of its own. */
@@ -257,6 +267,11 @@ function finish(draft: Draft, first: number[], codeOffset: number, steer: (targe
   draft.insn = insn;
   view.setUint32(CASE.target, target, true);
   const rip = draft.base + CODE_OFFSET + codeOffset;
+  // Undefined instructions need not be fetched to their end: do not let that matter.
+  if (!insn && codeOffset + code.length > CODE_SIZE) {
+    finish(draft, first, 0x300, steer);
+    return;
+  }
   view.setBigUint64(CASE.rip, BigInt(rip), true);
 
   // Flags, vectors and control words.

@@ -93,14 +93,18 @@ function compareExchange(draft: Draft, insn: Insn): void {
   }
 }
 
-/** Bit offsets in registers reach far: keep most of them near the operand. */
+/** Bit offsets in registers reach far: keep most of them near the operand, and all of them away from other memory. */
 function bitOffset(draft: Draft, insn: Insn): void {
   const [base, offset] = insn.operands;
-  if (base?.kind !== Kind.Mem || offset?.kind !== Kind.Reg || usesRegister(insn, offset.reg) || draft.random.chance(32))
-    return;
-  const value = BigInt(draft.random.below(4096) - 2048);
-  const high = draft.gpr(offset.reg) & ~((1n << BigInt(8 * offset.size)) - 1n);
-  draft.setGpr(offset.reg, high | (value & ((1n << BigInt(8 * offset.size)) - 1n)));
+  if (base?.kind !== Kind.Mem || offset?.kind !== Kind.Reg) return;
+  const { random } = draft;
+  const far = random.chance(32);
+  const value = far ? BigInt(random.u32() - 0x8000_0000) : BigInt(random.below(4096) - 2048);
+  const mask = (1n << BigInt(8 * offset.size)) - 1n;
+  // With 32-bit addresses the sum wraps at 4 GiB: multiples of 2^35 bits do not count.
+  const wrap =
+    insn.addrSize === 4 && offset.size === 8 && random.chance(2) ? BigInt(random.u32() & 0x1fff_ffff) << 35n : 0n;
+  draft.setGpr(offset.reg, (draft.gpr(offset.reg) & ~mask) | ((value + wrap) & mask));
 }
 
 const shiftCount = (draft: Draft, insn: Insn): void => {
@@ -151,6 +155,16 @@ function mxcsrImage(draft: Draft, offset: number): void {
   const at = patchAt(draft, draft.targets[0]);
   if (at && !draft.random.chance(8))
     draft.view.setUint32(at + offset, draft.view.getUint32(at + offset, true) & 0xffff, true);
+}
+
+/** F2XM1 and FYL2XP1 are defined for small arguments only: give ST such an exponent, except to NaNs and zeros. */
+function smallArgument(draft: Draft, limit: number): void {
+  const at = CASE.fx + FX.st;
+  const word = draft.view.getUint16(at + 8, true);
+  const significand = draft.view.getBigUint64(at, true);
+  const exponent = word & 0x7fff;
+  if (significand === 0n || (exponent === 0x7fff && (significand & 0x7fff_ffff_ffff_ffffn) !== 0n)) return;
+  if (exponent > limit) draft.view.setUint16(at + 8, (word & 0x8000) | (limit - draft.random.below(40)), true);
 }
 
 export function prepare(draft: Draft, insn: Insn, rip: number): void {
@@ -211,6 +225,12 @@ export function prepare(draft: Draft, insn: Insn, rip: number): void {
       break;
     case 'fbld':
       decimal(draft);
+      break;
+    case 'f2xm1':
+      smallArgument(draft, 16382);
+      break;
+    case 'fyl2xp1':
+      smallArgument(draft, 16380);
       break;
     case 'ldmxcsr':
       mxcsrImage(draft, 0);

@@ -7,14 +7,14 @@
  */
 
 /** One page of code. */
-export const STUB = 0x1b3d_5000;
+export const STUB = 0x7b3d_5000;
 /** One page of data, in the layout below. */
-export const SHARED = 0x1b3e_6000;
-export const SIGNAL_STACK = 0x1b40_7000;
+export const SHARED = 0x7b3e_6000;
+export const SIGNAL_STACK = 0x7b40_7000;
 export const SIGNAL_STACK_SIZE = 0x10000;
 /** Where JavaScript writes the code and data pages that the guest sees elsewhere. */
-export const CODE_ALIAS = 0x1b42_9000;
-export const DATA_ALIAS = 0x1b43_d000;
+export const CODE_ALIAS = 0x7b42_9000;
+export const DATA_ALIAS = 0x7b43_d000;
 
 /** Offsets in the shared page. The first part has the offsets of a case (CASE in layout.ts). */
 export const S = {

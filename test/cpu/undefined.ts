@@ -89,13 +89,28 @@ const x87Function: Rule = (skip) => {
   skip.extendedUlps = 4;
 };
 /** Images of the x87 environment hold FOP, FIP and FDP, which the two makers store under different conditions. */
-const environment =
-  (from: number, to: number): Rule =>
+const image =
+  (...ranges: [number, number][]): Rule =>
   (skip, judged) => {
     const at = judged.before.getUint32(CASE.target, true);
-    skip.memory.push([at + from, at + to]);
+    for (const [from, to] of ranges) skip.memory.push([at + from, at + to]);
   };
+const environment: Rule = (skip, judged) => image(judged.insn.opSize === 2 ? [6, 14] : [12, 28])(skip, judged);
+/** FXSAVE: the same pointers, MXCSR_MASK (AMD has a bit more), and the reserved end, which some CPUs write and others do not. */
+const fxsaveImage = image([6, 24], [28, 32], [416, 512]);
+/**
+ * With a segment base and a bit offset in a register: AMD's CPUs want a canonical offset as well as a canonical sum, and far
+ * bit offsets leave that range.
+ */
+const bitTest: Rule = (skip, { insn }) => {
+  skip.flags |= OF | SF | AF | PF;
+  if (insn.operands[0]!.kind === Kind.Mem && insn.operands[0]!.seg >= 0) skip.fault = true;
+};
 
+/** UD0 and UD1: whether the bytes of a ModRM operand are fetched before #UD is up to the CPU. */
+const eitherFault: Rule = (skip) => {
+  skip.fault = true;
+};
 /** With two operands in memory, which one's fault is reported first is up to the CPU. */
 const twoOperands: Rule = (skip, { insn }) => {
   const inMemory = insn.operands.filter(({ kind }) => kind === Kind.Mem).length;
@@ -112,7 +127,9 @@ const RULES: Record<string, Rule> = {
   mul: flags(SF | ZF | AF | PF), imul: flags(SF | ZF | AF | PF),
   div: flags(CF | PF | AF | ZF | SF | OF), idiv: flags(CF | PF | AF | ZF | SF | OF),
   bsf: bitScan, bsr: bitScan,
-  bt: flags(OF | SF | AF | PF), bts: flags(OF | SF | AF | PF), btr: flags(OF | SF | AF | PF), btc: flags(OF | SF | AF | PF),
+  bt: bitTest, bts: bitTest, btr: bitTest, btc: bitTest,
+  fnstenv: environment, fnsave: environment, fxsave: fxsaveImage,
+  ud0: eitherFault, ud1: eitherFault,
   cmps: twoOperands, movs: twoOperands, push: twoOperands, pop: twoOperands, call: twoOperands,
   rcpps: approximation, rcpss: approximation, rsqrtps: approximation, rsqrtss: approximation,
 };
@@ -133,8 +150,6 @@ export function undefinedFor(judged: Judged): Undefined {
   if (mnemonic.startsWith('f') && judged.insn.row.encoding.startsWith('D')) {
     if (X87_FUNCTIONS.has(mnemonic)) x87Function(skip, judged);
     else if (!X87_DEFINED.has(mnemonic)) x87Arithmetic(skip, judged);
-    if (mnemonic === 'fnstenv' || mnemonic === 'fstenv') environment(12, 28)(skip, judged);
-    if (mnemonic === 'fnsave' || mnemonic === 'fsave') environment(12, 28)(skip, judged);
   }
   return skip;
 }
