@@ -4,6 +4,8 @@
 export interface Quota {
   /** Nodes that the domain owns. */
   readonly nodes: number;
+  /** Parts of the path of a node that the domain creates: the work and the journal of one request grow with its square. */
+  readonly depth: number;
   readonly watches: number;
   readonly valueBytes: number;
   /** Open at once, per connection. */
@@ -17,6 +19,7 @@ export interface Quota {
 
 export const DEFAULT_QUOTA: Quota = {
   nodes: 1000,
+  depth: 64,
   watches: 128,
   valueBytes: 2048,
   transactions: 10,

@@ -465,6 +465,18 @@ describe('quotas', () => {
     assert.equal(store.owned(3), 1);
   });
 
+  test('a guest’s nodes are at most so deep, and looking for deeper ones costs no more than their path is long', () => {
+    const { tools, domu } = setup({ depth: 6 });
+    assert.equal(domu.ask('WRITE', 'data/5/6|'), 'OK|');
+    assert.equal(domu.ask('WRITE', 'data/5/6/7|'), '!ENOSPC');
+    assert.equal(tools.ask('WRITE', '/local/domain/3/data/5/6/7|'), 'OK|');
+    const deep = `data${'/x'.repeat(1000)}`;
+    const start = performance.now();
+    for (let i = 0; i < 200; i++) assert.equal(domu.ask('READ', `${deep}|`), '!ENOENT');
+    // With a search from the root for each part this took ten milliseconds a request.
+    assert.ok(performance.now() - start < 1000);
+  });
+
   test('two transactions cannot together exceed the quota', () => {
     const { store, domu } = setup({ nodes: 4 });
     for (const path of ['data/a', 'data/b']) domu.ask('MKDIR', `${path}|`);

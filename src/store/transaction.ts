@@ -4,10 +4,10 @@
  * conflict rule, is the store's (`store.ts`). A client's mistake is an error name as the result. pv-abi 7.3.
  */
 
-import { parentOf, partsOf, withAncestors } from './path.ts';
+import { parentOf, partsOf } from './path.ts';
 import { allows, type Identity, type Need, type Permissions } from './permissions.ts';
 import type { Quota } from './quota.ts';
-import { lookup, NO_CHILDREN, NO_VALUE, remove, replace, type TreeNode, walk } from './tree.ts';
+import { lookup, NO_CHILDREN, NO_VALUE, nearest, remove, replace, type TreeNode, walk } from './tree.ts';
 import type { ErrorName } from './wire.ts';
 
 /**
@@ -104,38 +104,32 @@ export class Transaction {
     const node = lookup(this.root, path);
     if (node) return allows(node.permissions, this.who, need) ? node : 'EACCES';
     // Whether a node exists is the business of those only who may do this to its parent.
-    return allows(this.#nearest(path).node.permissions, this.who, need) ? 'ENOENT' : 'EACCES';
-  }
-
-  #nearest(path: string): { at: string; node: TreeNode } {
-    for (const at of withAncestors(path)) {
-      const node = lookup(this.root, at);
-      if (node) return { at, node };
-    }
-    return { at: '/', node: this.root };
+    return allows(nearest(this.root, path).node.permissions, this.who, need) ? 'ENOENT' : 'EACCES';
   }
 
   #create(path: string, value: Uint8Array): Outcome {
     const { who } = this;
-    const { at, node: parent } = this.#nearest(path);
-    const missing = partsOf(path).length - partsOf(at).length;
+    const { node: parent, depth } = nearest(this.root, path);
+    const parts = partsOf(path);
+    const missing = parts.length - depth;
     const [first, ...others] = parent.permissions;
     const owner = who.privileged ? first!.domid : who.domid;
     if (!who.privileged) {
       const { quota } = this.#home;
-      if (this.owned(owner) + missing > quota.nodes || this.touched.size + missing > quota.transactionNodes)
-        return 'ENOSPC';
+      const nodes = this.touched.size + missing;
+      if (this.owned(owner) + missing > quota.nodes || nodes > quota.transactionNodes) return 'ENOSPC';
+      if (parts.length > quota.depth) return 'ENOSPC';
     }
+    const pathOf = (length: number) => `/${parts.slice(0, length).join('/')}`;
     // The parent's set of children changes.
-    if (!this.#touch(at, 'node')) return 'ENOSPC';
+    if (!this.#touch(pathOf(depth), 'node')) return 'ENOSPC';
     const permissions = [{ ...first!, domid: owner }, ...others];
-    for (const each of [...withAncestors(path)].slice(0, missing).reverse()) {
+    for (let length = depth + 1; length <= parts.length; length++) {
+      const last = length === parts.length;
+      const each = pathOf(length);
       this.#touch(each, 'node');
-      this.#put(
-        each,
-        { value: each === path ? value : NO_VALUE, permissions, children: NO_CHILDREN, generation: 0 },
-        each === path ? 'set' : 'implied',
-      );
+      const node = { value: last ? value : NO_VALUE, permissions, children: NO_CHILDREN, generation: 0 };
+      this.#put(each, node, last ? 'set' : 'implied');
     }
     this.#count(owner, missing);
     return 'ok';

@@ -29,6 +29,19 @@ export function lookup(root: TreeNode, path: string): TreeNode | undefined {
   return node;
 }
 
+/** The deepest node that exists on the way to `path`, and how many of the path's parts lead to it. */
+export function nearest(root: TreeNode, path: string): { node: TreeNode; depth: number } {
+  let node = root;
+  let depth = 0;
+  for (const part of partsOf(path)) {
+    const next = node.children.get(part);
+    if (!next) break;
+    node = next;
+    depth++;
+  }
+  return { node, depth };
+}
+
 /** The root of a tree that has `next` at `path`, whose parent exists. */
 export function replace(root: TreeNode, path: string, next: TreeNode, generation: number): TreeNode {
   return rebuild(root, partsOf(path), 0, next, generation);
