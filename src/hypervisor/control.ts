@@ -63,6 +63,8 @@ export function controlVcpu(id: number, offset: number): number {
   return CONTROL.vcpus + id * CONTROL_VCPU.size + offset;
 }
 
+const WAIT_MS = 100;
+
 /** A lock of one word: 0 free, 1 held, 2 held and waited for. Held for microseconds only; not to be taken twice. */
 export class Lock {
   private readonly words: Int32Array;
@@ -77,7 +79,8 @@ export class Lock {
     let seen = Atomics.compareExchange(this.words, this.index, 0, 1);
     while (seen !== 0) {
       if (seen === 2 || Atomics.compareExchange(this.words, this.index, 1, 2) !== 0) {
-        Atomics.wait(this.words, this.index, 2);
+        // The holder wakes us. The limit only bounds the harm if that should ever go wrong.
+        Atomics.wait(this.words, this.index, 2, WAIT_MS);
       }
       seen = Atomics.compareExchange(this.words, this.index, 0, 2);
     }

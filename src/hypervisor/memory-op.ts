@@ -34,6 +34,8 @@ type ExtentWork = (vcpu: GuestCpu, first: number, count: number) => boolean;
 /** Give frames back. All of an extent or nothing. */
 function decrease(vcpu: GuestCpu, first: number, count: number): boolean {
   const { memory, domain } = vcpu;
+  // Before anything else: a huge number plus one is the same double, and a loop over it would find nothing wrong.
+  if (first + count > memory.layout.pages) return false;
   for (let mfn = first; mfn < first + count; mfn++) {
     if (!isAllocated(memory, mfn) || domain.frameTyped(mfn)) return false;
   }
