@@ -18,8 +18,6 @@ export const CONTROL = {
   grantFrames: CONTROL_BASE + 0x100,
   /** Pages that the domain owns now. */
   allocatedPages: CONTROL_BASE + 0x104,
-  /** Not 0: the vCPUs' run loops return and wait until they are started again. */
-  pause: CONTROL_BASE + 0x180,
   /** Bit per port: the guest sent to a port that is bound to domain 0, and the device thread has not seen it yet. */
   backendPending: CONTROL_BASE + 0x200,
   /** Per-vCPU records, see CONTROL_VCPU. */
