@@ -5,6 +5,7 @@
 import { Exit, PRIVILEGED } from '../x86/exits.ts';
 import { SEG, STATE } from '../x86/state.ts';
 import { hypercallName } from './hypercall-names.ts';
+import { PAGE_SIZE } from './memory.ts';
 import { TraceKind } from './trace.ts';
 import type { Vcpu } from './vcpu.ts';
 
@@ -67,14 +68,18 @@ function root(mfn: number): string {
 /** Guest memory through the tables of the running mode, as far as it is mapped. */
 export function peek(vcpu: Vcpu, va: bigint, length: number): Uint8Array {
   const table = vcpu.kernelMode ? vcpu.kernelRoot : vcpu.userRoot;
-  const out: number[] = [];
-  for (let i = 0n; i < BigInt(length); i++) {
-    const at = BigInt.asUintN(64, va + i);
-    const from = vcpu.walker.translate(table, Number(at & 0xffff_ffffn), Number(at >> 32n), false);
+  const out = new Uint8Array(length);
+  let done = 0;
+  while (done < length) {
+    const at = BigInt.asUintN(64, va + BigInt(done));
+    const lo = Number(at & 0xffff_ffffn);
+    const from = vcpu.walker.translate(table, lo, Number(at >> 32n), false);
     if (from === 0) break;
-    out.push(vcpu.memory.u8[from]!);
+    const n = Math.min(length - done, PAGE_SIZE - (lo & 0xfff));
+    out.set(vcpu.memory.u8.subarray(from, from + n), done);
+    done += n;
   }
-  return Uint8Array.from(out);
+  return out.slice(0, done);
 }
 
 function bytesAt(vcpu: Vcpu, va: bigint, length: number): string {

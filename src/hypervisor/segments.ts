@@ -54,6 +54,15 @@ export function lookUp(vcpu: Vcpu, selector: number): Descriptor | undefined {
   return { lo: vcpu.memory.u32[at]!, hi: raiseDpl(vcpu.memory.u32[at + 1]!) };
 }
 
+/** Only the high half, without making an object of it: every return to user mode asks twice. NONE when there is none. */
+function highHalf(vcpu: Vcpu, selector: number): number {
+  const index = (selector & 0xffff) >>> 3;
+  const frame = selector & 4 || index >= vcpu.gdtEntries ? undefined : vcpu.gdtFrames[index >>> 9];
+  if (frame === undefined) return lookUp(vcpu, selector)?.hi ?? NONE;
+  return raiseDpl(vcpu.memory.u32[vcpu.memory.at(frame) / 4 + (index & 511) * 2 + 1]!);
+}
+const NONE = -1;
+
 /** Descriptors are privilege 3 wherever the guest wrote less: it could have changed the frame since it was checked. */
 function raiseDpl(hi: number): number {
   return hi & DESC.present ? (hi | DESC.dpl) >>> 0 : hi >>> 0;
@@ -83,10 +92,11 @@ export function checkCode(vcpu: Vcpu, selector: number): SegmentFault | 'long' |
   // The two that nearly every return to the guest has need no look at the tables: the flat one is ours.
   if (selector === FLAT.ring3Cs64) return 'long';
   if ((selector & 0xfffc) === 0) return fault(GP, 0);
-  const d = lookUp(vcpu, selector);
-  if (!d || (selector & 3) !== 3 || (d.hi & (DESC.s | DESC.code)) !== (DESC.s | DESC.code)) return fault(GP, selector);
-  if (!(d.hi & DESC.present)) return fault(NP, selector);
-  if (d.hi & DESC.L) return d.hi & DESC.D ? fault(GP, selector) : 'long';
+  const hi = highHalf(vcpu, selector);
+  const wanted = DESC.s | DESC.code;
+  if (hi === NONE || (selector & 3) !== 3 || (hi & wanted) !== wanted) return fault(GP, selector);
+  if (!(hi & DESC.present)) return fault(NP, selector);
+  if (hi & DESC.L) return hi & DESC.D ? fault(GP, selector) : 'long';
   return 'compat';
 }
 
@@ -94,10 +104,10 @@ export function checkCode(vcpu: Vcpu, selector: number): SegmentFault | 'long' |
 export function checkStack(vcpu: Vcpu, selector: number, nullAllowed: boolean): SegmentFault | undefined {
   if (selector === FLAT.ring3Ss) return undefined;
   if ((selector & 0xfffc) === 0) return nullAllowed ? undefined : fault(GP, 0);
-  const d = lookUp(vcpu, selector);
-  if (!d || (selector & 3) !== 3 || (d.hi & (DESC.s | DESC.code | DESC.rw)) !== (DESC.s | DESC.rw))
-    return fault(GP, selector);
-  return d.hi & DESC.present ? undefined : fault(SS_FAULT, selector);
+  const hi = highHalf(vcpu, selector);
+  const writable = (hi & (DESC.s | DESC.code | DESC.rw)) === (DESC.s | DESC.rw);
+  if (hi === NONE || (selector & 3) !== 3 || !writable) return fault(GP, selector);
+  return hi & DESC.present ? undefined : fault(SS_FAULT, selector);
 }
 
 /** MOV or POP to a segment register other than CS. Changes nothing when it returns a fault. */

@@ -176,16 +176,18 @@ test('MOV to CR3 loads a lawful root and faults for others', () => {
   engine.calls.length = 0;
 });
 
-test('native IRETQ to self works at privilege 3 and cannot change IF or IOPL', () => {
-  const { vcpu } = ready();
-  const rsp = va(FRAME.stack, 0x800);
-  pokeWords(vcpu, rsp, [TEXT + 0x40n, 0xe033, RFLAGS.ZF | RFLAGS.IOPL, va(FRAME.stack, 0x900), 0xe02b]);
-  vcpu.setReg64(GPR.rsp, rsp);
-  perform(vcpu, 'iret', { size: 8, rexW: true });
-  assert.equal(vcpu.rip, TEXT + 0x40n);
-  assert.equal(vcpu.reg64(GPR.rsp), va(FRAME.stack, 0x900));
-  assert.equal(vcpu.flags, RFLAGS.ZF | RFLAGS.IF | RFLAGS.fixed);
-  assert.equal(vcpu.kernelMode, true);
+test('native IRETQ to self works at privilege 3, aligned or not, and cannot change IF or IOPL', () => {
+  for (const rsp of [va(FRAME.stack, 0x800), va(FRAME.stack, 0x804), va(FRAME.stack, 0xff8)]) {
+    const { vcpu } = ready();
+    pokeWords(vcpu, rsp, [TEXT + 0x40n, 0xe033, RFLAGS.ZF | RFLAGS.IOPL, va(FRAME.stack, 0x900), 0xe02b]);
+    vcpu.setReg64(GPR.rsp, rsp);
+    perform(vcpu, 'iret', { size: 8, rexW: true });
+    assert.equal(vcpu.rip, TEXT + 0x40n);
+    assert.equal(vcpu.reg64(GPR.rsp), va(FRAME.stack, 0x900));
+    assert.equal(vcpu.flags, RFLAGS.ZF | RFLAGS.IF | RFLAGS.fixed);
+    assert.equal(vcpu.selector(SEG.cs), 0xe033);
+    assert.equal(vcpu.kernelMode, true);
+  }
 });
 
 test('native IRETQ from an unmapped stack is a page fault at the instruction', () => {

@@ -2,24 +2,14 @@
  * Far calls, jumps and returns, and the native IRET: at privilege 3 they stay at privilege 3. Linux returns to itself with
  * IRETQ to make the CPU serialise, after each change of its own text. Follows pv-abi 3.8 and 3.10.
  */
-import { GPR, RFLAGS, SEG } from '../../x86/state.ts';
-import { isCanonical64 } from '../mmu/walk.ts';
+import { FLAT } from '../../abi/numbers.ts';
+import { GPR, RFLAGS, SEG, STATE } from '../../x86/state.ts';
+import { PAGE_SIZE } from '../memory.ts';
+import { isCanonical, isCanonical64 } from '../mmu/walk.ts';
 import { checkCode, checkStack } from '../segments.ts';
 import { refuseCompat } from '../traps/iret.ts';
 import type { Vcpu } from '../vcpu.ts';
-import {
-  address,
-  Done,
-  gp,
-  hasRexW,
-  instruction,
-  length,
-  opcode,
-  operandSize,
-  read,
-  segmentFault,
-  write,
-} from './access.ts';
+import { address, Done, gp, hasRexW, length, opcode, operandSize, read, segmentFault, write } from './access.ts';
 
 /** Bytes of an offset or stack slot: far transfers default to 4 bytes even in 64-bit mode. */
 function slotSize(vcpu: Vcpu): 2 | 4 | 8 {
@@ -87,10 +77,35 @@ export function farReturn(vcpu: Vcpu): Done {
 /** Flags that IRET at privilege 3 cannot change. */
 const KEPT = RFLAGS.IF | RFLAGS.IOPL | RFLAGS.VM;
 
+/**
+ * IRETQ of the kernel to itself: Linux makes the CPU serialise so after each piece of its text that it patches, 45 000 times in
+ * a boot. Flat selectors, the frame on one page; false when it is anything else.
+ */
+function serialisingIret(vcpu: Vcpu): boolean {
+  const lo = vcpu.regLo(GPR.rsp);
+  if (!vcpu.kernelMode || !hasRexW(vcpu) || lo & 7 || (lo & 0xfff) > PAGE_SIZE - 40) return false;
+  const from = vcpu.translate(lo, vcpu.regHi(GPR.rsp), false) / 4;
+  if (from === 0) return false;
+  const { u32 } = vcpu.memory;
+  const ripHi = u32[from + 1]!;
+  const cs = u32[from + 2]! & 0xffff;
+  const ss = u32[from + 8]! & 0xffff;
+  if (cs !== FLAT.ring3Cs64 || ss !== FLAT.ring3Ss || !isCanonical(ripHi)) return false;
+  const flags = (u32[from + 4]! & ~KEPT) | (vcpu.flags & KEPT);
+  const rspLo = u32[from + 6]!;
+  const rspHi = u32[from + 7]!;
+  vcpu.setPair(STATE.rip, u32[from]!, ripHi);
+  vcpu.setPair(STATE.gpr + 8 * GPR.rsp, rspLo, rspHi);
+  vcpu.flags = flags;
+  vcpu.setSelector(SEG.cs, cs);
+  vcpu.setSelector(SEG.ss, ss);
+  return true;
+}
+
 /** The native IRET: rip, cs, rflags, rsp, ss from the stack. */
 export function nativeIret(vcpu: Vcpu): Done {
-  const bytes = instruction(vcpu);
-  const size = hasRexW(vcpu) || bytes.some((byte) => (byte & 0xf8) === 0x48) ? 8 : slotSize(vcpu);
+  if (serialisingIret(vcpu)) return Done.placed;
+  const size = slotSize(vcpu);
   const frame = read(vcpu, vcpu.reg64(GPR.rsp), 5 * size);
   if (!frame) return Done.placed;
   const cs = frame.getUint16(size, true);

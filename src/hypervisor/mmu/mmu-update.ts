@@ -13,19 +13,24 @@ const REQUEST = 16;
 /** Xen's mark of a call that it continues itself; a guest has no reason to set it. */
 const PREEMPTED = 0x8000_0000;
 
-/** Reads arrays of small records from guest memory: each word once, the translation once a page. */
+/** Reads arrays of small records from guest memory: each word once, the translation once a page and call. */
 export class RecordReader {
   readonly words: Uint32Array;
-  private readonly vcpu: Vcpu;
+  private vcpu!: Vcpu;
   private readonly bytes: Uint8Array;
   private pageLo = -1;
   private pageHi = -1;
   private page = 0;
 
-  constructor(vcpu: Vcpu, size: number) {
-    this.vcpu = vcpu;
+  constructor(size: number) {
     this.words = new Uint32Array(size / 4);
     this.bytes = new Uint8Array(this.words.buffer);
+  }
+
+  /** Begin a new call: nothing translated before holds any more. */
+  start(vcpu: Vcpu): void {
+    this.vcpu = vcpu;
+    this.pageLo = -1;
   }
 
   /** Take the record at hi:lo into `words`; false after a fault. */
@@ -60,11 +65,14 @@ export function storeDone(vcpu: Vcpu, args: HypercallArgs, done: number): boolea
   return args.isZero(2) || vcpu.writeU32(args.u64(2), done);
 }
 
+/** Made once: a batch is often a single entry, and typed arrays are dear to make. MMU hypercalls do not nest. */
+const reader = new RecordReader(REQUEST);
+
 export function mmuUpdate(vcpu: Vcpu, args: HypercallArgs): number {
   const error = checkOwner(vcpu, args.lo(3));
   if (error) return error;
   const count = args.lo(1) & ~PREEMPTED;
-  const reader = new RecordReader(vcpu, REQUEST);
+  reader.start(vcpu);
   let lo = args.lo(0);
   let hi = args.hi(0);
   let result = 0;

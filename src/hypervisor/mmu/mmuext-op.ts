@@ -90,11 +90,13 @@ function perform(vcpu: Vcpu, op: Uint32Array, pending: Pending): number {
   }
 }
 
+const reader = new RecordReader(OP);
+
 export function mmuextOp(vcpu: Vcpu, args: HypercallArgs): number {
   const error = checkOwner(vcpu, args.lo(3));
   if (error) return error;
   const count = args.lo(1);
-  const reader = new RecordReader(vcpu, OP);
+  reader.start(vcpu);
   const pending: Pending = { flush: false, roots: false };
   let lo = args.lo(0);
   let hi = args.hi(0);
