@@ -2,7 +2,7 @@
 import { rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { apiSocket, findPaths, makeFolders, pidFile, xendLog } from '../host/paths.ts';
+import { apiSocket, makeFolders, type Paths, pidFile, xendLog } from '../host/paths.ts';
 import { claimPidFile, readPidFile } from '../host/process-identity.ts';
 import { MessageBuffer, XendLog } from './log.ts';
 import { nodeInfo } from './node-info.ts';
@@ -21,12 +21,12 @@ export class AlreadyRunning extends Error {
 }
 
 export interface Daemon {
+  readonly xend: Xend;
   readonly log: XendLog;
   stop(): Promise<void>;
 }
 
-export async function startDaemon(): Promise<Daemon> {
-  const paths = findPaths();
+export async function startDaemon(paths: Paths): Promise<Daemon> {
   process.umask(0o077); // Every socket and file of xend is its user's alone.
   makeFolders(paths);
   const owner = claimPidFile(pidFile(paths));
@@ -46,6 +46,7 @@ export async function startDaemon(): Promise<Daemon> {
     rmSync(apiSocket(paths), { force: true });
     await server.listen({ path: apiSocket(paths) });
     return {
+      xend,
       log,
       async stop() {
         log.write('INFO', 'daemon', 'xend stops; its domains run on');

@@ -26,7 +26,7 @@ function runningXend(): ProcessIdentity | undefined {
 async function serve(report: (text: string) => void): Promise<void> {
   const { AlreadyRunning, startDaemon } = await import('./daemon.ts');
   try {
-    const daemon = await startDaemon();
+    const daemon = await startDaemon(findPaths());
     let stopping = false;
     const stop = () => {
       if (stopping) return;
@@ -44,8 +44,8 @@ async function serve(report: (text: string) => void): Promise<void> {
     process.on('uncaughtException', (error) => daemon.log.write('ERROR', 'daemon', error.stack ?? error.message));
     report('ready');
   } catch (error) {
-    if (error instanceof AlreadyRunning) return report('ready');
-    report((error as Error).message);
+    report(error instanceof AlreadyRunning ? 'running' : (error as Error).message);
+    if (error instanceof AlreadyRunning) return;
     process.exitCode = 1;
   }
 }
@@ -66,7 +66,7 @@ async function start(): Promise<void> {
   pipe.setEncoding('utf8');
   for await (const chunk of pipe) said += chunk;
   child.unref();
-  if (said.trim() === 'ready') return;
+  if (said.trim() === 'ready' || said.trim() === 'running') return;
   throw new Problem(said.trim() || `it ended while starting; see ${debugLog(paths)} and ${xendLog(paths)}`);
 }
 
@@ -89,7 +89,8 @@ async function main([verb, ...options]: string[]): Promise<number> {
       if (!foreground) await start();
       else
         await serve((text) => {
-          if (text !== 'ready') process.stderr.write(`xend: ${text}\n`);
+          if (text === 'running') process.stderr.write('xend: it runs already\n');
+          else if (text !== 'ready') process.stderr.write(`xend: ${text}\n`);
         });
       return Number(process.exitCode ?? 0);
     case 'stop':

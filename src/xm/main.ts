@@ -3,7 +3,7 @@
  * runs it, and turns whatever goes wrong into one line `Error: ...` and exit code 1.
  */
 import { parseArgs } from 'node:util';
-import { apiSocket, findPaths } from '../host/paths.ts';
+import { apiSocket, findPaths, type Paths } from '../host/paths.ts';
 import { ApiError, XendClient } from '../sdk/client.ts';
 import { type Command, UserError } from './command.ts';
 import { COMMANDS } from './commands/index.ts';
@@ -17,8 +17,8 @@ export function findCommand(typed: string): Command | undefined {
   return typed !== '' && matching.length === 1 ? matching[0] : undefined;
 }
 
-function unknown(typed: string): number {
-  process.stderr.write(`Error: Unknown command: ${typed}\nTry 'xm help' for more information.\n`);
+function unknown(typed: string, io: Io): number {
+  io.err(`Error: Unknown command: ${typed}\nTry 'xm help' for more information.\n`);
   return 1;
 }
 
@@ -34,29 +34,46 @@ function parse(command: Command, args: readonly string[]) {
   }
 }
 
-export async function run([typed, ...rest]: readonly string[]): Promise<number> {
+/** Where a command's words go, and which xend it speaks to. */
+export interface Io {
+  out(text: string): void;
+  err(text: string): void;
+  readonly paths: Paths;
+}
+
+/** Run a command line; whatever goes wrong is printed and becomes exit code 1. */
+export async function run(argv: readonly string[], io: Io): Promise<number> {
+  try {
+    return await dispatch(argv, io);
+  } catch (error) {
+    io.err(`Error: ${describe(error)}\n`);
+    return 1;
+  }
+}
+
+async function dispatch([typed, ...rest]: readonly string[], io: Io): Promise<number> {
   if (typed === undefined || typed === '-h' || typed === '--help') {
-    process.stdout.write(overview(COMMANDS));
+    io.out(overview(COMMANDS));
     return 0;
   }
   if (typed === 'help') {
-    if (rest[0] === undefined) process.stdout.write(overview(COMMANDS));
+    if (rest[0] === undefined) io.out(overview(COMMANDS));
     const about = rest[0] === undefined ? undefined : findCommand(rest[0]);
-    if (rest[0] !== undefined && !about) return unknown(rest[0]);
-    if (about) process.stdout.write(commandHelp(about, rest[0]!));
+    if (rest[0] !== undefined && !about) return unknown(rest[0], io);
+    if (about) io.out(commandHelp(about, rest[0]!));
     return 0;
   }
   const command = findCommand(typed);
-  if (!command) return unknown(typed);
+  if (!command) return unknown(typed, io);
   if (rest.some((arg) => arg === '-h' || arg === '--help')) {
-    process.stdout.write(commandHelp(command, typed));
+    io.out(commandHelp(command, typed));
     return 0;
   }
   const { values, positionals } = parse(command, rest);
   if (positionals.length < command.args[0])
     throw new UserError(`${command.name}: ${command.missing ?? 'Missing arguments'}`);
   if (positionals.length > command.args[1]) throw new UserError(`${command.name}: Invalid argument(s)`);
-  const paths = findPaths();
+  const { paths, out } = io;
   const xend = new XendClient(apiSocket(paths));
   try {
     const code = await command.run({
@@ -64,8 +81,8 @@ export async function run([typed, ...rest]: readonly string[]): Promise<number> 
       flags: values as Record<string, string | boolean | undefined>,
       xend,
       paths,
-      out: (text) => process.stdout.write(text),
-      note: (text) => process.stderr.write(`${text}\n`),
+      out,
+      note: (text) => io.err(`${text}\n`),
     });
     return code ?? 0;
   } finally {
@@ -82,18 +99,16 @@ export function describe(error: unknown): string {
   return text.split('\n')[0]!;
 }
 
-// `xm log | head` closes our output early: that is no error.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
 if (import.meta.main) {
-  const failed = (error: unknown) => {
-    process.stderr.write(`Error: ${describe(error)}\n`);
-    process.exitCode = 1;
-  };
+  // `xm log | head` closes our output early: that is no error.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
   process.on('uncaughtException', (error) => {
-    failed(error);
+    process.stderr.write(`Error: ${describe(error)}\n`);
     process.exit(1);
   });
-  run(process.argv.slice(2)).then((code) => {
-    process.exitCode = code;
-  }, failed);
+  process.exitCode = await run(process.argv.slice(2), {
+    out: (text) => process.stdout.write(text),
+    err: (text) => process.stderr.write(text),
+    paths: findPaths(),
+  });
 }

@@ -1,0 +1,240 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { after, test } from 'node:test';
+import { BOOT_OPTIONS, defaultBootOptions } from './boot-options.ts';
+import type { DomainConfig } from './domain-config.ts';
+import { kernelLine } from './kernel-line.ts';
+import { configFromText, loadConfig } from './load.ts';
+import { nameProblem } from './name.ts';
+import type { HostFacts } from './python/builtins.ts';
+import { printPretty } from './sxp.ts';
+import { editDistance, VARIABLES } from './variables.ts';
+import { vmSxp } from './vm-sxp.ts';
+
+const dir = mkdtempSync(path.join(os.tmpdir(), 'domus-config-'));
+after(() => rmSync(dir, { recursive: true, force: true }));
+
+const host: HostFacts = {
+  env: {},
+  uname: ['Linux', 'calypso', '6.1.0', '#1', 'x86_64'],
+  cwd: '/work',
+  exists: () => undefined,
+  interfaceAddress: () => undefined,
+  gateway: () => undefined,
+  print: () => {},
+};
+
+const KERNEL = 'kernel = "/boot/k"\nname = "n"\ndomus_boot_options = ""\n';
+
+function load(text: string, variables: [string, string][] = []): { config: DomainConfig; warnings: string[] } {
+  const warnings: string[] = [];
+  const config = configFromText(text, {
+    file: '/etc/xen/cfg',
+    search: [],
+    variables,
+    host,
+    warn: (line) => warnings.push(line),
+    print: () => {},
+  });
+  return { config, warnings };
+}
+
+const EXAMPLE2 = `
+kernel = "/boot/vmlinuz-2.6-xenU"
+memory = 64
+domus_boot_options = ""
+def vmid_check(var, val):
+    val = int(val)
+    if val <= 0:
+        raise ValueError
+    return val
+xm_vars.var('vmid',
+            use="Virtual machine id. Integer greater than 0.",
+            check=vmid_check)
+xm_vars.check()
+name = "VM%d" % vmid
+cpu = vmid
+disk = [ 'phy:sda%d,sda1,w' % (7+vmid),
+         'phy:sda6,sda6,r' ]
+root = "/dev/sda1 ro"
+extra = "4 VMID=%d usr=/dev/sda6" % vmid
+`;
+
+test('the second example of Xen 2.0 with vmid=1 becomes VM1 with its two disks', () => {
+  const { config, warnings } = load(EXAMPLE2, [['vmid', '1']]);
+  assert.deepEqual(warnings, []);
+  assert.equal(
+    printPretty(vmSxp(config)),
+    `(vm
+    (name VM1)
+    (memory 64)
+    (image
+        (linux
+            (kernel /boot/vmlinuz-2.6-xenU)
+            (root '/dev/sda1 ro')
+            (args '4 VMID=1 usr=/dev/sda6')
+            (boot_options '')
+        )
+    )
+    (device (vbd (uname phy:sda8) (dev sda1) (mode w)))
+    (device (vbd (uname phy:sda6) (dev sda6) (mode r)))
+)
+`,
+  );
+});
+
+for (const [name, variables] of [
+  ['no vmid', []],
+  ['vmid=0', [['vmid', '0']]],
+  ['vmid=x', [['vmid', 'x']]],
+] as [string, [string, string][]][]) {
+  test(`the second example with ${name} names vmid and its use`, () => {
+    assert.throws(
+      () => load(EXAMPLE2, variables),
+      /cfg:13:1: variable vmid .*Virtual machine id\. Integer greater than 0/,
+    );
+  });
+}
+
+// biome-ignore format: a table
+const KERNEL_LINES: [text: string, line: string][] = [
+  ["ip=''\ndhcp='off'\nroot='/dev/sda1 ro'",                'root=/dev/sda1 ro'],
+  ["dhcp='dhcp'",                                          'ip=:1.2.3.4::::eth0:dhcp'],
+  ["ip='1.2.3.4'\nroot='root=/dev/sda1 ro'",               'ip=1.2.3.4:1.2.3.4::::eth0:off root=/dev/sda1 ro'],
+  ["ip='10.0.0.5'\nnetmask='255.0.0.0'\ngateway='10.0.0.1'\nhostname='h'\nroot='/dev/nfs'\nnfs_server='10.0.0.2'\nnfs_root='/x/y'\nextra='4'",
+   'ip=10.0.0.5:10.0.0.2:10.0.0.1:255.0.0.0:h:eth0:off root=/dev/nfs nfsroot=10.0.0.2:/x/y 4'],
+  ["cmdline='console=hvc0 quiet'\nroot='/dev/sda1'",       'console=hvc0 quiet'],
+  ["extra = 4",                                            '4'],
+  ["domus_boot_options = 'a=1 b'\nextra='a=2'",            'a=1 b a=2'],
+];
+for (const [text, line] of KERNEL_LINES) {
+  test(`kernel line: ${line}`, () => assert.equal(kernelLine(load(`${KERNEL}${text}\n`).config), line));
+}
+
+test("Domus's own kernel options come first and have reasons", () => {
+  const { config } = load('kernel = "/k"\nroot = "/dev/sda1"\n');
+  assert.equal(kernelLine(config), `${defaultBootOptions()} root=/dev/sda1`);
+  for (const { reason } of BOOT_OPTIONS) assert.ok(reason.length > 20);
+});
+
+// biome-ignore format: a table
+const DISKS: [text: string, uname: string, dev: string, mode: string][] = [
+  ['phy:sda6,sda6,r',                          'phy:sda6',         'sda6',  'r'],
+  ['file:/a,hda,w',                            'file:/a',          'hda',   'w'],
+  ['file:images/a.img, sda1 ,rw',              'file:/work/images/a.img', 'sda1', 'w'],
+  ['tap:aio:/a,xvda,w',                        'file:/a',          'xvda',  'w'],
+  ['phy:/dev/vg/b,/dev/sda2,',                 'phy:/dev/vg/b',    'sda2',  'r'],
+  ['/a.img,raw,xvda,rw',                       'file:/a.img',      'xvda',  'w'],
+  ['/dev/vg/a,,xvdb,r',                        'phy:/dev/vg/a',    'xvdb',  'r'],
+  ['vdev=xvda,access=ro,format=raw,target=/a,b.img', 'file:/a,b.img', 'xvda', 'r'],
+];
+for (const [text, uname, dev, mode] of DISKS) {
+  test(`disk ${text}`, () =>
+    assert.deepEqual(load(`${KERNEL}disk=[${JSON.stringify(text)}]\n`).config.disks, [{ uname, dev, mode }]));
+}
+
+test('a mode with ! skips the sharing check', () => {
+  assert.deepEqual(load(`${KERNEL}disk=['phy:a,sda1,w!']\n`).config.disks, [
+    { uname: 'phy:a', dev: 'sda1', mode: 'w', shared: true },
+  ]);
+});
+
+// biome-ignore format: a table
+const WRONG: [text: string, message: RegExp][] = [
+  ['memory = 64\n',                           /^\/etc\/xen\/cfg: No kernel specified$/],
+  [`${KERNEL}disk = ['phy:a,b']\n`,           /^\/etc\/xen\/cfg:4:1: Invalid disk specifier: phy:a,b/],
+  [`${KERNEL}disk = ['qcow2:/a,sda,w']\n`,    /the type qcow2: is not supported/],
+  [`${KERNEL}disk = ['file:/a,sda1,x']\n`,    /mode x is neither r nor w/],
+  [`${KERNEL}disk = [7]\n`,                   /disk must be a list of strings; 7 is a int/],
+  [`${KERNEL}disk = {}\n`,                    /disk must be a list of strings, not a dict/],
+  [`${KERNEL}memory = 'abc'\n`,               /^\/etc\/xen\/cfg:4:1: Invalid value: abc/],
+  [`${KERNEL}memory = 0\n`,                   /Invalid value: 0: memory must be at least 1/],
+  [`${KERNEL}memory = 64.5\n`,                /Invalid value: 64.5/],
+  [`${KERNEL}vcpus = 99\n`,                   /a domain can have 32 vCPUs/],
+  [`${KERNEL}name = '1abc'\n`,                /invalid vm name/],
+  [`${KERNEL}name = 'a b'\n`,                 /invalid vm name.*blank/],
+  [`${KERNEL}name = ['x']\n`,                 /name must be a string, not a list/],
+  [`${KERNEL}restart = 'maybe'\n`,            /invalid restart mode: maybe/],
+  [`${KERNEL}on_crash = 'explode'\n`,         /on_crash is one of destroy, restart/],
+  [`${KERNEL}nfs_root = '/x'\n`,              /Must set nfs root and nfs server/],
+  [`${KERNEL}builder = 'hvm'\n`,              /unknown image type: hvm/],
+  [`${KERNEL}uuid = '123'\n`,                 /a uuid has/],
+];
+for (const [text, message] of WRONG) test(`refused: ${message.source}`, () => assert.throws(() => load(text), { message }));
+
+// biome-ignore format: a table
+const RESTARTS: [text: string, actions: string[]][] = [
+  ['',                                         ['destroy', 'restart', 'destroy']],
+  ["restart = 'always'",                       ['restart', 'restart', 'restart']],
+  ["restart = 'never'",                        ['destroy', 'destroy', 'destroy']],
+  ['autorestart = 1',                          ['restart', 'restart', 'restart']],
+  ["restart = 'never'\non_crash = 'preserve'", ['destroy', 'destroy', 'preserve']],
+];
+for (const [text, actions] of RESTARTS) {
+  test(`restart policy of ${JSON.stringify(text)}`, () => {
+    const { onPoweroff, onReboot, onCrash } = load(`${KERNEL}${text}\n`).config;
+    assert.deepEqual([onPoweroff, onReboot, onCrash], actions);
+  });
+}
+
+test("the command line is stronger than the file, and its lists replace the file's", () => {
+  const { config } = load(`${KERNEL}memory = 64\ndisk = ['phy:a,sda1,w']\n`, [
+    ['memory', '96'],
+    ['disk', 'phy:b,sda2,r'],
+    ['disk', 'phy:c,sda3,r'],
+  ]);
+  assert.equal(config.memoryMiB, 96);
+  assert.deepEqual(
+    config.disks.map(({ uname }) => uname),
+    ['phy:b', 'phy:c'],
+  );
+});
+
+test('a variable that nothing looks at is warned of, with the name that was probably meant', () => {
+  const { warnings } = load(`${KERNEL}memroy = 64\nhelper = 3\nextra = str(helper)\nxen_shell = '/bin/x'\n`);
+  assert.deepEqual(warnings, [
+    '/etc/xen/cfg:4:1: unknown variable memroy is ignored; is memory meant?',
+    '/etc/xen/cfg:7:1: unknown variable xen_shell is ignored',
+  ]);
+});
+
+test('network interfaces are accepted with a warning that they are not connected', () => {
+  const { config, warnings } = load(`${KERNEL}vif = ['mac=aa:00:00:00:00:11 , bridge = xen-br0']\n`);
+  assert.equal(warnings.length, 1);
+  assert.match(printPretty(vmSxp(config)), /\(device \(vif \(mac aa:00:00:00:00:11\) \(bridge xen-br0\)\)\)/);
+});
+
+test('without ramdisk, the initrd-VERSION beside a vmlinuz-VERSION is taken', () => {
+  writeFileSync(path.join(dir, 'vmlinuz-6.1-x'), '');
+  writeFileSync(path.join(dir, 'initrd-6.1-x'), '');
+  const kernel = `name="n"\nkernel = "${dir}/vmlinuz-6.1-x"\n`;
+  assert.equal(load(kernel).config.ramdisk, path.join(dir, 'initrd-6.1-x'));
+  assert.equal(load(`${kernel}ramdisk = ""\n`).config.ramdisk, undefined);
+  assert.equal(load(`${kernel}ramdisk = "other"\n`).config.ramdisk, '/work/other');
+});
+
+test("a file is looked for as named, then along the path, and its name is the domain's", () => {
+  writeFileSync(path.join(dir, 'myvm'), 'kernel = "/k"\n');
+  const options = { file: 'myvm', search: ['/nowhere', dir], variables: [], warn: () => {}, print: () => {} };
+  const { config, path: found } = loadConfig(options);
+  assert.deepEqual([config.name, found], ['myvm', `${dir}/myvm`]);
+  assert.throws(
+    () => loadConfig({ ...options, file: 'nope' }),
+    /Cannot open config file "nope": no such file here or in/,
+  );
+  writeFileSync(path.join(dir, 'binary'), Buffer.from([0x7f, 0, 1]));
+  assert.throws(() => loadConfig({ ...options, file: 'binary' }), /it is not text/);
+});
+
+test('names: what is allowed and what is not', () => {
+  for (const name of ['a', 'ttylinux', 'web-1.x', 'a/b:c+d_e']) assert.equal(nameProblem(name), undefined);
+  for (const name of ['', '1abc', 'a b', 'ü', 'a\n']) assert.ok(nameProblem(name));
+});
+
+test('no variable is in the table twice, and swapped letters count as one mistake', () => {
+  assert.equal(new Set(VARIABLES.map(({ name }) => name)).size, VARIABLES.length);
+  assert.equal(editDistance('memroy', 'memory'), 1);
+  assert.equal(editDistance('', 'abc'), 3);
+});

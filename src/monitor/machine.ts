@@ -1,0 +1,321 @@
+/**
+ * The machine inside a monitor process: builds the domain in a new shared memory, starts its vCPU thread and serves its
+ * devices on this thread. xend reaches it through the shell; what a guest can do, it does through rings and event channels.
+ */
+import { readFileSync } from 'node:fs';
+import { Worker } from 'node:worker_threads';
+import { SHUTDOWN } from '../abi/numbers.ts';
+import { ConsoleBackend } from '../devices/console/backend.ts';
+import { connectBackendStore, connectGuestStore } from '../devices/xenstore.ts';
+import { KernelError, loadKernelFile } from '../guest/index.ts';
+import { connectStoreSocket } from '../host/store-socket.ts';
+import { BuildError as KernelBuildError, buildDomain } from '../hypervisor/builder/index.ts';
+import { CodeWrites } from '../hypervisor/code-writes.ts';
+import { CONTROL_VCPU, controlVcpu, VcpuActivity, VcpuCommand } from '../hypervisor/control.ts';
+import { EventChannels } from '../hypervisor/event-channels.ts';
+import { GrantTable } from '../hypervisor/grant-table.ts';
+import { GuestMemory, planLayout } from '../hypervisor/memory.ts';
+import { STATE } from '../x86/state.ts';
+import { clockOrigin, domainClock } from './clock.ts';
+import { attachDisks, type Disks, openDisks } from './disks.ts';
+import {
+  BuildError,
+  type Machine,
+  type MachineConfig,
+  type MachineExit,
+  type MachineInfo,
+  type MachinePorts,
+} from './machine-types.ts';
+import type { VcpuMessage, VcpuWorkerData } from './vcpu-worker.ts';
+
+const PAGES_PER_MIB = 256;
+/** Bytes of a WebAssembly page. */
+const WASM_PAGE = 0x10000;
+
+/** SHUTDOWN reasons as the tool stack knows them. */
+const EXIT_KINDS: Readonly<Record<number, MachineExit['kind']>> = {
+  [SHUTDOWN.poweroff]: 'poweroff',
+  [SHUTDOWN.reboot]: 'reboot',
+  [SHUTDOWN.suspend]: 'suspend',
+};
+
+function allocate(config: MachineConfig): { wasmMemory: WebAssembly.Memory; memory: GuestMemory } {
+  const layout = planLayout(Math.max(config.maxmemMiB, config.memoryMiB) * PAGES_PER_MIB, 1);
+  const pages = layout.bytes / WASM_PAGE;
+  if (pages > 65536) {
+    throw new BuildError(`${config.memoryMiB} MiB of memory is too much: a domain can have about 3900 MiB`);
+  }
+  try {
+    const wasmMemory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+    return { wasmMemory, memory: new GuestMemory(wasmMemory.buffer as SharedArrayBuffer, layout) };
+  } catch {
+    throw new BuildError(`the host cannot give ${config.memoryMiB} MiB of memory to the domain`);
+  }
+}
+
+async function readKernel(path: string): Promise<Uint8Array> {
+  try {
+    return (await loadKernelFile(path)).elf;
+  } catch (error) {
+    if (error instanceof KernelError) throw new BuildError(`kernel ${path}: ${error.message}`);
+    throw unreadable('kernel', path, error);
+  }
+}
+
+function readRamdisk(path: string | undefined): Uint8Array | undefined {
+  if (path === undefined) return undefined;
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw unreadable('ramdisk', path, error);
+  }
+}
+
+function unreadable(what: string, path: string, error: unknown): Error {
+  const code = (error as NodeJS.ErrnoException).code;
+  if (code === undefined) return error as Error;
+  const why = code === 'ENOENT' ? 'no such file' : code === 'EACCES' ? 'permission denied' : code;
+  return new BuildError(`${what} ${path}: ${why}`);
+}
+
+export async function createMachine(config: MachineConfig, ports: MachinePorts): Promise<Machine> {
+  const elf = await readKernel(config.kernel);
+  const initrd = readRamdisk(config.ramdisk);
+  const origin = clockOrigin();
+  const clock = domainClock(origin);
+  const { wasmMemory, memory } = allocate(config);
+  let built: ReturnType<typeof buildDomain>;
+  try {
+    built = buildDomain(memory, {
+      elf,
+      ...(initrd ? { initrd } : {}),
+      cmdline: config.cmdline,
+      domid: config.domid,
+      pages: config.memoryMiB * PAGES_PER_MIB,
+      clock,
+    });
+  } catch (error) {
+    if (error instanceof KernelBuildError) throw new BuildError(`kernel ${config.kernel}: ${error.message}`);
+    throw error;
+  }
+  const disks = await openDisks(config, ports);
+  try {
+    return new DomainMachine(config, ports, { memory, wasmMemory, built, disks, origin, clock });
+  } catch (error) {
+    await disks.close();
+    throw error;
+  }
+}
+
+interface Parts {
+  readonly memory: GuestMemory;
+  readonly wasmMemory: WebAssembly.Memory;
+  readonly built: ReturnType<typeof buildDomain>;
+  readonly disks: Disks;
+  readonly origin: ReturnType<typeof clockOrigin>;
+  readonly clock: ReturnType<typeof domainClock>;
+}
+
+class DomainMachine implements Machine {
+  readonly #config: MachineConfig;
+  readonly #ports: MachinePorts;
+  readonly #memory: GuestMemory;
+  readonly #parts: Parts;
+  readonly #worker: Worker;
+  readonly #events: EventChannels;
+  readonly #console: ConsoleBackend;
+  readonly #store: ReturnType<typeof connectGuestStore>;
+  readonly #backendStore: ReturnType<typeof connectBackendStore>;
+  readonly #portHandlers = new Map<number, () => void>();
+  #exited: ((exit: MachineExit) => void) | undefined;
+  #consoleReady: (() => void) | undefined;
+  #stopped: Promise<void>;
+  #ended = false;
+  #pauseWaiters: (() => void)[] = [];
+  #destroyed: Promise<void> | undefined;
+
+  constructor(config: MachineConfig, ports: MachinePorts, parts: Parts) {
+    this.#config = config;
+    this.#ports = ports;
+    this.#parts = parts;
+    const { memory, built } = parts;
+    this.#memory = memory;
+    this.#events = new EventChannels(memory, config.domid);
+    const grants = new GrantTable(memory, config.domid);
+    const codeWrites = new CodeWrites(memory);
+    const notify = (port: number): void => this.#events.setPending(port);
+    this.#command(VcpuCommand.pause);
+
+    this.#console = new ConsoleBackend({
+      memory,
+      frame: built.consoleMfn,
+      notify: () => notify(built.consolePort),
+      sink: (bytes) => ports.consoleOut(bytes),
+      roomForInput: () => this.#consoleReady?.(),
+    });
+    this.#portHandlers.set(built.consolePort, () => this.#console.onEvent());
+
+    const link = (socket: string): Parameters<typeof connectBackendStore>[0] => ({
+      connect: () => connectStoreSocket(socket),
+      after: (ms, run) => void setTimeout(run, ms),
+    });
+    this.#store = connectGuestStore(
+      { memory, frame: built.storeMfn, notify: () => notify(built.storePort) },
+      link(config.store.guestSocket),
+    );
+    this.#portHandlers.set(built.storePort, () => this.#store.onEvent());
+    this.#backendStore = connectBackendStore(link(config.store.backendSocket));
+    attachDisks(parts.disks, {
+      domid: config.domid,
+      memory,
+      grants,
+      events: this.#events,
+      codeWrites,
+      client: this.#backendStore.client,
+      onPort: (port, handler) => {
+        if (handler === undefined) this.#portHandlers.delete(port);
+        else this.#portHandlers.set(port, handler);
+      },
+      log: ports.log,
+    });
+
+    const data: VcpuWorkerData = {
+      wasmMemory: parts.wasmMemory,
+      layout: memory.layout,
+      domid: config.domid,
+      uuid: uuidBytes(config.uuid),
+      maxPages: memory.layout.pages,
+      origin: parts.origin,
+      boot: { stackPointer: built.stackPointer, pinned: built.pinned },
+    };
+    this.#worker = new Worker(new URL('./vcpu-worker.ts', import.meta.url), { workerData: data, name: 'vcpu0' });
+    this.#worker.on('message', (message: VcpuMessage) => this.#hear(message));
+    this.#stopped = new Promise((resolve) => this.#worker.once('exit', () => resolve()));
+    this.#worker.on('error', (error: Error) => {
+      // Our mistake, not the guest's: say all that is known and end the domain.
+      const report = [`the monitor failed: ${error.message}`, ...(error.stack ?? '').split('\n').slice(1)];
+      for (const line of report) ports.log('error', line);
+      this.#finish({ kind: 'crash', report });
+    });
+  }
+
+  #command(command: number): void {
+    const word = controlVcpu(0, CONTROL_VCPU.command) >>> 2;
+    Atomics.store(this.#memory.i32, word, command);
+    Atomics.notify(this.#memory.i32, word);
+    const kick = (this.#memory.vcpuBase(0) + STATE.kick) >>> 2;
+    Atomics.store(this.#memory.i32, kick, 1);
+    Atomics.notify(this.#memory.i32, kick);
+  }
+
+  #hear(message: VcpuMessage): void {
+    switch (message.kind) {
+      case 'events':
+        for (const port of this.#events.takePendingForBackend()) this.#portHandlers.get(port)?.();
+        return;
+      case 'console':
+        this.#ports.consoleOut(message.bytes);
+        return;
+      case 'log':
+        this.#ports.log(message.level, message.text);
+        return;
+      case 'paused':
+        for (const waiter of this.#pauseWaiters.splice(0)) waiter();
+        return;
+      case 'crashed':
+        this.#finish({ kind: 'crash', report: message.report });
+        return;
+      case 'shutdown': {
+        const kind = EXIT_KINDS[message.reason] ?? 'crash';
+        const report = kind === 'crash' ? [`the guest reported a crash (reason ${message.reason})`, ...message.lastWords] : undefined;
+        this.#finish(report ? { kind, report } : { kind });
+        return;
+      }
+      default:
+        return;
+    }
+  }
+
+  #finish(exit: MachineExit): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    for (const waiter of this.#pauseWaiters.splice(0)) waiter();
+    // What the guest wrote to its console last is still in the ring.
+    this.#console.onEvent();
+    this.#exited?.(exit);
+  }
+
+  start(): void {
+    this.#command(VcpuCommand.run);
+  }
+
+  pause(): Promise<void> {
+    if (this.#ended) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#pauseWaiters.push(resolve);
+      this.#command(VcpuCommand.pause);
+      if (this.#activity() === VcpuActivity.paused) for (const waiter of this.#pauseWaiters.splice(0)) waiter();
+    });
+  }
+
+  unpause(): Promise<void> {
+    this.#command(VcpuCommand.run);
+    return Promise.resolve();
+  }
+
+  destroy(): Promise<void> {
+    this.#destroyed ??= this.#tearDown();
+    return this.#destroyed;
+  }
+
+  async #tearDown(): Promise<void> {
+    this.#exited = undefined;
+    this.#ended = true;
+    this.#command(VcpuCommand.stop);
+    await this.#stopped;
+    this.#store.close();
+    await this.#parts.disks.close();
+    this.#backendStore.close();
+  }
+
+  onExit(callback: (exit: MachineExit) => void): void {
+    this.#exited = callback;
+  }
+
+  consoleIn(bytes: Uint8Array): number {
+    return this.#console.input(bytes);
+  }
+
+  onConsoleReady(callback: () => void): void {
+    this.#consoleReady = callback;
+  }
+
+  #activity(): number {
+    return Atomics.load(this.#memory.i32, controlVcpu(0, CONTROL_VCPU.activity) >>> 2);
+  }
+
+  info(): MachineInfo {
+    const { built, clock } = this.#parts;
+    const view = this.#memory.view;
+    const running = this.#activity() === VcpuActivity.running;
+    const since = view.getFloat64(controlVcpu(0, CONTROL_VCPU.runningSince), true);
+    const used = view.getFloat64(controlVcpu(0, CONTROL_VCPU.cpuTime), true);
+    return {
+      cpuTimeNs: used + (running ? Math.max(0, clock.now() - since) : 0),
+      running,
+      memoryMiB: this.#config.memoryMiB,
+      vcpusOnline: 1,
+      rings: {
+        storeFrame: built.storeMfn,
+        storePort: built.storePort,
+        consoleFrame: built.consoleMfn,
+        consolePort: built.consolePort,
+      },
+    };
+  }
+}
+
+function uuidBytes(uuid: string): Uint8Array {
+  const hex = uuid.replaceAll('-', '');
+  return Uint8Array.from({ length: 16 }, (_, i) => Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16));
+}

@@ -1,0 +1,122 @@
+/**
+ * The thread of one vCPU: engine and hypervisor over the domain's shared memory. It runs until the domain ends or it is told
+ * to stop; waiting is done here, asleep in the kernel. It hears the device thread through CONTROL_VCPU.command and
+ * STATE.kick only, as its event loop stands still while the guest runs.
+ */
+import { parentPort, workerData } from 'node:worker_threads';
+import { WasmEngine } from '../host/wasm-engine.ts';
+import { type BootFacts, startBootVcpu } from '../hypervisor/boot.ts';
+import { CONTROL_VCPU, controlVcpu, VcpuActivity, VcpuCommand } from '../hypervisor/control.ts';
+import { Domain } from '../hypervisor/domain.ts';
+import { EventChannels } from '../hypervisor/event-channels.ts';
+import { GrantTable } from '../hypervisor/grant-table.ts';
+import { GuestMemory, type MemoryLayout } from '../hypervisor/memory.ts';
+import type { LogLevel } from '../hypervisor/ports.ts';
+import { runVcpu } from '../hypervisor/run.ts';
+import { Vcpu } from '../hypervisor/vcpu.ts';
+import { STATE } from '../x86/state.ts';
+import { type ClockOrigin, domainClock } from './clock.ts';
+
+export interface VcpuWorkerData {
+  readonly wasmMemory: WebAssembly.Memory;
+  readonly layout: MemoryLayout;
+  readonly domid: number;
+  readonly uuid: Uint8Array;
+  readonly maxPages: number;
+  readonly origin: ClockOrigin;
+  readonly boot: BootFacts;
+}
+
+/** What the thread tells its domain's main thread. */
+export type VcpuMessage =
+  | { readonly kind: 'ready' }
+  /** The guest sent events to backends. */
+  | { readonly kind: 'events' }
+  | { readonly kind: 'console'; readonly bytes: Uint8Array }
+  | { readonly kind: 'log'; readonly level: LogLevel; readonly text: string }
+  | { readonly kind: 'paused' }
+  | { readonly kind: 'stopped' }
+  | { readonly kind: 'shutdown'; readonly reason: number; readonly lastWords: readonly string[] }
+  | { readonly kind: 'crashed'; readonly report: readonly string[] };
+
+const data = workerData as VcpuWorkerData;
+const port = parentPort!;
+const say = (message: VcpuMessage): void => port.postMessage(message);
+
+const memory = new GuestMemory(data.wasmMemory.buffer as SharedArrayBuffer, data.layout);
+const clock = domainClock(data.origin);
+const domain = new Domain(
+  {
+    domid: data.domid,
+    uuid: data.uuid,
+    memory,
+    maxPages: data.maxPages,
+    events: new EventChannels(memory, data.domid, () => say({ kind: 'events' })),
+    grants: new GrantTable(memory, data.domid),
+  },
+  {
+    clock,
+    log: (level, text) => say({ kind: 'log', level, text }),
+    consoleSink: (bytes) => say({ kind: 'console', bytes: bytes.slice() }),
+  },
+);
+const engine = new WasmEngine(memory, data.wasmMemory, 0, clock.now);
+const vcpu = new Vcpu(domain, 0, engine);
+startBootVcpu(vcpu, data.boot);
+
+const kick = (vcpu.base + STATE.kick) >>> 2;
+const command = controlVcpu(vcpu.id, CONTROL_VCPU.command) >>> 2;
+const activity = controlVcpu(vcpu.id, CONTROL_VCPU.activity) >>> 2;
+const cpuTime = controlVcpu(vcpu.id, CONTROL_VCPU.cpuTime);
+const runningSince = controlVcpu(vcpu.id, CONTROL_VCPU.runningSince);
+let runs = false;
+const become = (what: number): void => {
+  const now = clock.now();
+  if (runs) {
+    const used = memory.view.getFloat64(cpuTime, true) + now - memory.view.getFloat64(runningSince, true);
+    memory.view.setFloat64(cpuTime, used, true);
+  }
+  runs = what === VcpuActivity.running;
+  memory.view.setFloat64(runningSince, now, true);
+  Atomics.store(memory.i32, activity, what);
+};
+
+/** Pauses or stops as commanded; true when the thread is to end. */
+function obey(): boolean {
+  for (;;) {
+    const wanted = Atomics.load(memory.i32, command);
+    if (wanted === VcpuCommand.stop) return true;
+    if (wanted === VcpuCommand.run) return false;
+    become(VcpuActivity.paused);
+    say({ kind: 'paused' });
+    Atomics.wait(memory.i32, command, VcpuCommand.pause);
+  }
+}
+
+function live(): VcpuMessage {
+  for (;;) {
+    become(VcpuActivity.running);
+    const result = runVcpu(vcpu);
+    switch (result.kind) {
+      case 'blocked': {
+        become(VcpuActivity.idle);
+        const wait = result.deadline - clock.now();
+        if (wait > 0) Atomics.wait(memory.i32, kick, 0, wait / 1e6);
+        break;
+      }
+      case 'paused':
+        if (obey()) return { kind: 'stopped' };
+        break;
+      case 'shutdown':
+        return { kind: 'shutdown', reason: result.reason, lastWords: domain.crashReport ?? [] };
+      case 'crashed':
+        return { kind: 'crashed', report: result.report };
+    }
+  }
+}
+
+say({ kind: 'ready' });
+const end = obey() ? ({ kind: 'stopped' } as const) : live();
+become(VcpuActivity.ended);
+say(end);
+port.close();
