@@ -4,6 +4,7 @@
 import { parseArgs } from 'node:util';
 import { decode } from '../src/x86/decode.ts';
 import { disassemble } from '../src/x86/disassemble.ts';
+import { blockForm } from '../test/cpu/blocks.ts';
 import { type Difference, describeCase } from '../test/cpu/compare.ts';
 import { type Form, formsOf } from '../test/cpu/forms.ts';
 import { type Coverage, type FuzzReport, fuzz, judgeOutcomes, type Mismatch } from '../test/cpu/fuzz.ts';
@@ -29,6 +30,7 @@ Runs random instructions with random state on this machine's CPU and on an engin
   --round R      with --only and --cases: begin at this round, to repeat one case
   --keep N       go on until N forms have mismatched (default 1; 0: to the end)
   --bytes HEX    this code, with --cases random states (default 1000)
+  --blocks       several instructions in a row instead of one
   --forms        list the forms and what is excluded, and why; run nothing
   --coverage     print the counts of every form, not only the sum
   --verbose      with --keep: print every mismatch in full
@@ -43,6 +45,7 @@ const { values } = parseArgs({
     round: { type: 'string', default: '0' },
     keep: { type: 'string', default: '1' },
     bytes: { type: 'string' },
+    blocks: { type: 'boolean' },
     forms: { type: 'boolean' },
     coverage: { type: 'boolean' },
     verbose: { type: 'boolean' },
@@ -65,6 +68,7 @@ function number(name: 'cases' | 'seed' | 'round' | 'keep', fallback: number): nu
 
 function selected(): Form[] {
   const { forms } = formsOf();
+  if (values.blocks || values.only === 'block') return [blockForm()];
   if (values.only === undefined) return forms;
   const wanted = values.only.split(',');
   // A key has commas itself: take the whole text first.
@@ -84,10 +88,15 @@ const hexBytes = (bytes: Uint8Array): string =>
     .replace(/..(?=.)/g, '$& ');
 
 function text(bytes: Uint8Array): string {
-  const padded = new Uint8Array(32).fill(0x90);
+  const padded = new Uint8Array(bytes.length + 32).fill(0x90);
   padded.set(bytes);
-  const insn = decode(padded, 0, 32);
-  return typeof insn === 'string' ? `(our decoder says: ${insn})` : disassemble(insn);
+  const lines: string[] = [];
+  for (let at = 0; at < bytes.length; ) {
+    const insn = decode(padded, at, padded.length);
+    lines.push(typeof insn === 'string' ? `(our decoder says: ${insn})` : disassemble(insn));
+    at += typeof insn === 'string' ? bytes.length : insn.length;
+  }
+  return lines.join(' ; ');
 }
 
 const list = (differences: Difference[]): string =>
@@ -109,7 +118,8 @@ function showCoverage(report: FuzzReport): void {
   for (const known of KNOWN) {
     const count = report.known.get(known) ?? 0;
     if (count > 0) print(`known, ${count} times: ${known.mnemonics.join(' ')}: ${known.about}`);
-    else if (values.only === undefined) print(`no longer known? ${known.mnemonics.join(' ')}: ${known.about}`);
+    else if (values.only === undefined && !values.blocks)
+      print(`no longer known? ${known.mnemonics.join(' ')}: ${known.about}`);
   }
   const { excluded } = formsOf();
   const rows = [...report.coverage];
@@ -118,7 +128,9 @@ function showCoverage(report: FuzzReport): void {
   const covered = is(({ cases, mismatched, unsupported: why }) => cases > 0 && mismatched === 0 && why === undefined);
   const unsupported = is((coverage) => coverage.unsupported !== undefined);
   const untested = is(({ cases, unsupported: why }) => cases === 0 && why === undefined);
-  const faultsOnly = is(({ completed, faulted }) => completed === 0 && faulted > 0);
+  const faultsOnly = is(
+    ({ completed, faulted, unsupported: why }) => completed === 0 && faulted > 0 && why === undefined,
+  );
   const wrong = is(({ mismatched }) => mismatched > 0);
   if (values.coverage) {
     print('\n   cases  completed  faulted  mismatched  form');

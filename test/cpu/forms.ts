@@ -17,6 +17,8 @@ export interface Form {
   readonly rm: 'register' | 'memory' | 'none';
   readonly lock: boolean;
   readonly rep: number;
+  /** Several instructions in a row instead of one: `row` is only the first in the tables. See blocks.ts. */
+  readonly block?: boolean;
 }
 
 export interface Excluded {

@@ -171,14 +171,14 @@ export function fillCaseFromBytes(random: Random, code: readonly number[], buffe
   finish(draft, [...code], 0x200 + random.below(0xc00), () => [...code]);
 }
 
-function begin(random: Random, buffer: Uint8Array, at: number): Draft {
+export function begin(random: Random, buffer: Uint8Array, at: number): Draft {
   const bytes = buffer.subarray(at, at + CASE.size).fill(0);
   const draft = new Draft(random, bytes, random.chance(2) ? LOW_BASE : HIGH_BASE);
   for (let reg = 0; reg < 16; reg++) putInteger64(random, draft.view, CASE.gpr + 8 * reg);
   return draft;
 }
 
-function choose(draft: Draft, form: Form, memory: boolean): Choice {
+export function choose(draft: Draft, form: Form, memory: boolean): Choice {
   const { random, base } = draft;
   const fs = memory || form.row.operands.some((code) => /^[XB]/.test(code)) ? random.chance(6) : false;
   const segment = fs ? random.pick([0x64, 0x65]) : random.chance(24) ? random.pick([0x26, 0x2e, 0x36, 0x3e]) : 0;
@@ -217,7 +217,7 @@ function lowRegister(random: Random, form: Form): number {
   return form.row.encoding === '90 +r' ? 1 + random.below(15) : random.below(16);
 }
 
-function chooseAddress(random: Random, low: boolean): Address {
+export function chooseAddress(random: Random, low: boolean): Address {
   const kind = random.below(16);
   const dispBytes = random.pick([0, 1, 1, 4] as const);
   const disp = dispBytes === 0 ? 0 : dispBytes === 1 ? (random.u32() << 24) >> 24 : integer32(random) | 0;
@@ -253,7 +253,7 @@ function immediates(random: Random, form: Form): number[] {
   return bytes;
 }
 
-function finish(draft: Draft, first: number[], codeOffset: number, steer: (target: number) => number[]): void {
+export function finish(draft: Draft, first: number[], codeOffset: number, steer: (target: number) => number[]): void {
   const { random, view, bytes } = draft;
   const scratch = new Uint8Array(32).fill(0x90);
   scratch.set(first);

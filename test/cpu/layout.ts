@@ -12,9 +12,10 @@
  *
  * A case is instructions somewhere in the code pages. They end in the INT3 behind them, or in a fault.
  */
+// The lower halves are the same: a high address that is cut to 32 bits is the low one of the same byte.
 // Node's own program lies below 0x800_0000 and its heap somewhere in the gigabyte above it; both bases keep away from that.
 export const LOW_BASE = 0x6000_0000;
-export const HIGH_BASE = 0x6b6b_3000_0000;
+export const HIGH_BASE = 0x6b6b_6000_0000;
 export const CODE_OFFSET = 0x10000;
 export const CODE_SIZE = 0x2000;
 export const DATA_OFFSET = 0x20000;

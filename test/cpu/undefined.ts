@@ -143,6 +143,8 @@ const X87_DEFINED = new Set(
   ).split(' '),
 );
 
+export const hasRule = (mnemonic: string): boolean => RULES[mnemonic] !== undefined;
+
 export function undefinedFor(judged: Judged): Undefined {
   const skip = nothingUndefined();
   const { mnemonic } = judged.insn;
