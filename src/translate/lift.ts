@@ -9,7 +9,7 @@
  * Order is the contract that makes faults precise: everything that can fault (loads, stores, `update`) comes before the first
  * change of a register or flag. A store to memory is therefore written first.
  */
-import { E, I32, I64, i32, i64, select } from '../wasm/expr.ts';
+import { atomic, E, I32, I64, i32, i64, select } from '../wasm/expr.ts';
 import type { Fn } from '../wasm/module.ts';
 import { type Insn, Kind, type Operand } from '../x86/decode.ts';
 import type { Exit } from '../x86/exits.ts';
@@ -143,16 +143,38 @@ export abstract class Lift {
   update(k: number): Update {
     const op = this.operand(k);
     if (op.kind !== Kind.Mem) return { value: this.f.let(this.load(k)), write: (value) => this.store(k, value) };
-    const va = this.f.let(this.address(k));
-    const at = this.linear(va, op.size, ACCESS.write, k);
+    return this.updateAt(this.f.let(this.address(k)), op.size, k);
+  }
+
+  /** `size` bytes at `va`, which must be a local, to be read and then written. */
+  updateAt(va: E, size: number, k?: number): Update {
+    const at = this.linear(va, size, ACCESS.write, k);
+    const old = this.f.let(this.loadLinear(at, size));
     return {
-      value: this.f.let(this.loadLinear(at, op.size)),
+      value: old,
       write: (value) => {
-        this.storeLinear(at, op.size, value);
-        this.stored(va, at, op.size);
+        if (this.isAtomic) this.exchange(at, size, old, this.f.let(value));
+        else this.storeLinear(at, size, value);
+        this.stored(va, at, size);
       },
     };
   }
+
+  /** LOCK, and XCHG without it: other threads use the guest's memory as well, the device thread at least. */
+  private get isAtomic(): boolean {
+    return this.insn.lock || this.insn.mnemonic === 'xchg';
+  }
+
+  /** Store if memory still holds what was read, else do the instruction again: nothing else has changed yet. */
+  private exchange(at: E, size: number, old: E, value: E): void {
+    const f = this.f;
+    const swap = (): void => f.if(atomic.cas(size, at, old, value).ne(old), () => this.retry());
+    if (size === 1) swap();
+    // WebAssembly has no misaligned atomic accesses; across cache lines they are not atomic for the device thread here.
+    else f.if(at.and(size - 1).eqz(), swap, () => this.storeLinear(at, size, value));
+  }
+  /** Begin this instruction again. */
+  protected abstract retry(): void;
 
   /** Load `size` bytes at virtual address `va`, which must be a local. */
   loadAt(va: E, size: number, k?: number, access = 0): E {

@@ -128,6 +128,7 @@ export function generateInterpreter(layout: MemoryLayout, arms: readonly Insn[])
                   f.set(code, value);
                   f.br(leave);
                 },
+                again: () => f.br(next),
                 helper: () => throwInline(),
               });
               const labels = f.openBlocks(Arm.first + arms.length + 1);
@@ -296,6 +297,10 @@ export function generateHandlers(layout: MemoryLayout, shapes: readonly Insn[]):
             f.ret(i32(Status.Jump));
           },
           exit: (code) => f.ret(code.add(Status.Exit)),
+          again: () => {
+            f.store64(cpu, page.add(load16u(record, RECORD.position).extendU()), STATE.rip);
+            f.ret(i32(Status.Jump));
+          },
           helper: () => f.ret(call(helper, cpu, record)),
         };
         f.scope(() => runBody(insn, new InterpreterLift(f, insn, cpu, record, flow, runtime)));

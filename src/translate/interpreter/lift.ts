@@ -24,6 +24,8 @@ export interface Flow {
   /** Take the direct branch of this record to a target in this page. */
   link(): void;
   exit(code: E): void;
+  /** Run this record again. */
+  again(): void;
   helper(): void;
 }
 
@@ -153,6 +155,9 @@ export class InterpreterLift extends Lift {
     this.f.store32(this.cpu, i32(vector), STATE.exitVector);
     this.f.store32(this.cpu, i32(errorCode), STATE.exitErrorCode);
     this.flow.fault();
+  }
+  protected retry(): void {
+    this.flow.again();
   }
   jump(): void {
     const op = this.operand(0);

@@ -536,12 +536,14 @@ const bitTest =
     if (c.isMem(0) && c.operand(1).kind === 1) {
       const signed = f.let(c.signed(index, size));
       const va = f.let(c.address(0).add(signed.shrS(Math.log2(bits)).shl(Math.log2(size))));
-      const at = c.linear(va, size, change === undefined ? 0 : ACCESS.write, 0);
-      const v = f.let(c.loadLinear(at, size));
-      if (change !== undefined) {
-        c.storeLinear(at, size, change(v, c.constant(1, size).shl(within)));
-        c.stored(va, at, size);
+      if (change === undefined) {
+        const bit = c.loadAt(va, size, 0).shrU(within);
+        c.setCarry(f.let((size === 8 ? bit.wrap() : bit).and(1)));
+        return;
       }
+      const d = c.updateAt(va, size, 0);
+      d.write(f.let(change(d.value, c.constant(1, size).shl(within))));
+      const v = d.value;
       const bit = v.shrU(within);
       c.setCarry(f.let((size === 8 ? bit.wrap() : bit).and(1)));
       return;
