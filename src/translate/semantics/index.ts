@@ -2,6 +2,14 @@
 import type { Semantics } from '../lift.ts';
 import { CONTROL } from './control.ts';
 import { INTEGER } from './integer.ts';
+import { SSE_INTEGER } from './sse-integer.ts';
+import { SSE_MOVE } from './sse-move.ts';
 import { STRINGS } from './strings.ts';
 
-export const SEMANTICS: Readonly<Record<string, Semantics>> = { ...INTEGER, ...STRINGS, ...CONTROL };
+export const SEMANTICS: Readonly<Record<string, Semantics>> = {
+  ...INTEGER,
+  ...STRINGS,
+  ...CONTROL,
+  ...SSE_MOVE,
+  ...SSE_INTEGER,
+};
