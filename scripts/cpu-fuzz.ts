@@ -36,22 +36,29 @@ Runs random instructions with random state on this machine's CPU and on an engin
   --verbose      with --keep: print every mismatch in full
   --help`;
 
-const { values } = parseArgs({
-  options: {
-    cases: { type: 'string' },
-    seed: { type: 'string' },
-    tier: { type: 'string', default: 't0' },
-    only: { type: 'string' },
-    round: { type: 'string', default: '0' },
-    keep: { type: 'string', default: '1' },
-    bytes: { type: 'string' },
-    blocks: { type: 'boolean' },
-    forms: { type: 'boolean' },
-    coverage: { type: 'boolean' },
-    verbose: { type: 'boolean' },
-    help: { type: 'boolean' },
-  },
-});
+const options = {
+  cases: { type: 'string' },
+  seed: { type: 'string' },
+  tier: { type: 'string', default: 't0' },
+  only: { type: 'string' },
+  round: { type: 'string', default: '0' },
+  keep: { type: 'string', default: '1' },
+  bytes: { type: 'string' },
+  blocks: { type: 'boolean' },
+  forms: { type: 'boolean' },
+  coverage: { type: 'boolean' },
+  verbose: { type: 'boolean' },
+  help: { type: 'boolean' },
+} as const;
+const values = (() => {
+  try {
+    return parseArgs({ options }).values;
+  } catch (error) {
+    return fail(error instanceof Error ? error.message.split('\n')[0]! : String(error));
+  }
+})();
+// `| head` is a reason to stop, not an error.
+process.stdout.on('error', () => process.exit(1));
 const print = (text: string): void => void process.stdout.write(`${text}\n`);
 
 function fail(text: string): never {

@@ -8,7 +8,7 @@ import { blockForm } from './blocks.ts';
 import { type Form, formsOf } from './forms.ts';
 import { fuzz, type Mismatch } from './fuzz.ts';
 import { HostSubject } from './host-subject.ts';
-import { CASE, CODE_OFFSET, COMPLETED, DATA_OFFSET, FX, LOW_BASE, OUTCOME, SYSCALL } from './layout.ts';
+import { CASE, CODE_OFFSET, COMPLETED, DATA_OFFSET, DIED, FX, LOW_BASE, OUTCOME, SYSCALL } from './layout.ts';
 import { Oracle, oracleMissing } from './oracle.ts';
 import type { Subject } from './subject.ts';
 import { SUBJECTS } from './subjects.ts';
@@ -93,6 +93,13 @@ describe('the CPU of this machine as judge', { skip: missing ?? false }, () => {
   test('a system call in a case is caught before it does anything', async () => {
     const outcome = await run(plainCase([0x0f, 0x05], { rax: 60n })); // syscall: exit
     assert.equal(outcome.getUint32(OUTCOME.vector, true), SYSCALL);
+  });
+
+  test('a case that never ends costs the process, and the next case has a new one', async () => {
+    const forever = await run(plainCase([0xeb, 0xfe])); // jmp to itself
+    assert.equal(forever.getUint32(OUTCOME.vector, true), DIED);
+    const next = await run(plainCase([0x90]));
+    assert.equal(next.getUint32(OUTCOME.vector, true), COMPLETED);
   });
 
   test('the oracle gives the same outcome twice, for every form', async () => {

@@ -43,6 +43,8 @@ const PTE = { present: 1, write: 2, user: 4, noExecute: 0x8000_0000 } as const;
 const NO_FRAME = 0xffff_ffff;
 /** More single steps than any generated case needs: a repeat count is below this. */
 const STEPS = 20_000;
+/** More taken branches than any case needs; code that loops for ever ends there. */
+const BRANCHES = 100_000;
 const VECTOR = { breakpoint: 3, invalidOpcode: 6, pageFault: 14 } as const;
 const FETCH = 0x10;
 
@@ -231,7 +233,7 @@ export class EngineSubject implements Subject {
       tags |= (used & (1 << physical) ? fullTag(view, to) : 3) << (2 * physical);
     }
     view.setUint16(cpu + STATE.ftw, tags, true);
-    view.setInt32(cpu + STATE.budget, 0x7fff_ffff, true);
+    view.setInt32(cpu + STATE.budget, BRANCHES, true);
     view.setUint32(cpu + STATE.kick, 0, true);
   }
 

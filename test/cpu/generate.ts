@@ -169,6 +169,7 @@ export function fillCase(random: Random, form: Form, buffer: Uint8Array, at: num
 export function fillCaseFromBytes(random: Random, code: readonly number[], buffer: Uint8Array, at: number): void {
   const draft = begin(random, buffer, at);
   finish(draft, [...code], 0x200 + random.below(0xc00), () => [...code]);
+  draft.bytes.set(code, CASE.code); // Branch displacements have been chosen: take them back.
 }
 
 export function begin(random: Random, buffer: Uint8Array, at: number): Draft {
