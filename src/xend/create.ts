@@ -211,7 +211,7 @@ export async function monitorCall(
   const { domain } = c;
   try {
     if (!domain.link) throw new MonitorFailure('gone', 'has ended');
-    domain.status = await domain.link.call(method);
+    await domain.link.call(method);
   } catch (error) {
     if (!(error instanceof MonitorFailure)) throw error;
     if (error.kind === 'build') throw new XendError('build-failed', domain.name, error.message);

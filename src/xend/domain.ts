@@ -52,9 +52,8 @@ export class Domain {
     const late = new Promise<undefined>((resolve) => {
       timer = setTimeout(() => resolve(undefined), timeoutMs);
     });
-    const status = await Promise.race([this.link.call('status').catch(() => undefined), late]);
+    await Promise.race([this.link.call('status').catch(() => undefined), late]);
     clearTimeout(timer);
-    if (status) this.status = status;
   }
 
   view(now: number): DomainView {

@@ -14,24 +14,27 @@ export class MonitorFailure extends Error {
 }
 
 export interface LinkEvents {
+  /** In the order the monitor said them: every state message and every answer. */
   state(status: MonitorStatus): void;
   closed(): void;
 }
 
 export class MonitorLink {
   readonly #socket: net.Socket;
+  readonly #events: LinkEvents;
   readonly #waiting = new Map<number, { resolve(s: MonitorStatus): void; reject(e: Error): void }>();
   #nextId = 1;
 
-  private constructor(socket: net.Socket) {
+  private constructor(socket: net.Socket, events: LinkEvents) {
     this.#socket = socket;
+    this.#events = events;
   }
 
   /** Connect; resolves with the first status, which the monitor sends unasked. */
   static connect(path: string, events: LinkEvents): Promise<MonitorLink> {
     return new Promise((resolve, reject) => {
       const socket = net.connect(path);
-      const link = new MonitorLink(socket);
+      const link = new MonitorLink(socket, events);
       let open = false;
       const split = lineSplitter((line) => {
         const message = JSON.parse(line) as Message;
@@ -76,7 +79,11 @@ export class MonitorLink {
     const waiter = this.#waiting.get(message.id);
     this.#waiting.delete(message.id);
     if ('error' in message) waiter?.reject(new MonitorFailure(message.error.kind, message.error.text));
-    else waiter?.resolve(message.result);
+    else {
+      // Told here and not by whoever waits: the waiter goes on later, when a newer state may have come already.
+      this.#events.state(message.result);
+      waiter?.resolve(message.result);
+    }
   }
 }
 

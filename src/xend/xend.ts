@@ -273,6 +273,7 @@ export class Xend {
       closed: () => {
         if (this.#closing || domain.link === undefined || domain.record.phase !== 'alive') return;
         domain.link = undefined;
+        domain.status = undefined;
         const exit: MachineExit = {
           kind: 'crash',
           report: ['its monitor process ended unexpectedly; see its log file'],

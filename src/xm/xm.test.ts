@@ -1,0 +1,205 @@
+/** xm as people use it: words in, text and exit code out. */
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { after, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { parseSxp } from '../config/sxp.ts';
+import { findPaths } from '../host/paths.ts';
+import { readPidFile, waitGone } from '../host/process-identity.ts';
+import { makeHome, startXend } from '../xend/testing.ts';
+import { COMMANDS } from './commands/index.ts';
+import { findCommand, run } from './main.ts';
+
+const home = makeHome();
+const xend = await startXend(home);
+after(async () => {
+  await xend.end();
+  home.remove();
+});
+
+async function xm(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
+  let [out, err] = ['', ''];
+  const code = await run(argv, {
+    out: (text) => {
+      out += text;
+    },
+    err: (text) => {
+      err += text;
+    },
+    paths: home.paths,
+  });
+  return { code, out, err };
+}
+
+const configFile = path.join(home.dir, 'guest');
+writeFileSync(
+  configFile,
+  `kernel = "${home.kernel}"\nmemory = 32\nname = "guest"\ndisk = ['file:${home.disk},sda1,w']\nroot = "/dev/sda1 ro"\n`,
+);
+
+test('an abbreviation finds its command, an exact name wins, and two candidates are unknown', () => {
+  assert.equal(findCommand('unp')?.name, 'unpause');
+  assert.equal(findCommand('li')?.name, 'list');
+  assert.equal(findCommand('dom'), undefined);
+  assert.equal(findCommand(''), undefined);
+});
+
+test('help lists every command under its group, and each command has help of its own', async () => {
+  const { out, code } = await xm('help');
+  assert.equal(code, 0);
+  assert.match(out, /^help {11}Print help/);
+  assert.match(out, /\nCommands on domains:\n\ncreate /);
+  assert.match(out, /\n\nTry 'xm help CMD' for help on CMD\n$/);
+  for (const { name, summary } of COMMANDS) {
+    assert.ok(out.includes(`${name.padEnd(14)} ${summary}\n`), name);
+    assert.match((await xm('help', name)).out, new RegExp(`^${name}`));
+  }
+  assert.deepEqual(await xm(), await xm('help'));
+  assert.deepEqual(await xm('pause', '--help'), await xm('help', 'pause'));
+  assert.match((await xm('help', 'unp')).out, /^unp DOM\n/);
+});
+
+// biome-ignore format: a table
+const WRONG: [argv: string[], err: string | RegExp][] = [
+  [['frob'],                        "Error: Unknown command: frob\nTry 'xm help' for more information.\n"],
+  [['help', 'nope'],                "Error: Unknown command: nope\nTry 'xm help' for more information.\n"],
+  [['pause'],                       'Error: pause: Missing domain\n'],
+  [['pause', 'a', 'b'],             'Error: pause: Invalid argument(s)\n'],
+  [['list', '-Z'],                  'Error: list: option -Z not recognized\n'],
+  [['list', 'nope'],                'Error: invalid domain:nope\n'],
+  [['destroy', 'Domain-0'],         /^Error: Domain-0 is this machine itself: xm cannot destroy it\n$/],
+  [['console', '0'],                'Error: No console information\n'],
+  [['shutdown'],                    'Error: Missing domain\n'],
+  [['shutdown', '-w', '-R', 'x'],   "Error: Can't specify wait and reboot\n"],
+  [['shutdown', '-H', '-R', 'x'],   "Error: Can't specify halt and reboot\n"],
+  [['create', 'nope'],              /^Error: Cannot open config file "nope": no such file here or in .*\n$/],
+  [['create', 'a', 'b'],            'Error: create: one configuration file at a time: a and b\n'],
+  [['create', configFile, 'kernel=/nope'], 'Error: Kernel image does not exist: /nope (no such file)\n'],
+  [['create', configFile, 'memory=x'],     /^Error: memory=x: Invalid value: x/],
+  [['create', configFile, 'disk=phy:a,b'], /Invalid disk specifier: phy:a,b/],
+  [['create', '--path'],            /^Error: create: .*--path.*\n$/],
+];
+for (const [argv, err] of WRONG) {
+  test(`xm ${argv.join(' ').replaceAll(home.dir, 'DIR')} says what is wrong in exit code 1 and on standard error`, async () => {
+    const result = await xm(...argv);
+    assert.equal(result.code, 1);
+    if (typeof err === 'string') assert.equal(result.err, err);
+    else assert.match(result.err, err);
+  });
+}
+
+test('without a xend every command says so in one line', async () => {
+  let err = '';
+  const code = await run(['info'], {
+    out: () => {},
+    err: (text) => (err += text),
+    paths: findPaths({ DOMUS_HOME: '/nowhere' }),
+  });
+  assert.equal(code, 1);
+  assert.equal(
+    err,
+    'Error: Error connecting to xend, is xend running? (nobody listens on /nowhere/run/xend.sock; start it with: xend start)\n',
+  );
+});
+
+test('create -n prints the configuration and makes nothing', async () => {
+  const { out, code } = await xm('create', '-n', '-q', configFile, 'extra=4', 'domus_boot_options=');
+  assert.equal(code, 0);
+  assert.deepEqual(parseSxp(out), [
+    [
+      'vm',
+      ['name', 'guest'],
+      ['memory', '32'],
+      ['image', ['linux', ['kernel', home.kernel], ['root', '/dev/sda1 ro'], ['args', '4'], ['boot_options', '']]],
+      ['device', ['vbd', ['uname', `file:${home.disk}`], ['dev', 'sda1'], ['mode', 'w']]],
+    ],
+  ]);
+  assert.deepEqual((await xm('list')).out.split('\n').length, 3);
+});
+
+test('a life: create, list, domid, pause, unpause, destroy', async () => {
+  const created = await xm('create', configFile);
+  assert.deepEqual(created, { code: 0, out: `Using config file "${configFile}".\nStarted domain guest\n`, err: '' });
+  const { out } = await xm('list');
+  const rows = out.split('\n');
+  assert.equal(rows[0], 'Name              Id  Mem(MB)  CPU  State  Time(s)  Console');
+  assert.match(rows[1]!, /^Domain-0 {11}0 {2} {1,6}\d+ {4}0 {2}r---- {2} {1,6}[\d.]+ {8}$/);
+  assert.match(rows[2]!, /^guest {12} {1,2}\d+ {7}32 {4}0 {2}-b--- {6}1\.5 {8}$/);
+  const domid = (await xm('domid', 'guest')).out.trim();
+  assert.equal((await xm('domname', domid)).out, 'guest\n');
+  assert.equal((await xm('pause', domid)).code, 0);
+  assert.match((await xm('list', 'guest')).out, /--p--/);
+  assert.equal((await xm('unpause', 'guest')).code, 0);
+  const [sxp] = parseSxp((await xm('list', '-l', 'guest')).out) as string[][];
+  assert.deepEqual(sxp!.slice(0, 3), ['domain', ['id', domid], ['name', 'guest']]);
+  assert.equal(JSON.parse((await xm('list', '--json')).out)[1].name, 'guest');
+  assert.match(
+    (await xm('create', '-q', configFile)).err,
+    /^Error: vm name clash: guest \(domain \d+ has that name\)\n$/,
+  );
+  assert.equal((await xm('destroy', 'guest')).code, 0);
+  assert.match((await xm('list', 'guest')).err, /invalid domain:guest/);
+});
+
+test('info and dmesg', async () => {
+  const { out } = await xm('info');
+  assert.match(out, /^system {17}: \w+\nhost {19}: .*\nrelease {16}: /);
+  assert.match((await xm('dmesg')).out, /^\(XEN\) \[.*\] Domus /);
+  assert.equal((await xm('dmesg', '-c')).out, '');
+  assert.equal((await xm('dmesg')).out, '\n');
+});
+
+const BIN = fileURLToPath(new URL('../../bin', import.meta.url));
+const environment = { ...process.env, DOMUS_HOME: path.join(home.dir, 'home') };
+
+test('xm create -c shows the console from its first line, passes input, and tells of a crash', async () => {
+  const link = path.join(home.dir, 'xm');
+  symlinkSync(path.join(BIN, 'xm'), link);
+  const child = spawn(link, ['create', '-q', '-c', configFile], { env: environment, cwd: home.dir });
+  let [out, err] = ['', ''];
+  child.stderr.on('data', (chunk) => {
+    err += chunk;
+  });
+  for await (const chunk of child.stdout) {
+    const before = out;
+    out += chunk;
+    if (out.includes('login:') && !before.includes('login:')) child.stdin.write('crash\n');
+  }
+  if (child.exitCode === null) await once(child, 'exit');
+  assert.match(out, /^fake kernel, domain \d+, line: .* root=\/dev\/sda1 ro\r\nfake login: \[crash\]\r\n$/);
+  assert.match(err, /^Error: domain \d+ "guest" crashed: fake guest panicked: told to \(xm dmesg tells more\)\n$/);
+  assert.equal(child.exitCode, 1);
+});
+
+test('xend and its domains as processes: start, kill -9, start again, stop', async () => {
+  const own = makeHome();
+  const env = { ...process.env, DOMUS_HOME: path.join(own.dir, 'home') };
+  const sh = (tool: string, ...args: string[]) => {
+    const { status, stdout, stderr } = spawnSync(path.join(BIN, tool), args, { env, encoding: 'utf8' });
+    return { status, stdout, stderr };
+  };
+  const config = path.join(own.dir, 'vm');
+  writeFileSync(config, `kernel = "${own.kernel}"\nmemory = 32\n`);
+  try {
+    assert.equal(sh('xend', 'status').status, 3);
+    assert.deepEqual(sh('xend', 'start'), { status: 0, stdout: '', stderr: '' });
+    assert.equal(sh('xend', 'start').status, 0, 'starting a running xend succeeds');
+    assert.deepEqual(sh('xm', 'create', '-q', config), { status: 0, stdout: '', stderr: '' });
+    const killed = readPidFile(path.join(own.paths.run, 'xend.pid'))!;
+    process.kill(killed.pid, 'SIGKILL');
+    assert.ok(await waitGone(killed, 5000));
+    assert.equal(sh('xend', 'status').status, 3);
+    assert.equal(sh('xend', 'restart').status, 0);
+    assert.match(sh('xm', 'list', 'vm').stdout, /^vm .*-b---/m);
+    assert.equal(sh('xm', 'destroy', 'vm').status, 0);
+    assert.deepEqual(readdirSync(path.join(own.paths.run, 'domains')), []);
+    assert.match(sh('xend', 'frob').stderr, /^xend: not an option: frob/);
+  } finally {
+    assert.equal(sh('xend', 'stop').status, 0);
+    assert.equal(sh('xend', 'status').status, 3);
+    own.remove();
+  }
+});
