@@ -9,7 +9,7 @@ import type { Engine } from '../x86/engine.ts';
 import { readFlags, writeFlags } from '../x86/flags.ts';
 import { GPR, SEG, STATE } from '../x86/state.ts';
 import type { Domain } from './domain.ts';
-import { FrameFlag, type GuestMemory, PAGE_SIZE } from './memory.ts';
+import { type GuestMemory, PAGE_SIZE } from './memory.ts';
 import { inHole, NO_ROOT, Walker } from './mmu/walk.ts';
 import type { GuestCpu } from './ports.ts';
 import { Runstate } from './runstate.ts';
@@ -322,7 +322,7 @@ export class Vcpu implements GuestCpu {
 
   /** The hypervisor wrote into this frame: code decoded from it is stale. */
   frameTouched(mfn: number): void {
-    if (this.memory.frameFlags[mfn]! & FrameFlag.code) this.engine.frameWritten(mfn);
+    if (this.memory.frameFlags[mfn] !== 0) this.engine.frameWritten(mfn);
   }
 
   readU32(va: bigint): number | undefined {
