@@ -2,11 +2,10 @@
  * What the manuals leave undefined, by mnemonic. References are to the SDM, volume 2, unless AMD's manual is named; where the two
  * makers differ, the difference is listed too, since the oracle may be either's.
  */
-import type { Insn } from '../../src/x86/decode.ts';
-import { Kind } from '../../src/x86/decode.ts';
-import { GPR } from '../../src/x86/state.ts';
+import { type Insn, Kind, RIP } from '../../src/x86/decode.ts';
+import { GPR, SEG } from '../../src/x86/state.ts';
 import { nothingUndefined, type Undefined } from './compare.ts';
-import { CASE } from './layout.ts';
+import { CASE, DATA_OFFSET, LOW_BASE } from './layout.ts';
 
 const CF = 1;
 const PF = 4;
@@ -88,11 +87,25 @@ const x87Function: Rule = (skip) => {
   skip.fsw |= C0 | C1 | C3;
   skip.extendedUlps = 4;
 };
+/** Where the memory operand lies in the data pages. The lower halves of both bases are the same. */
+function operandOffset({ insn, before }: Judged): number {
+  const { base, index, scale, disp, seg } = insn.operands.find(({ kind }) => kind === Kind.Mem)!;
+  const register = (reg: number): number =>
+    reg < 0
+      ? 0
+      : reg === RIP
+        ? before.getUint32(CASE.rip, true) + insn.length
+        : before.getUint32(CASE.gpr + 8 * reg, true);
+  const segment = seg < 0 ? 0 : before.getUint32(seg === SEG.fs ? CASE.fsBase : CASE.gsBase, true);
+  return (register(base) + register(index) * 2 ** scale + disp + segment - LOW_BASE - DATA_OFFSET) | 0;
+}
 /** Images of the x87 environment hold FOP, FIP and FDP, which the two makers store under different conditions. */
 const image =
   (...ranges: [number, number][]): Rule =>
   (skip, judged) => {
-    const at = judged.before.getUint32(CASE.target, true);
+    const at = operandOffset(judged);
+    // Where in a page a fault within a long operand is reported is up to the CPU.
+    skip.fault = true;
     for (const [from, to] of ranges) skip.memory.push([at + from, at + to]);
   };
 const environment: Rule = (skip, judged) => image(judged.insn.opSize === 2 ? [6, 14] : [12, 28])(skip, judged);
@@ -129,6 +142,7 @@ const RULES: Record<string, Rule> = {
   bsf: bitScan, bsr: bitScan,
   bt: bitTest, bts: bitTest, btr: bitTest, btc: bitTest,
   fnstenv: environment, fnsave: environment, fxsave: fxsaveImage,
+  fldenv: image(), frstor: image(), fxrstor: image(), ffree: fsw(C0 | C1 | C2 | C3),
   ud0: eitherFault, ud1: eitherFault,
   cmps: twoOperands, movs: twoOperands, push: twoOperands, pop: twoOperands, call: twoOperands,
   rcpps: approximation, rcpss: approximation, rsqrtps: approximation, rsqrtss: approximation,
