@@ -1,4 +1,5 @@
 /** The (domain …) expression that `xm list -l` prints, xm-xend 1.4 and 5.6. */
+import { classicNumber } from '../devices/blk/vdev.ts';
 import type { DomainView } from '../xend/view.ts';
 import type { Sxp } from './sxp.ts';
 import { vmSxp } from './vm-sxp.ts';
@@ -25,5 +26,14 @@ export function domainSxp(domain: DomainView): Sxp {
 }
 
 function diskSxp({ uname, dev, mode }: { uname: string; dev: string; mode: string }, idx: number): Sxp {
-  return ['vbd', ['idx', idx], ['mode', mode], ['dev', dev], ['uname', uname], ['index', idx]];
+  const vdev = classicNumber(dev);
+  return [
+    'vbd',
+    ['idx', idx],
+    ...(vdev === undefined ? [] : [['vdev', vdev]]),
+    ['mode', mode],
+    ['dev', dev],
+    ['uname', uname],
+    ['index', idx],
+  ];
 }

@@ -162,7 +162,8 @@ const WRONG: [text: string, message: RegExp][] = [
   [`${KERNEL}builder = 'hvm'\n`,              /unknown image type: hvm/],
   [`${KERNEL}uuid = '123'\n`,                 /a uuid has/],
 ];
-for (const [text, message] of WRONG) test(`refused: ${message.source}`, () => assert.throws(() => load(text), { message }));
+for (const [text, message] of WRONG)
+  test(`refused: ${message.source}`, () => assert.throws(() => load(text), { message }));
 
 // biome-ignore format: a table
 const RESTARTS: [text: string, actions: string[]][] = [

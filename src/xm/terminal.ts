@@ -2,6 +2,7 @@
  * A terminal on a domain's console, xm-xend 1.5: raw input, Ctrl-] as the first byte of a read detaches, the terminal is
  * restored whatever happens. Where standard input is no terminal, bytes pass through as they are.
  */
+import { spawnSync } from 'node:child_process';
 import net from 'node:net';
 
 export const GREETING = '************ REMOTE CONSOLE: CTRL-] TO QUIT ********\n';
@@ -13,6 +14,15 @@ export type Ending = 'detached' | 'closed';
 export interface Attachment {
   /** Resolves when the person detached or the console ended. */
   readonly ended: Promise<Ending>;
+}
+
+/**
+ * Node's raw mode still turns each newline into two characters on output, which a guest's full-screen programs do not
+ * expect: stty takes that away. Leaving raw mode restores the terminal as it was before either.
+ */
+function makeRaw(): void {
+  process.stdin.setRawMode(true);
+  spawnSync('stty', ['-opost'], { stdio: ['inherit', 'ignore', 'ignore'] });
 }
 
 /** Connect; resolves when connected, so that nothing printed from then on is missed. */
@@ -51,7 +61,7 @@ export async function attach(socketPath: string, options: { quiet?: boolean } = 
       restore();
       process.exit(1);
     };
-    if (stdin.isTTY) stdin.setRawMode(true);
+    if (stdin.isTTY) makeRaw();
     process.once('exit', restore);
     for (const name of ['SIGTERM', 'SIGHUP', 'SIGINT'] as const) process.once(name, killed);
     socket.on('data', (bytes) => {

@@ -49,7 +49,10 @@ the file, or a variable of the file's own (vmid=1).`,
       return;
     }
     const { uuid, name } = await xend.call('POST /domains', { config });
+    // With a console to follow, the guest's words must not be torn apart by ours.
+    const started = () => flags.quiet || out(`Started domain ${name}\n`);
     const wantsConsole = flags.console || flags.console_autoconnect;
+    if (wantsConsole) started();
     const attachment = wantsConsole
       ? await attach((await xend.call('GET /domains/:name/console', { name: uuid })).socket, {
           quiet: flags.quiet === true,
@@ -63,7 +66,7 @@ the file, or a variable of the file's own (vmid=1).`,
         throw new UserError(`Failed to unpause domain ${name}: ${(error as Error).message}`);
       }
     }
-    if (!flags.quiet) out(`Started domain ${name}\n`);
+    if (!attachment) started();
     if (attachment) return watchConsole(attachment, uuid, xend, note);
   },
 });

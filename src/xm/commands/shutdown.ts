@@ -5,6 +5,8 @@ import { type Context, command, UserError } from '../command.ts';
 
 const POLL_MS = 250;
 const PATIENCE_MS = 60_000;
+/** So often in a row xend may be away, as when it is restarted, before waiting is given up. */
+const SILENCES_MAX = 80;
 
 interface Asked {
   readonly name: string;
@@ -34,14 +36,19 @@ async function waitEnd(xend: XendClient, { name, uuid }: Asked, note: (text: str
     PATIENCE_MS,
   );
   try {
-    for (;;) {
-      const { exit } = await xend.call('GET /exits/:uuid', { uuid, waitS: 1 });
-      if (exit) return;
-      if ((await xend.call('GET /domains/:name', { name: uuid })).state === 'shutdown') return;
+    for (let silences = 0; silences < SILENCES_MAX; ) {
+      try {
+        const { exit } = await xend.call('GET /exits/:uuid', { uuid, waitS: 1 });
+        if (exit) return;
+        if ((await xend.call('GET /domains/:name', { name: uuid })).state === 'shutdown') return;
+        silences = 0;
+      } catch (error) {
+        const { code } = error as { code?: string };
+        if (code === 'domain-not-found' || code === 'exit-not-found') return;
+        if (code !== 'no-xend' || ++silences >= SILENCES_MAX) throw error;
+        await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+      }
     }
-  } catch (error) {
-    if ((error as { code?: string }).code === 'domain-not-found') return;
-    throw error;
   } finally {
     clearTimeout(patience);
   }
