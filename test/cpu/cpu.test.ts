@@ -21,7 +21,7 @@ const missing = oracleMissing();
  * Features that the engine is still getting: what their instructions lack or do wrong is shown, not failed. Take a feature out
  * as soon as it is complete.
  */
-const LATER = ['sse', 'sse2', 'sse3', 'sse4_1', 'sse4_2', 'fxsr'];
+const LATER = ['x87'];
 const isLater = ({ row }: Form): boolean => LATER.some((flag) => row.flags.includes(flag));
 const mnemonics = (forms: readonly Form[]): string => [...new Set(forms.map(({ row }) => row.mnemonic))].join(' ');
 

@@ -150,11 +150,12 @@ function decimal(draft: Draft): void {
   draft.view.setUint8(at + 9, draft.random.below(2) << 7);
 }
 
-/** Reserved MXCSR bits are #GP: keep most values clean. */
+/** Reserved MXCSR bits are #GP: keep most values clean, and all without bit 17, which AMD's CPUs have. */
 function mxcsrImage(draft: Draft, offset: number): void {
   const at = patchAt(draft, draft.targets[0]);
-  if (at && !draft.random.chance(8))
-    draft.view.setUint32(at + offset, draft.view.getUint32(at + offset, true) & 0xffff, true);
+  if (!at) return;
+  const kept = draft.random.chance(8) ? ~0x2_0000 : 0xffff;
+  draft.view.setUint32(at + offset, draft.view.getUint32(at + offset, true) & kept, true);
 }
 
 /** F2XM1 and FYL2XP1 are defined for small arguments only: give ST such an exponent, except to NaNs and zeros. */

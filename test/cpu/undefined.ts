@@ -5,7 +5,7 @@
 import { type Insn, Kind, RIP } from '../../src/x86/decode.ts';
 import { GPR, SEG } from '../../src/x86/state.ts';
 import { nothingUndefined, type Undefined } from './compare.ts';
-import { CASE, DATA_OFFSET, LOW_BASE } from './layout.ts';
+import { CASE, DATA_OFFSET, FX, LOW_BASE, OUTCOME } from './layout.ts';
 
 const CF = 1;
 const PF = 4;
@@ -120,6 +120,26 @@ const bitTest: Rule = (skip, { insn }) => {
   if (insn.operands[0]!.kind === Kind.Mem && insn.operands[0]!.seg >= 0) skip.fault = true;
 };
 
+/**
+ * x87 comparisons: after an unmasked invalid operand Intel leaves the condition codes (or RFLAGS), AMD sets them; FCOMI and its
+ * kin clear C1 on Intel and leave it on AMD.
+ */
+const comparison: Rule = (skip, { insn, host }) => {
+  const unmasked = (host.getUint16(OUTCOME.fx + FX.fsw, true) & 0x80) !== 0;
+  if (insn.mnemonic.includes('comi')) {
+    skip.fsw |= C1;
+    if (unmasked) skip.flags |= CF | PF | AF | ZF | SF | OF;
+  } else if (unmasked) skip.fsw |= C0 | C2 | C3;
+};
+/** FPREM: the bits of the quotient mean nothing after an invalid operation. */
+const remainder: Rule = (skip, { host }) => {
+  if (host.getUint16(OUTCOME.fx + FX.fsw, true) & 1) skip.fsw |= C0 | C2 | C3;
+};
+/** Conversions to MMX registers that fault: AMD's CPUs have switched from x87 to MMX operation before they notice. */
+const toMmx: Rule = (skip, { host }) => {
+  if (host.getUint32(OUTCOME.vector, true) < 32) skip.x87 = true;
+};
+
 /** UD0 and UD1: whether the bytes of a ModRM operand are fetched before #UD is up to the CPU. */
 const eitherFault: Rule = (skip) => {
   skip.fault = true;
@@ -142,7 +162,14 @@ const RULES: Record<string, Rule> = {
   bsf: bitScan, bsr: bitScan,
   bt: bitTest, bts: bitTest, btr: bitTest, btc: bitTest,
   fnstenv: environment, fnsave: environment, fxsave: fxsaveImage,
-  fldenv: image(), frstor: image(), fxrstor: image(), ffree: fsw(C0 | C1 | C2 | C3),
+  fldenv: image(), frstor: image(), fxrstor: image(), ffree: fsw(C0 | C1 | C2 | C3), ffreep: fsw(C0 | C1 | C2 | C3),
+  cvtpi2ps: toMmx, cvtpi2pd: toMmx, cvtps2pi: toMmx, cvtpd2pi: toMmx, cvttps2pi: toMmx, cvttpd2pi: toMmx,
+  // The first selected byte or the first byte?
+  maskmovq: eitherFault, maskmovdqu: eitherFault,
+  fprem: remainder, fprem1: remainder,
+  fcom: comparison, fcomp: comparison, fcompp: comparison, fucom: comparison, fucomp: comparison, fucompp: comparison,
+  ficom: comparison, ficomp: comparison,
+  fcomi: comparison, fcomip: comparison, fucomi: comparison, fucomip: comparison,
   ud0: eitherFault, ud1: eitherFault,
   cmps: twoOperands, movs: twoOperands, push: twoOperands, pop: twoOperands, call: twoOperands,
   rcpps: approximation, rcpss: approximation, rsqrtps: approximation, rsqrtss: approximation,
@@ -165,6 +192,8 @@ export function undefinedFor(judged: Judged): Undefined {
   RULES[mnemonic]?.(skip, judged);
   if (mnemonic.startsWith('f') && judged.insn.row.encoding.startsWith('D')) {
     if (X87_FUNCTIONS.has(mnemonic)) x87Function(skip, judged);
+    // FCMOVcc tells C1 only for a stack underflow; otherwise AMD leaves it.
+    else if (mnemonic.startsWith('fcmov')) fsw(C0 | C1 | C2 | C3)(skip, judged);
     else if (!X87_DEFINED.has(mnemonic)) x87Arithmetic(skip, judged);
   }
   return skip;
