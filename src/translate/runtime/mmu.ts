@@ -138,7 +138,7 @@ export function buildMmu(m: ModuleBuilder, layout: MemoryLayout, codeWrite: FnRe
       const linear = f.let(frame.shl(12).add(layout.ramBase));
       const code = f.local(I32);
       f.set(code, load8u(frame.add(layout.frameFlags)));
-      f.if(write.and(code), () => {
+      f.if(write.and(code.ne(0)), () => {
         // Does the store touch a 512-byte piece that code was decoded from?
         const first = va.wrap().and(4095).shrU(9);
         const last = va.wrap().and(4095).add(access.and(ACCESS.size)).sub(1).shrU(9);
