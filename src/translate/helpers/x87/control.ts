@@ -101,6 +101,10 @@ const rotate = (by: number): Helper =>
     unit.setCondition(0, FSW.C1);
   });
 
+const waitingNop = waiting(() => {});
+/** The instructions of the 8087 and the 287 that do nothing since (DB E0, E1, E4) do not wait either. */
+const immediateNop = immediate(() => {});
+
 export const CONTROL_HELPERS: Record<string, Helper> = {
   fninit: immediate(initialize),
   fnclex: immediate((unit) => {
@@ -120,7 +124,10 @@ export const CONTROL_HELPERS: Record<string, Helper> = {
   frstor: restore,
   fincstp: rotate(1),
   fdecstp: rotate(-1),
-  ffree: waiting((unit, _, insn) => unit.free(insn.operands[0]!.reg)),
-  fnop: waiting(() => {}),
-  fwait: waiting(() => {}),
+  ffree: waiting((unit, _, insn) => {
+    unit.free(insn.operands[0]!.reg);
+    unit.setCondition(0, FSW.C1);
+  }),
+  fnop: (cpu, insn) => (insn.row.encoding === 'D9 D0' ? waitingNop : immediateNop)(cpu, insn),
+  fwait: waitingNop,
 };

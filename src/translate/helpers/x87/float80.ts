@@ -172,19 +172,18 @@ export function round(
   if (tiny) {
     c.raise(FLAG.UE);
     exp += adjust;
-    // Too small even for that: only scaling gets here.
+    // Too small even for that, as too great below: only scaling gets here.
     if (exp < 1) {
       c.raise(FLAG.PE);
+      c.up = false;
       return { exp: 0, sig: 0n };
     }
   } else if (exp > maximum) {
     c.raise(FLAG.OE);
-    if (!c.isMasked(FLAG.OE)) {
-      exp -= adjust;
-      if (exp <= maximum) return { exp, sig };
-    }
+    const unmasked = !c.isMasked(FLAG.OE);
+    if (unmasked && exp - adjust <= maximum) return { exp: exp - adjust, sig };
     c.raise(FLAG.PE);
-    c.up = c.rounding === RC.nearest || c.rounding === (sign ? RC.down : RC.up);
+    c.up = unmasked || c.rounding === RC.nearest || c.rounding === (sign ? RC.down : RC.up);
     if (c.up) return { exp: maximum + 1, sig: 1n << BigInt(bits - 1) };
     return { exp: maximum, sig: (1n << BigInt(bits)) - 1n };
   }

@@ -5,7 +5,7 @@
 import type { Insn } from '../../../x86/decode.ts';
 import { STATE } from '../../../x86/state.ts';
 import type { Helper, HelperCpu } from '../cpu.ts';
-import { Context, FLAG, Float80, INDEFINITE, type Float80 as Value } from './float80.ts';
+import { Context, FLAG, Float80, INDEFINITE } from './float80.ts';
 
 /** Status word. SDM volume 1, 8.1.3. */
 export const FSW = { SF: 0x40, ES: 0x80, C0: 0x100, C1: 0x200, C2: 0x400, TOP: 0x3800, C3: 0x4000, B: 0x8000 } as const;
@@ -22,7 +22,7 @@ const EMPTY = 3;
 const PRECISION = [24, 64, 53, 64] as const;
 
 /** Tag of a register that is not empty: 0 valid, 1 zero, 2 special. */
-function tagOf(value: Value): number {
+function tagOf(value: Float80): number {
   if (value.isZero) return 1;
   return value.exp === 0 || value.exp === 0x7fff || value.isUnsupported ? 2 : 0;
 }
@@ -106,7 +106,7 @@ export class Unit {
     this.setCondition(c.up && !prevented ? FSW.C1 : 0, FSW.C1);
     return prevented === 0;
   }
-  /** Push what `make` gives, unless an exception forbids it. */
+  /** Push what `make` gives, unless an exception forbids it; a denormal in memory is loaded even then. */
   push(make: (c: Context) => Float80): void {
     if (!this.isEmpty(7)) {
       if (this.stackFault(true)) this.pushValue(INDEFINITE);
@@ -114,7 +114,7 @@ export class Unit {
     }
     const c = this.context();
     const value = make(c);
-    if (this.take(c)) this.pushValue(value);
+    if (this.take(c) || (c.flags & FLAG.IE) === 0) this.pushValue(value);
   }
   pushValue(value: Float80): void {
     this.top--;
