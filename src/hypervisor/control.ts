@@ -49,6 +49,9 @@ export const CONTROL_VCPU = {
   command: 8,
   /** What the vCPU's thread is doing: a VcpuActivity. */
   activity: 12,
+  /** f64: nanoseconds of CPU time used up to `runningSince`, and when (domain clock) the vCPU last began to run. */
+  cpuTime: 16,
+  runningSince: 24,
   /** Port of each of the 24 per-vCPU virtual interrupts, 0 when it is not bound. Global ones are in vCPU 0's record. */
   virqPorts: 0x40,
 } as const;

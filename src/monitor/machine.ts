@@ -5,11 +5,12 @@
 import { readFileSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { SHUTDOWN } from '../abi/numbers.ts';
-import { ConsoleBackend } from '../devices/console/backend.ts';
+import { ConsoleBackend } from '../devices/console/console.ts';
+import { BackendEvents, type BoundPort, guestPages } from '../devices/guest.ts';
 import { connectBackendStore, connectGuestStore } from '../devices/xenstore.ts';
 import { KernelError, loadKernelFile } from '../guest/index.ts';
 import { connectStoreSocket } from '../host/store-socket.ts';
-import { BuildError as KernelBuildError, buildDomain } from '../hypervisor/builder/index.ts';
+import { buildDomain, BuildError as KernelBuildError } from '../hypervisor/builder/index.ts';
 import { CodeWrites } from '../hypervisor/code-writes.ts';
 import { CONTROL_VCPU, controlVcpu, VcpuActivity, VcpuCommand } from '../hypervisor/control.ts';
 import { EventChannels } from '../hypervisor/event-channels.ts';
@@ -17,7 +18,7 @@ import { GrantTable } from '../hypervisor/grant-table.ts';
 import { GuestMemory, planLayout } from '../hypervisor/memory.ts';
 import { STATE } from '../x86/state.ts';
 import { clockOrigin, domainClock } from './clock.ts';
-import { attachDisks, type Disks, openDisks } from './disks.ts';
+import { type Disks, openDisks } from './disks.ts';
 import {
   BuildError,
   type Machine,
@@ -122,11 +123,10 @@ class DomainMachine implements Machine {
   readonly #memory: GuestMemory;
   readonly #parts: Parts;
   readonly #worker: Worker;
-  readonly #events: EventChannels;
+  readonly #events: BackendEvents;
   readonly #console: ConsoleBackend;
   readonly #store: ReturnType<typeof connectGuestStore>;
   readonly #backendStore: ReturnType<typeof connectBackendStore>;
-  readonly #portHandlers = new Map<number, () => void>();
   #exited: ((exit: MachineExit) => void) | undefined;
   #consoleReady: (() => void) | undefined;
   #stopped: Promise<void>;
@@ -140,43 +140,37 @@ class DomainMachine implements Machine {
     this.#parts = parts;
     const { memory, built } = parts;
     this.#memory = memory;
-    this.#events = new EventChannels(memory, config.domid);
-    const grants = new GrantTable(memory, config.domid);
-    const codeWrites = new CodeWrites(memory);
-    const notify = (port: number): void => this.#events.setPending(port);
+    this.#events = new BackendEvents(new EventChannels(memory, config.domid), (run) => void setImmediate(run));
     this.#command(VcpuCommand.pause);
 
+    const consolePort: BoundPort = this.#events.adopt(built.consolePort, () => this.#console.onEvent());
     this.#console = new ConsoleBackend({
       memory,
       frame: built.consoleMfn,
-      notify: () => notify(built.consolePort),
-      sink: (bytes) => ports.consoleOut(bytes),
-      roomForInput: () => this.#consoleReady?.(),
+      notify: () => consolePort.notify(),
+      output: (bytes) => {
+        ports.consoleOut(bytes);
+        return bytes.length;
+      },
+      inputReady: () => this.#consoleReady?.(),
+      log: ports.log,
     });
-    this.#portHandlers.set(built.consolePort, () => this.#console.onEvent());
 
     const link = (socket: string): Parameters<typeof connectBackendStore>[0] => ({
       connect: () => connectStoreSocket(socket),
       after: (ms, run) => void setTimeout(run, ms),
     });
+    const storePort: BoundPort = this.#events.adopt(built.storePort, () => this.#store.onEvent());
     this.#store = connectGuestStore(
-      { memory, frame: built.storeMfn, notify: () => notify(built.storePort) },
+      { memory, frame: built.storeMfn, notify: () => storePort.notify() },
       link(config.store.guestSocket),
     );
-    this.#portHandlers.set(built.storePort, () => this.#store.onEvent());
     this.#backendStore = connectBackendStore(link(config.store.backendSocket));
-    attachDisks(parts.disks, {
+    parts.disks.attach({
       domid: config.domid,
-      memory,
-      grants,
+      guest: guestPages(memory, new GrantTable(memory, config.domid), new CodeWrites(memory)),
       events: this.#events,
-      codeWrites,
-      client: this.#backendStore.client,
-      onPort: (port, handler) => {
-        if (handler === undefined) this.#portHandlers.delete(port);
-        else this.#portHandlers.set(port, handler);
-      },
-      log: ports.log,
+      store: this.#backendStore.client,
     });
 
     const data: VcpuWorkerData = {
@@ -211,7 +205,7 @@ class DomainMachine implements Machine {
   #hear(message: VcpuMessage): void {
     switch (message.kind) {
       case 'events':
-        for (const port of this.#events.takePendingForBackend()) this.#portHandlers.get(port)?.();
+        this.#events.dispatch();
         return;
       case 'console':
         this.#ports.consoleOut(message.bytes);
@@ -227,7 +221,10 @@ class DomainMachine implements Machine {
         return;
       case 'shutdown': {
         const kind = EXIT_KINDS[message.reason] ?? 'crash';
-        const report = kind === 'crash' ? [`the guest reported a crash (reason ${message.reason})`, ...message.lastWords] : undefined;
+        const report =
+          kind === 'crash'
+            ? [`the guest reported a crash (reason ${message.reason})`, ...message.lastWords]
+            : undefined;
         this.#finish(report ? { kind, report } : { kind });
         return;
       }

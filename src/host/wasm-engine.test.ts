@@ -1,0 +1,176 @@
+/** The engine as a guest notices it: code that changes, pages that forbid, instructions across pages, interrupts. */
+import assert from 'node:assert/strict';
+import { beforeEach, test } from 'node:test';
+import { GuestMemory, planLayout } from '../hypervisor/memory.ts';
+import { Exit } from '../x86/exits.ts';
+import { GPR, STATE } from '../x86/state.ts';
+import { WasmEngine } from './wasm-engine.ts';
+
+const CODE = 0x400000n;
+const CODE_FRAME = 16;
+const PRESENT = 1;
+const WRITABLE = 2;
+const NO_EXECUTE = 1n << 63n;
+
+let memory: GuestMemory;
+let engine: WasmEngine;
+let cpu: number;
+
+beforeEach(() => {
+  const layout = planLayout(512, 1);
+  const pages = layout.bytes / 65536;
+  const wasm = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  memory = new GuestMemory(wasm.buffer as SharedArrayBuffer, layout);
+  cpu = memory.vcpuBase(0);
+  memory.view.setUint32(cpu + STATE.kernelRoot, 1, true);
+  memory.view.setUint32(cpu + STATE.userRoot, 0xffffffff, true);
+  memory.view.setUint32(cpu + STATE.kernelMode, 1, true);
+  memory.view.setUint32(cpu + STATE.flagsRest, 0x202, true);
+  engine = new WasmEngine(memory, wasm, 0, () => 0);
+  // L4, L3, L2 in frames 1–3, L1 in frame 4: 0x400000 on.
+  entry(1, 0, 0x2067n);
+  entry(2, 0, 0x3067n);
+  entry(3, 2, 0x4067n);
+  for (let i = 0; i < 64; i++) map(i, CODE_FRAME + i, PRESENT | WRITABLE);
+});
+
+function entry(frame: number, index: number, value: bigint): void {
+  memory.view.setBigUint64(memory.at(frame) + 8 * index, value, true);
+}
+/** Page `index` from 0x400000 on. */
+function map(index: number, frame: number, flags: number, high = 0n): void {
+  entry(4, index, (BigInt(frame) << 12n) | BigInt(flags) | high);
+}
+function put(offset: number, ...bytes: number[]): void {
+  memory.u8.set(bytes, memory.at(CODE_FRAME) + offset);
+}
+function reg(index: number): bigint {
+  return memory.view.getBigUint64(cpu + STATE.gpr + 8 * index, true);
+}
+function setReg(index: number, value: bigint): void {
+  memory.view.setBigUint64(cpu + STATE.gpr + 8 * index, value, true);
+}
+function field(offset: number): number {
+  return memory.view.getUint32(cpu + offset, true);
+}
+function rip(): bigint {
+  return memory.view.getBigUint64(cpu + STATE.rip, true);
+}
+function run(at: bigint, budget = 10_000): Exit {
+  memory.view.setBigUint64(cpu + STATE.rip, at, true);
+  memory.view.setInt32(cpu + STATE.budget, budget, true);
+  return engine.run();
+}
+
+const SYSCALL = [0x0f, 0x05];
+
+for (const offset of [0x010, 0x2f0, 0x812, 0xe00]) {
+  test(`code at page offset ${offset.toString(16)} that is overwritten through another mapping runs as it now is`, () => {
+    put(offset, 0x66, 0x90, 0xb8, 1, 0, 0, 0, ...SYSCALL);
+    // mov [rdi], sil
+    memory.u8.set([0x40, 0x88, 0x37, ...SYSCALL], memory.at(CODE_FRAME + 1));
+    map(40, CODE_FRAME, PRESENT | WRITABLE);
+    const alias = CODE + 40n * 4096n + BigInt(offset);
+    const write = (byte: bigint): void => {
+      setReg(GPR.rdi, alias);
+      setReg(GPR.rsi, byte);
+      assert.equal(run(CODE + 4096n), Exit.Syscall);
+    };
+    assert.equal(run(CODE + BigInt(offset)), Exit.Syscall);
+    write(0xccn);
+    assert.equal(run(CODE + BigInt(offset)), Exit.Exception);
+    assert.equal(field(STATE.exitVector), 3);
+    write(0x66n);
+    assert.equal(run(CODE + BigInt(offset)), Exit.Syscall);
+    assert.equal(reg(GPR.rax), 1n);
+  });
+}
+
+test('an instruction that overwrites the next one runs the new one', () => {
+  // mov byte [rip+0], 0x42 overwrites the immediate of mov eax, imm.
+  put(0x100, 0xc6, 0x05, 1, 0, 0, 0, 0x42, 0xb8, 1, 0, 0, 0, ...SYSCALL);
+  assert.equal(run(CODE + 0x100n), Exit.Syscall);
+  assert.equal(reg(GPR.rax), 0x42n);
+});
+
+test('an instruction across two pages follows the mapping of the second', () => {
+  // mov eax, imm32 with two bytes of the immediate in the next page.
+  put(0xffd, 0xb8, 0x11, 0x22);
+  memory.u8.set([0x33, 0x44, ...SYSCALL], memory.at(CODE_FRAME + 1));
+  memory.u8.set([0x55, 0x66, ...SYSCALL], memory.at(CODE_FRAME + 30));
+  assert.equal(run(CODE + 0xffdn), Exit.Syscall);
+  assert.equal(reg(GPR.rax), 0x44332211n);
+  map(1, CODE_FRAME + 30, PRESENT | WRITABLE);
+  engine.flushTlb();
+  assert.equal(run(CODE + 0xffdn), Exit.Syscall);
+  assert.equal(reg(GPR.rax), 0x66552211n);
+});
+
+test('fetching from a page without execute right faults at the instruction with the fetch bit', () => {
+  map(2, CODE_FRAME + 2, PRESENT, NO_EXECUTE);
+  assert.equal(run(CODE + 0x2000n), Exit.Exception);
+  assert.equal(field(STATE.exitVector), 14);
+  assert.equal(field(STATE.exitErrorCode), 0x11);
+  assert.equal(rip(), CODE + 0x2000n);
+});
+
+test('a store into a second page that is read-only leaves the first page as it was', () => {
+  map(5, CODE_FRAME + 5, PRESENT);
+  put(0x200, 0x48, 0x89, 0x07, ...SYSCALL); // mov [rdi], rax
+  setReg(GPR.rdi, CODE + 0x4ffcn);
+  setReg(GPR.rax, 0x1122334455667788n);
+  assert.equal(run(CODE + 0x200n), Exit.Exception);
+  assert.equal(field(STATE.exitErrorCode), 3);
+  assert.equal(memory.view.getBigUint64(cpu + STATE.cr2, true), CODE + 0x5000n);
+  assert.equal(memory.view.getUint32(memory.at(CODE_FRAME + 4) + 0xffc, true), 0);
+  map(5, CODE_FRAME + 5, PRESENT | WRITABLE);
+  engine.flushTlb();
+  assert.equal(run(CODE + 0x200n), Exit.Syscall);
+  assert.equal(memory.view.getUint32(memory.at(CODE_FRAME + 4) + 0xffc, true), 0x55667788);
+  assert.equal(memory.view.getUint32(memory.at(CODE_FRAME + 5), true), 0x11223344);
+});
+
+test('accesses set the accessed bit, stores the dirty bit', () => {
+  put(0x300, 0x8b, 0x07, ...SYSCALL); // mov eax, [rdi]
+  put(0x310, 0x89, 0x07, ...SYSCALL); // mov [rdi], eax
+  setReg(GPR.rdi, CODE + 0x3000n);
+  const flags = (): number => Number(memory.view.getBigUint64(memory.at(4) + 24, true) & 0x60n);
+  run(CODE + 0x300n);
+  assert.equal(flags(), 0x20);
+  run(CODE + 0x310n);
+  assert.equal(flags(), 0x60);
+});
+
+test('a loop without end leaves when its budget is spent or somebody kicks, at an instruction boundary', () => {
+  put(0x400, 0xff, 0xc0, 0xeb, 0xfc); // inc eax; jmp back
+  setReg(GPR.rax, 0n);
+  assert.equal(run(CODE + 0x400n, 1000), Exit.Slice);
+  assert.equal(rip(), CODE + 0x400n);
+  const turns = reg(GPR.rax);
+  assert.ok(turns >= 900n && turns <= 1000n, `${turns} turns`);
+  memory.view.setInt32(cpu + STATE.kick, 1, true);
+  assert.equal(run(CODE + 0x400n, 1000), Exit.Kick);
+  assert.ok(reg(GPR.rax) <= turns + 2n);
+});
+
+test('a frame that lies outside the domain is not present, whatever the tables say', () => {
+  entry(4, 6, (0xffff_ffffn << 12n) | 3n);
+  put(0x500, 0x8b, 0x07, ...SYSCALL);
+  setReg(GPR.rdi, CODE + 0x6000n);
+  assert.equal(run(CODE + 0x500n), Exit.Exception);
+  assert.equal(field(STATE.exitVector), 14);
+});
+
+test('step performs one instruction and may write the frame it is told', () => {
+  map(7, CODE_FRAME + 7, PRESENT);
+  put(0x600, 0x48, 0x89, 0x07, 0xff, 0xc0); // mov [rdi], rax; inc eax
+  setReg(GPR.rdi, CODE + 0x7000n);
+  setReg(GPR.rax, 7n);
+  memory.view.setBigUint64(cpu + STATE.rip, CODE + 0x600n, true);
+  assert.equal(engine.step(), Exit.Exception);
+  assert.equal(engine.step(CODE_FRAME + 7), Exit.Stepped);
+  assert.equal(rip(), CODE + 0x603n);
+  assert.equal(memory.view.getBigUint64(memory.at(CODE_FRAME + 7), true), 7n);
+  assert.equal(engine.step(), Exit.Stepped);
+  assert.equal(reg(GPR.rax), 8n);
+});
