@@ -21,6 +21,7 @@ export const Exit = {
 export type Exit = (typeof Exit)[keyof typeof Exit];
 
 /** Instructions that are the hypervisor's, in STATE.exitOp. Names are the manuals'. */
+// biome-ignore format: a table
 export const PRIVILEGED = [
   'cpuid', 'rdmsr', 'wrmsr', 'in', 'out', 'ins', 'outs', 'hlt', 'cli', 'sti', 'iret', 'clts', 'lmsw', 'smsw',
   'mov_from_cr', 'mov_to_cr', 'mov_from_dr', 'mov_to_dr', 'lgdt', 'lidt', 'sgdt', 'sidt', 'sldt', 'lldt', 'str', 'ltr',

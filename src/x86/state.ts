@@ -89,12 +89,14 @@ export const STATE = {
 
 /** Selector slots at STATE.selector + 4 * index. */
 export const SEG = { es: 0, cs: 1, ss: 2, ds: 3, fs: 4, gs: 5 } as const;
+// biome-ignore format: a table
 export const GPR = {
   rax: 0, rcx: 1, rdx: 2, rbx: 3, rsp: 4, rbp: 5, rsi: 6, rdi: 7,
   r8: 8, r9: 9, r10: 10, r11: 11, r12: 12, r13: 13, r14: 14, r15: 15,
 } as const;
 
 /** RFLAGS bits. Intel SDM volume 1, 3.4.3. */
+// biome-ignore format: a table
 export const RFLAGS = {
   CF: 1, fixed: 2, PF: 4, AF: 0x10, ZF: 0x40, SF: 0x80, TF: 0x100, IF: 0x200, DF: 0x400, OF: 0x800,
   IOPL: 0x3000, NT: 0x4000, RF: 0x10000, VM: 0x20000, AC: 0x40000, ID: 0x200000,
