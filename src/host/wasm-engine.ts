@@ -109,7 +109,9 @@ export class WasmEngine implements Engine {
       handler: (insn) => this.handler(insn),
       invalid: (kind) => (kind === 'ud' ? this.invalidOpcode : this.tooLong),
       remember: (record, insn) => {
-        if (SEMANTICS[insn.mnemonic] === undefined) this.helperInsns.set(record, insn);
+        // Generated code may leave rare cases to the helper.
+        const { mnemonic } = insn;
+        if (SEMANTICS[mnemonic] === undefined || HELPERS[mnemonic] !== undefined) this.helperInsns.set(record, insn);
       },
       forgetAll: () => this.helperInsns.clear(),
     });

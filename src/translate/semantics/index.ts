@@ -2,6 +2,8 @@
 import type { Semantics } from '../lift.ts';
 import { CONTROL } from './control.ts';
 import { INTEGER } from './integer.ts';
+import { SSE_CONVERT } from './sse-convert.ts';
+import { SSE_FLOAT } from './sse-float.ts';
 import { SSE_INTEGER } from './sse-integer.ts';
 import { SSE_MOVE } from './sse-move.ts';
 import { STRINGS } from './strings.ts';
@@ -12,4 +14,6 @@ export const SEMANTICS: Readonly<Record<string, Semantics>> = {
   ...CONTROL,
   ...SSE_MOVE,
   ...SSE_INTEGER,
+  ...SSE_FLOAT,
+  ...SSE_CONVERT,
 };

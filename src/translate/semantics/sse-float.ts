@@ -1,0 +1,305 @@
+/**
+ * Floating-point arithmetic of SSE on WebAssembly's own: whenever the result is certain to be the same and MXCSR to stay as it
+ * is. Everything else (new exception flags, NaNs, denormals, other rounding modes) is computed in TypeScript by
+ * helpers/sse-float.ts. Conversions are in sse-convert.ts.
+ *
+ * The certain case: nearest rounding with all exceptions masked; inputs that are no denormals and results in the normal range,
+ * so that neither DE, OE, UE nor DAZ and FTZ come into it; and PE set already, or the result exact. PE is set by
+ * the first inexact operation after a program cleared it. Programs that never round stay fast through the test for exactness.
+ */
+import { type E, F64, I64, i32, i64, i64pair, lane, select, shuffle, simd, v128const } from '../../wasm/expr.ts';
+import { STATE } from '../../x86/state.ts';
+import type { Lift, Semantics } from '../lift.ts';
+import { operand, vector, vectorInstructions } from './sse.ts';
+import { elements } from './sse-move.ts';
+
+/** MXCSR's rounding mode, masks and PE. */
+const MODE = 0x7fa0;
+const NEAREST_MASKED = 0x1f80;
+const PE = 0x20;
+
+/** `commit` if all of `certain` hold, else the exact way. */
+export function unlessRare(c: Lift, certain: readonly E[], commit: () => void): void {
+  c.f.block((done) => {
+    c.f.block((rare) => {
+      for (const condition of certain) c.f.brIf(rare, condition.eqz());
+      commit();
+      c.f.br(done);
+    });
+    c.helper();
+  });
+}
+/** The same for operations that round. */
+export function unlessRounding(c: Lift, certain: readonly E[], exact: () => E, commit: () => void): void {
+  const { f } = c;
+  f.block((done) => {
+    f.block((rare) => {
+      for (const condition of certain) f.brIf(rare, condition.eqz());
+      const mode = f.let(c.state32(STATE.mxcsr).and(MODE));
+      f.if(mode.ne(NEAREST_MASKED | PE), () => {
+        f.brIf(rare, mode.ne(NEAREST_MASKED));
+        f.brIf(rare, exact().eqz());
+      });
+      commit();
+      f.br(done);
+    });
+    c.helper();
+  });
+}
+
+// Single numbers.
+
+export const floatOf = (bits: E): E => (bits.type === I64 ? bits.asF64() : bits.asF32());
+export const bitsOf = (value: E): E => (value.type === F64 ? value.asI64() : value.asI32());
+/** A constant from the bits of a single and of a double (upper half; the lower one is all ones or all zeros). */
+const like = (value: E, single: number, high: number, low: number): E =>
+  value.type === F64 ? i64pair(low, high).asF64() : i32(single).asF32();
+const zeroOf = (value: E): E => like(value, 0, 0, 0);
+const leastNormal = (value: E): E => like(value, 0x0080_0000, 0x0010_0000, 0);
+const greatest = (value: E): E => like(value, 0x7f7f_ffff, 0x7fef_ffff, -1);
+
+/** Neither is a denormal (zero is none). */
+export function noDenormal(...bits: E[]): E {
+  const tests = bits.map((v) =>
+    v
+      .shl(1)
+      .sub(1)
+      .geU(v.type === I64 ? i64pair(-1, 0x001f_ffff) : i32(0x00ff_ffff)),
+  );
+  return tests.reduce((all, test) => all.and(test));
+}
+export const isNumber = (value: E): E => value.eq(value);
+const isZero = (value: E): E => value.eq(zeroOf(value));
+/** In the normal range. The least normal number may come of a result that was tiny before rounding. */
+export const isNormal = (value: E): E =>
+  value
+    .fabs()
+    .gt(leastNormal(value))
+    .and(value.fabs().le(greatest(value)));
+
+/** Zeros behind the last one of a double's significand; two factors with 53 together have an exact product. */
+const trailing = (value: E): E => value.asI64().or(i64pair(0, 0x0010_0000)).ctz();
+const exactProduct = (a: E, b: E): E => trailing(a).add(trailing(b)).geU(53);
+
+interface Operation {
+  /** The result; the square root is of `b`. */
+  apply(a: E, b: E): E;
+  /** In WebAssembly's vector instructions. */
+  readonly name: 'add' | 'sub' | 'mul' | 'div' | 'sqrt';
+  /** Is a result of zero (or for sums, any up to the least normal number) exact as well? */
+  small(a: E, b: E, r: E): E;
+  /** Was nothing lost? Only asked about certain results otherwise. */
+  exact(c: Lift, a: E, b: E, r: E): E;
+}
+/** The error of a rounded sum (Knuth): exact in itself. */
+const sumError = (c: Lift, a: E, b: E, r: E): E => {
+  const rest = c.f.let(r.fsub(a));
+  return a.fsub(r.fsub(rest)).fadd(b.fsub(rest));
+};
+const sumIsSmall = (_a: E, _b: E, r: E): E => isZero(r).or(r.fabs().eq(leastNormal(r)));
+const ADD: Operation = {
+  name: 'add',
+  apply: (a, b) => a.fadd(b),
+  small: sumIsSmall,
+  exact: (c, a, b, r) => isZero(sumError(c, a, b, r)),
+};
+const SUB: Operation = {
+  name: 'sub',
+  apply: (a, b) => a.fsub(b),
+  small: sumIsSmall,
+  exact: (c, a, b, r) => isZero(sumError(c, a, c.f.let(b.fneg()), r)),
+};
+const MUL: Operation = {
+  name: 'mul',
+  apply: (a, b) => a.fmul(b),
+  small: (a, b, r) => isZero(r).and(isZero(a).or(isZero(b))),
+  exact: (_, a, b, r) =>
+    a.type === F64 ? exactProduct(a, b).or(isZero(r)) : a.promote().fmul(b.promote()).eq(r.promote()),
+};
+const DIV: Operation = {
+  name: 'div',
+  apply: (a, b) => a.fdiv(b),
+  small: (a, _, r) => isZero(r).and(isZero(a)),
+  exact: (_, a, b, r) =>
+    a.type === F64
+      ? exactProduct(r, b).and(r.fmul(b).eq(a)).or(isZero(r))
+      : r.promote().fmul(b.promote()).eq(a.promote()),
+};
+const SQRT: Operation = {
+  name: 'sqrt',
+  apply: (_, b) => b.sqrt(),
+  small: (_, _b, r) => isZero(r),
+  exact: (_, _a, b, r) =>
+    b.type === F64
+      ? exactProduct(r, r).and(r.fmul(r).eq(b)).or(isZero(r))
+      : r.promote().fmul(r.promote()).eq(b.promote()),
+};
+
+const scalar =
+  (op: Operation): Semantics =>
+  (c) => {
+    const { f } = c;
+    const right = operand(c, 1);
+    const left = op === SQRT ? right : operand(c, 0);
+    const b = f.let(floatOf(right));
+    const a = op === SQRT ? b : f.let(floatOf(left));
+    const r = f.let(op.apply(a, b));
+    const certain = [op === SQRT ? noDenormal(right) : noDenormal(left, right), isNormal(r).or(op.small(a, b, r))];
+    unlessRounding(
+      c,
+      certain,
+      () => op.exact(c, a, b, r),
+      () => c.store(0, bitsOf(r)),
+    );
+  };
+
+/** MIN, MAX: the destination if it is less (greater), else the source. */
+const scalarChoice =
+  (less: boolean): Semantics =>
+  (c) => {
+    const right = operand(c, 1);
+    const left = operand(c, 0);
+    const b = c.f.let(floatOf(right));
+    const a = c.f.let(floatOf(left));
+    const result = select(less ? a.lt(b) : a.gt(b), left, right);
+    unlessRare(c, [isNumber(a).and(isNumber(b)), noDenormal(left, right)], () => c.store(0, result));
+  };
+
+/** Predicates for numbers; that of 3 never holds, that of 7 always. */
+const PREDICATES = ['eq', 'lt', 'le', undefined, 'ne', 'ge', 'gt', undefined] as const;
+const scalarCompare: Semantics = (c) => {
+  const right = operand(c, 1);
+  const left = operand(c, 0);
+  const b = c.f.let(floatOf(right));
+  const a = c.f.let(floatOf(left));
+  const predicate = c.knownImmediate(2) & 7;
+  const name = PREDICATES[predicate];
+  const result = name === undefined ? i32(predicate >> 2) : a[name](b);
+  unlessRare(c, [isNumber(a).and(isNumber(b)), noDenormal(left, right)], () =>
+    c.store(0, c.bit(result, c.size(0)).neg()),
+  );
+};
+const compareToFlags: Semantics = (c) => {
+  const right = operand(c, 1);
+  const left = operand(c, 0);
+  const b = c.f.let(floatOf(right));
+  const a = c.f.let(floatOf(left));
+  unlessRare(c, [isNumber(a).and(isNumber(b)), noDenormal(left, right)], () => {
+    // ZF and CF; the low byte of result and aux keeps PF clear (x86/flags.ts).
+    const result = select(a.eq(b), i64(0), i64(0x100));
+    c.writeFlags(result, select(a.lt(b), i32(0xc000_0100), i32(0x100)));
+  });
+};
+
+// Vectors.
+
+export type FloatVector = 'f32x4' | 'f64x2';
+const constant = (t: FloatVector, single: number, high: number, low: number): E => {
+  const words = t === 'f32x4' ? [single, single, single, single] : [low, high, low, high];
+  return v128const(new Uint8Array(new Int32Array(words).buffer));
+};
+const vectorZero = (t: FloatVector): E => constant(t, 0, 0, 0);
+export const and = (...values: E[]): E => values.reduce((a, b) => simd('v128.and', a, b));
+export const or = (...values: E[]): E => values.reduce((a, b) => simd('v128.or', a, b));
+/** All elements of a comparison's result hold. */
+export const all = (t: FloatVector, mask: E): E => simd(t === 'f32x4' ? 'i32x4.all_true' : 'i64x2.all_true', mask);
+
+export function noDenormals(t: FloatVector, ...values: E[]): E {
+  const least = constant(t, 0x0080_0000, 0x0010_0000, 0);
+  const each = values.map((v) => and(simd(`${t}.lt`, simd(`${t}.abs`, v), least), simd(`${t}.ne`, v, vectorZero(t))));
+  return simd('v128.any_true', or(...each)).eqz();
+}
+/** Elements in the normal range, and those of `otherwise`. */
+function normal(t: FloatVector, v: E, otherwise: E): E {
+  const magnitude = simd(`${t}.abs`, v);
+  const large = simd(`${t}.gt`, magnitude, constant(t, 0x0080_0000, 0x0010_0000, 0));
+  const finite = simd(`${t}.le`, magnitude, constant(t, 0x7f7f_ffff, 0x7fef_ffff, -1));
+  return and(finite, or(large, otherwise));
+}
+export const numbers = (t: FloatVector, ...values: E[]): E => all(t, and(...values.map((v) => simd(`${t}.eq`, v, v))));
+
+const zeros = (t: FloatVector, v: E): E => simd(`${t}.eq`, v, vectorZero(t));
+/** Elements whose results may be small: see Operation.small. */
+function smallElements(t: FloatVector, op: Operation, a: E, b: E, r: E): E {
+  if (op === MUL) return and(zeros(t, r), or(zeros(t, a), zeros(t, b)));
+  if (op === DIV) return and(zeros(t, r), zeros(t, a));
+  if (op === SQRT) return zeros(t, r);
+  return or(zeros(t, r), simd(`${t}.eq`, simd(`${t}.abs`, r), constant(t, 0x0080_0000, 0x0010_0000, 0)));
+}
+
+/** How packed operands are arranged before the operation. */
+type Arrange = (c: Lift, t: FloatVector, a: E, b: E) => [E, E];
+const straight: Arrange = (_c, _t, a, b) => [a, b];
+const neighbours: Arrange = (c, t, a, b) => {
+  const size = t === 'f32x4' ? 4 : 8;
+  const even = Array.from({ length: 16 / size }, (_, i) => 2 * i);
+  const odd = even.map((n) => n + 1);
+  return [c.f.let(shuffle(a, b, elements(size, even))), c.f.let(shuffle(a, b, elements(size, odd)))];
+};
+/** Even elements are subtracted. */
+const alternate: Arrange = (c, t, a, b) => {
+  const words = t === 'f32x4' ? [1, 0, 1, 0] : [0, 1, 0, 0];
+  const signs = v128const(new Uint8Array(new Int32Array(words.map((bit) => bit << 31)).buffer));
+  return [a, c.f.let(simd('v128.xor', b, signs))];
+};
+
+const packed =
+  (t: FloatVector, op: Operation, arrange: Arrange = straight): Semantics =>
+  (c) => {
+    const { f } = c;
+    const source = vector(c, 1);
+    const [a, b] = op === SQRT ? [source, source] : arrange(c, t, vector(c, 0), source);
+    const r = f.let(op === SQRT ? simd(`${t}.sqrt`, b) : simd(`${t}.${op.name as 'add'}`, a, b));
+    const certain = [
+      op === SQRT ? noDenormals(t, b) : noDenormals(t, a, b),
+      all(t, normal(t, r, smallElements(t, op, a, b, r))),
+    ];
+    const exact = (): E => {
+      const element = (v: E, i: number): E => f.let(lane(`${t}.extract_lane`, i, v));
+      const tests = Array.from({ length: t === 'f32x4' ? 4 : 2 }, (_, i) =>
+        f.let(op.exact(c, element(a, i), element(b, i), element(r, i))),
+      );
+      return tests.reduce((every, test) => every.and(test));
+    };
+    unlessRounding(c, certain, exact, () => f.store128(c.vector(0), r));
+  };
+
+const packedChoice =
+  (t: FloatVector, name: 'pmin' | 'pmax'): Semantics =>
+  (c) => {
+    const b = vector(c, 1);
+    const a = vector(c, 0);
+    // pmin(b, a) is a < b ? a : b.
+    unlessRare(c, [numbers(t, a, b), noDenormals(t, a, b)], () =>
+      c.f.store128(c.vector(0), simd(`${t}.${name}`, b, a)),
+    );
+  };
+const packedCompare =
+  (t: FloatVector): Semantics =>
+  (c) => {
+    const b = vector(c, 1);
+    const a = vector(c, 0);
+    const predicate = c.knownImmediate(2) & 7;
+    const name = PREDICATES[predicate];
+    const result = name === undefined ? simd('i32x4.splat', i32(-(predicate >> 2))) : simd(`${t}.${name}`, a, b);
+    unlessRare(c, [numbers(t, a, b), noDenormals(t, a, b)], () => c.f.store128(c.vector(0), result));
+  };
+
+const forms = (name: string, op: Operation): Record<string, Semantics> => ({
+  [`${name}ss`]: scalar(op),
+  [`${name}sd`]: scalar(op),
+  [`${name}ps`]: packed('f32x4', op),
+  [`${name}pd`]: packed('f64x2', op),
+});
+
+// biome-ignore format: a table
+export const SSE_FLOAT: Record<string, Semantics> = vectorInstructions({
+  ...forms('add', ADD), ...forms('sub', SUB), ...forms('mul', MUL), ...forms('div', DIV), ...forms('sqrt', SQRT),
+  haddps: packed('f32x4', ADD, neighbours), haddpd: packed('f64x2', ADD, neighbours),
+  hsubps: packed('f32x4', SUB, neighbours), hsubpd: packed('f64x2', SUB, neighbours),
+  addsubps: packed('f32x4', ADD, alternate), addsubpd: packed('f64x2', ADD, alternate),
+  minss: scalarChoice(true), minsd: scalarChoice(true), minps: packedChoice('f32x4', 'pmin'), minpd: packedChoice('f64x2', 'pmin'),
+  maxss: scalarChoice(false), maxsd: scalarChoice(false), maxps: packedChoice('f32x4', 'pmax'), maxpd: packedChoice('f64x2', 'pmax'),
+  cmpss: scalarCompare, cmpsd: scalarCompare, cmpps: packedCompare('f32x4'), cmppd: packedCompare('f64x2'),
+  ucomiss: compareToFlags, ucomisd: compareToFlags, comiss: compareToFlags, comisd: compareToFlags,
+});
