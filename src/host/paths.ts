@@ -43,6 +43,12 @@ export function findPaths(env: NodeJS.ProcessEnv = process.env, uid: number = pr
   };
 }
 
+/** Where kernels and disks that were fetched or made are kept for all xends of a user: DOMUS_CACHE, or below XDG_CACHE_HOME. */
+export function guestCache(env: NodeJS.ProcessEnv = process.env): string {
+  if (env.DOMUS_CACHE) return path.resolve(env.DOMUS_CACHE);
+  return path.join(env.XDG_CACHE_HOME || path.join(env.HOME ?? '/', '.cache'), 'domus');
+}
+
 export const apiSocket = (paths: Paths): string => path.join(paths.run, 'xend.sock');
 export const pidFile = (paths: Paths): string => path.join(paths.run, 'xend.pid');
 export const xendLog = (paths: Paths): string => path.join(paths.log, 'xend.log');

@@ -1,0 +1,131 @@
+/**
+ * `npm run demo`: the manual's first domain, from nothing. Fetches a kernel (once), starts a xend of its own, makes the
+ * configuration file and runs `xm create -c` on it: on a terminal for a person, otherwise it does what a person would and
+ * fails when anything is missing. Either way nothing is left running.
+ */
+import { once } from 'node:events';
+import { parseArgs } from 'node:util';
+import { GuestError, prepareGuest } from '../src/guest/index.ts';
+import { guestCache } from '../src/host/paths.ts';
+import { ConsoleDriver, ConsoleFailure } from './lib/console-driver.ts';
+import { OwnXend } from './lib/own-xend.ts';
+import { writeTtylinux } from './lib/ttylinux.ts';
+
+const { values } = parseArgs({
+  options: { batch: { type: 'boolean' }, memory: { type: 'string' }, help: { type: 'boolean' } },
+});
+if (values.help) {
+  console.log('usage: demo.ts [--batch] [--memory MIB]');
+  console.log('  --batch   log in and look around by itself, as it does where there is no terminal');
+  process.exit(0);
+}
+
+const NAME = 'ttylinux';
+/** Generous: the machine may be slow and busy with other things. */
+const LOGIN_S = 300;
+const STEP_S = 60;
+const SHUTDOWN_S = 120;
+const PROMPT = /root@ttylinux:\S* *[#$] $/;
+
+/** What is typed at the shell, and what its answer must contain. */
+// biome-ignore format: a table
+const TYPED: readonly [command: string, answer: RegExp][] = [
+  ['uname -a',               /^Linux ttylinux \d.* x86_64 GNU\/Linux$/m],
+  ['cat /proc/cpuinfo',      /^processor\s*: 0$[\s\S]*^flags\s*: .*\bsse2\b/m],
+  ['ls -l /sys/hypervisor',  /\btype$/m],
+  ['cat /sys/hypervisor/type', /^xen$/m],
+  ['df',                     /^\S+ +\d+ +\d+ +\d+ +\d+% \/$/m],
+];
+
+const started = performance.now();
+function say(text: string): void {
+  console.log(`[${((performance.now() - started) / 1000).toFixed(1).padStart(5)} s] ${text}`);
+}
+
+const xend = new OwnXend();
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.on(signal, () => {
+    void xend.stop().then(() => process.exit(1));
+  });
+}
+
+/** A command for everyone to see, with what it prints. */
+async function show(...args: string[]): Promise<void> {
+  console.log(`$ xm ${args.join(' ')}`);
+  const { code, output } = await xend.run('xm', args);
+  process.stdout.write(output);
+  if (code !== 0) throw new Error(`xm ${args.join(' ')} failed with exit code ${code}`);
+}
+
+async function shutDown(): Promise<void> {
+  const timer = setTimeout(() => {
+    console.error(`demo: ${NAME} has not shut down within ${SHUTDOWN_S} s: giving up`);
+    void xend.stop().then(() => process.exit(1));
+  }, SHUTDOWN_S * 1000);
+  try {
+    await show('shutdown', '-w', NAME);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function byHand(config: string): Promise<void> {
+  say('the console is yours: log in as root, password root; Ctrl-] leaves it');
+  const xm = xend.spawn('xm', ['create', '-c', config], { stdio: 'inherit' });
+  const [code] = (await once(xm, 'exit')) as [number | null];
+  if (code !== 0) throw new Error(`xm create ended with exit code ${code}`);
+  const { output } = await xend.run('xm', ['list']);
+  if (!output.split('\n').some((line) => line.startsWith(`${NAME} `))) return;
+  process.stdout.write(output);
+  await shutDown();
+}
+
+async function byItself(config: string): Promise<void> {
+  const begun = performance.now();
+  const xm = xend.spawn('xm', ['create', '-c', config], { stdio: ['pipe', 'pipe', 'pipe'] });
+  const console_ = new ConsoleDriver(xm, (text) => process.stdout.write(text));
+  await console_.until(/ttylinux login: /, LOGIN_S);
+  const seconds = ((performance.now() - begun) / 1000).toFixed(1);
+  console_.type('root\n');
+  await console_.until(/Password: /, STEP_S);
+  console_.type('root\n');
+  await console_.until(PROMPT, STEP_S);
+  for (const [command, answer] of TYPED) {
+    console_.type(`${command}\n`);
+    const shown = await console_.until(PROMPT, STEP_S);
+    if (!answer.test(shown)) {
+      throw new ConsoleFailure(`"${command}" did not answer ${answer.source}\n${console_.lastLines()}`);
+    }
+  }
+  console.log('\n');
+  await show('list');
+  await shutDown();
+  await console_.ended(STEP_S);
+  say(`login prompt ${seconds} s after xm create; every step was as it should be`);
+}
+
+async function main(): Promise<void> {
+  const guest = await prepareGuest({ cacheDir: guestCache(), onProgress: say });
+  say(`kernel ${guest.release}, unmodified, from Debian's package ${guest.version}`);
+  const memoryMiB = values.memory === undefined ? undefined : Number(values.memory);
+  const { config, text } = await writeTtylinux(guest, xend.folder, { name: NAME, ...(memoryMiB ? { memoryMiB } : {}) });
+  await xend.start();
+  say('xend runs; the configuration file:');
+  console.log(text.replace(/^(?=.)/gm, '    '));
+  console.log(`$ xm create -c ${NAME}.cfg`);
+  const person = process.stdin.isTTY && process.stdout.isTTY && !values.batch;
+  await (person ? byHand(config) : byItself(config));
+}
+
+let keep = false;
+try {
+  await main();
+} catch (error) {
+  const known = error instanceof ConsoleFailure || error instanceof GuestError;
+  console.error(`\ndemo: ${known ? error.message : (error as Error).stack}`);
+  process.exitCode = 1;
+  keep = true;
+}
+await xend.stop(keep);
+if (keep) console.error(`demo: the logs are in ${xend.paths.log}`);
+else say('xend is stopped, nothing is left running');
