@@ -137,8 +137,8 @@ export class HelperCpu {
     }
   }
   /** Fault now if [va, va + size) cannot be written. */
-  checkWrite(va: bigint, size: number): void {
-    this.pieces(va, size, ACCESS.write);
+  checkWrite(va: bigint, size: number, insn?: Insn, k = 0): void {
+    this.pieces(va, size, this.access(insn, k) | ACCESS.write);
   }
   read(va: bigint, size: number, insn?: Insn, k = 0): bigint {
     const bytes = this.readBytes(va, size, insn, k);

@@ -137,7 +137,9 @@ export function remainder(c: Context, a: Float80, b: Float80, nearest: boolean):
   if (special) return { value: special, partial: false };
   if (a.isInfinite || b.isZero) return { value: c.invalid(), partial: false };
   noteDenormals(c, a, b);
-  if (b.isInfinite || a.isZero) return done(a);
+  if (a.isZero) return done(a);
+  // A pseudo-denormal gets the exponent that it should have.
+  if (b.isInfinite) return done(renormalized(c, a));
   // Distance of the leading bits, which is what the processor sees of denormals too.
   const distance = a.scale + bitLength(a.sig) - (b.scale + bitLength(b.sig));
   if (distance < (nearest ? -1 : 0)) return done(renormalized(c, a));
