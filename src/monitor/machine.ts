@@ -18,7 +18,7 @@ import { GrantTable } from '../hypervisor/grant-table.ts';
 import { GuestMemory, planLayout } from '../hypervisor/memory.ts';
 import { STATE } from '../x86/state.ts';
 import { clockOrigin, domainClock } from './clock.ts';
-import { type Disks, openDisks } from './disks.ts';
+import { Disks } from './disks.ts';
 import {
   BuildError,
   type Machine,
@@ -99,7 +99,7 @@ export async function createMachine(config: MachineConfig, ports: MachinePorts):
     if (error instanceof KernelBuildError) throw new BuildError(`kernel ${config.kernel}: ${error.message}`);
     throw error;
   }
-  const disks = await openDisks(config, ports);
+  const disks = await Disks.open(config, ports);
   try {
     return new DomainMachine(config, ports, { memory, wasmMemory, built, disks, origin, clock });
   } catch (error) {
@@ -167,7 +167,6 @@ class DomainMachine implements Machine {
     );
     this.#backendStore = connectBackendStore(link(config.store.backendSocket));
     parts.disks.attach({
-      domid: config.domid,
       guest: guestPages(memory, new GrantTable(memory, config.domid), new CodeWrites(memory)),
       events: this.#events,
       store: this.#backendStore.client,
