@@ -43,11 +43,15 @@ function say(text: string): void {
 }
 
 const xend = new OwnXend();
+let interrupted = false;
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(signal, () => {
+    interrupted = true;
     void xend.stop().then(() => process.exit(1));
   });
 }
+// A terminal that was closed must not keep us from tidying up.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
 
 /** A command for everyone to see, with what it prints. */
 async function show(...args: string[]): Promise<void> {
@@ -121,11 +125,13 @@ let keep = false;
 try {
   await main();
 } catch (error) {
-  const known = error instanceof ConsoleFailure || error instanceof GuestError;
-  console.error(`\ndemo: ${known ? error.message : (error as Error).stack}`);
   process.exitCode = 1;
-  keep = true;
+  if (!interrupted) {
+    const known = error instanceof ConsoleFailure || error instanceof GuestError;
+    console.error(`\ndemo: ${known ? error.message : (error as Error).stack}`);
+    keep = true;
+  }
 }
 await xend.stop(keep);
 if (keep) console.error(`demo: the logs are in ${xend.paths.log}`);
-else say('xend is stopped, nothing is left running');
+else if (!interrupted) say('xend is stopped, nothing is left running');
