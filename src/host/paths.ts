@@ -2,7 +2,7 @@
  * Where a xend keeps its files: all under DOMUS_HOME when that is set (any number of xends side by side), the classic
  * places as root, the XDG base directories otherwise. Nothing else in the project knows a fixed path.
  */
-import { chmodSync, mkdirSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 
 export interface Paths {
@@ -77,18 +77,30 @@ function fileName(name: string): string {
 
 export const SOCKET_PATH_MAX = 107;
 
+/** One level after the other: Node's own recursive mkdir does not come back where nothing can be made, as in /proc. */
+function makeFolder(dir: string): void {
+  if (existsSync(dir)) return;
+  makeFolder(path.dirname(dir));
+  try {
+    mkdirSync(dir, { mode: 0o700 });
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code !== 'EEXIST') throw new Error(`cannot make the folder ${dir}: ${code ?? message}`);
+  }
+}
+
 /** Make the folders, private to the user. Throws one clear line when a folder belongs to somebody else. */
 export function makeFolders(paths: Paths): void {
   const uid = process.getuid?.();
   for (const dir of [paths.run, paths.lib, paths.log]) {
-    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    makeFolder(dir);
     const stat = statSync(dir);
     if (uid !== undefined && stat.uid !== uid) throw new Error(`${dir} belongs to another user (uid ${stat.uid})`);
     if ((stat.mode & 0o077) !== 0) chmodSync(dir, 0o700);
   }
-  for (const dir of ['domains', 'xenstored']) mkdirSync(path.join(paths.run, dir), { recursive: true, mode: 0o700 });
-  for (const dir of ['console', 'domains']) mkdirSync(path.join(paths.log, dir), { recursive: true, mode: 0o700 });
-  mkdirSync(recordsDir(paths), { recursive: true, mode: 0o700 });
+  for (const dir of ['domains', 'xenstored']) makeFolder(path.join(paths.run, dir));
+  for (const dir of ['console', 'domains']) makeFolder(path.join(paths.log, dir));
+  makeFolder(recordsDir(paths));
   const longest = consoleSocket(domainRunDir(paths, 99999, '0'.repeat(36)));
   if (Buffer.byteLength(longest) > SOCKET_PATH_MAX) {
     throw new Error(
