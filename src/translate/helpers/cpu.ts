@@ -140,13 +140,37 @@ export class HelperCpu {
   checkWrite(va: bigint, size: number, insn?: Insn, k = 0): void {
     this.pieces(va, size, this.access(insn, k) | ACCESS.write);
   }
+  /** Linear address of an operand of 1, 2, 4, 8 or 10 bytes in one page, which most are; 0 for all others. */
+  private inPage(va: bigint, size: number, access: number): number {
+    if (Number(va & 0xfffn) + size > 4096 || (size & (size - 1) && size !== 10) || size > 10) return 0;
+    const at = this.translate(this.base, BigInt.asIntN(64, va), access | size) >>> 0;
+    if (at === 0) throw FAULT;
+    return at;
+  }
   read(va: bigint, size: number, insn?: Insn, k = 0): bigint {
+    const at = this.inPage(va, size, this.access(insn, k));
+    if (at !== 0) {
+      const low = size < 8 ? 0n : this.view.getBigUint64(at, true);
+      if (size === 8) return low;
+      if (size === 10) return (BigInt(this.view.getUint16(at + 8, true)) << 64n) | low;
+      if (size === 4) return BigInt(this.view.getUint32(at, true));
+      return BigInt(size === 2 ? this.view.getUint16(at, true) : this.view.getUint8(at));
+    }
     const bytes = this.readBytes(va, size, insn, k);
     let value = 0n;
     for (let i = size - 1; i >= 0; i--) value = (value << 8n) | BigInt(bytes[i]!);
     return value;
   }
   write(va: bigint, size: number, value: bigint, insn?: Insn, k = 0): void {
+    const at = this.inPage(va, size, this.access(insn, k) | ACCESS.write);
+    if (at !== 0) {
+      if (size >= 8) this.view.setBigUint64(at, value, true);
+      if (size === 10) this.view.setUint16(at + 8, Number(value >> 64n), true);
+      else if (size === 4) this.view.setUint32(at, Number(value & 0xffff_ffffn), true);
+      else if (size === 2) this.view.setUint16(at, Number(value & 0xffffn), true);
+      else if (size === 1) this.view.setUint8(at, Number(value & 0xffn));
+      return;
+    }
     const bytes = new Uint8Array(size);
     for (let i = 0; i < size; i++) bytes[i] = Number((value >> BigInt(8 * i)) & 0xffn);
     this.writeBytes(va, bytes, insn, k);
