@@ -42,6 +42,9 @@ function say(text: string): void {
   console.log(`[${((performance.now() - started) / 1000).toFixed(1).padStart(5)} s] ${text}`);
 }
 
+/** A command of ours failed; it has said why. */
+class DemoFailure extends Error {}
+
 const xend = new OwnXend();
 let interrupted = false;
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -58,7 +61,7 @@ async function show(...args: string[]): Promise<void> {
   console.log(`$ xm ${args.join(' ')}`);
   const { code, output } = await xend.run('xm', args);
   process.stdout.write(output);
-  if (code !== 0) throw new Error(`xm ${args.join(' ')} failed with exit code ${code}`);
+  if (code !== 0) throw new DemoFailure(`xm ${args.join(' ')} failed with exit code ${code}`);
 }
 
 async function shutDown(): Promise<void> {
@@ -77,7 +80,7 @@ async function byHand(config: string): Promise<void> {
   say('the console is yours: log in as root, password root; Ctrl-] leaves it');
   const xm = xend.spawn('xm', ['create', '-c', config], { stdio: 'inherit' });
   const [code] = (await once(xm, 'exit')) as [number | null];
-  if (code !== 0) throw new Error(`xm create ended with exit code ${code}`);
+  if (code !== 0) throw new DemoFailure(`xm create ended with exit code ${code}`);
   const { output } = await xend.run('xm', ['list']);
   if (!output.split('\n').some((line) => line.startsWith(`${NAME} `))) return;
   process.stdout.write(output);
@@ -127,8 +130,8 @@ try {
 } catch (error) {
   process.exitCode = 1;
   if (!interrupted) {
-    const known = error instanceof ConsoleFailure || error instanceof GuestError;
-    console.error(`\ndemo: ${known ? error.message : (error as Error).stack}`);
+    const known = [DemoFailure, ConsoleFailure, GuestError].some((kind) => error instanceof kind);
+    console.error(`\ndemo: ${known ? (error as Error).message : (error as Error).stack}`);
     keep = true;
   }
 }

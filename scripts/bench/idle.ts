@@ -1,0 +1,78 @@
+/** What a domain costs that does nothing: host CPU time, and the monitor's memory besides the guest's own. Linux only. */
+import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { planLayout } from '../../src/hypervisor/memory.ts';
+import { TTYLINUX_MEMORY_MIB } from '../lib/ttylinux.ts';
+import { type BootPlaces, bootDomain } from './boot.ts';
+import type { Row } from './report.ts';
+
+const SETTLE_MS = 5_000;
+const WATCH_MS = 20_000;
+const PAGE = 4096;
+const MIB = 1 << 20;
+/** USER_HZ, the same on every Linux since 2.6. */
+const TICKS_PER_SECOND = 100;
+
+/** CPU seconds of a process, all threads. */
+function cpuSeconds(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
+}
+
+function residentBytes(pid: number): number {
+  const kib = /^VmRSS:\s*(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1];
+  return Number(kib) * 1024;
+}
+
+/** Where the domain's memory begins in the process: the one mapping that is as long as the layout says. */
+function findMemory(pid: number, bytes: number): number {
+  const found = readFileSync(`/proc/${pid}/maps`, 'latin1')
+    .split('\n')
+    .flatMap((line) => {
+      const range = /^([0-9a-f]+)-([0-9a-f]+) rw/.exec(line);
+      if (!range) return [];
+      const [start, end] = [Number.parseInt(range[1]!, 16), Number.parseInt(range[2]!, 16)];
+      return end - start === bytes ? [start] : [];
+    });
+  if (found.length !== 1) throw new Error(`process ${pid} has ${found.length} mappings of ${bytes} bytes`);
+  return found[0]!;
+}
+
+/** Bytes of a range that are in memory: bit 63 of each page's word in pagemap. */
+function residentIn(pid: number, start: number, bytes: number): number {
+  const file = openSync(`/proc/${pid}/pagemap`, 'r');
+  try {
+    const words = new BigUint64Array(Math.ceil(bytes / PAGE));
+    const read = readSync(file, new Uint8Array(words.buffer), 0, words.byteLength, (start / PAGE) * 8);
+    return words.subarray(0, read / 8).reduce((sum, word) => sum + (word >> 63n === 1n ? PAGE : 0), 0);
+  } finally {
+    closeSync(file);
+  }
+}
+
+export async function idleRows(places: BootPlaces, progress: (text: string) => void): Promise<Row[]> {
+  const before = new Set(places.xend.monitors().map(({ pid }) => pid));
+  await bootDomain(places, 'idle', true);
+  const monitor = places.xend.monitors().find(({ pid }) => !before.has(pid));
+  if (!monitor) throw new Error('the idle domain has no monitor process');
+  const { pid } = monitor;
+  progress(`watching an idle domain for ${WATCH_MS / 1000} s`);
+  await sleep(SETTLE_MS);
+  const [cpu, clock] = [cpuSeconds(pid), performance.now()];
+  await sleep(WATCH_MS);
+  const percent = ((cpuSeconds(pid) - cpu) / ((performance.now() - clock) / 1000)) * 100;
+
+  const layout = planLayout((TTYLINUX_MEMORY_MIB * MIB) / PAGE, 1);
+  const start = findMemory(pid, layout.bytes);
+  const guest = residentIn(pid, start + layout.ramBase, layout.frames * PAGE);
+  const tables = residentIn(pid, start, layout.ramBase);
+  const own = residentBytes(pid) - guest;
+  // biome-ignore format: a table
+  return [
+    { id: 'idle.cpu',    what: 'an idle domain: host CPU',                                unit: '%',   value: percent },
+    { id: 'idle.memory', what: 'an idle domain: the monitor besides the guest\'s memory', unit: 'MiB', value: own / MIB,
+      beside: { what: 'its engine tables', value: tables / MIB } },
+    { id: 'idle.guest',  what: `an idle domain: resident of its ${TTYLINUX_MEMORY_MIB} MiB`, unit: 'MiB', value: guest / MIB },
+  ];
+}
