@@ -40,41 +40,25 @@ function memoryOperand(cpu: HelperCpu, insn: Insn): Float80 {
 const binary = (f: Operation, pop = false): Helper =>
   computing((unit, cpu, insn) => {
     const [first, second] = insn.operands;
-    const inMemory = first!.kind === Kind.Mem;
-    const source = inMemory ? memoryOperand(cpu, insn) : undefined;
-    const destination = inMemory ? 0 : first!.reg;
-    if (unit.isEmpty(destination) || (!inMemory && unit.isEmpty(second!.reg))) {
-      if (!unit.stackFault(false)) return;
-      unit.set(destination, INDEFINITE);
+    let done: boolean;
+    if (first!.kind === Kind.Mem) {
+      const source = memoryOperand(cpu, insn);
+      done = unit.compute(0, [0], (c) => f(c, unit.st(0), source));
     } else {
-      const c = unit.context();
-      const value = f(c, unit.st(destination), source ?? unit.st(second!.reg));
-      if (!unit.take(c)) return;
-      unit.set(destination, value);
+      const [to, from] = [first!.reg, second!.reg];
+      done = unit.compute(to, [to, from], (c) => f(c, unit.st(to), unit.st(from)));
     }
-    if (pop) unit.pop();
+    if (done && pop) unit.pop();
   });
 
 /** ST(0) = f(ST(0)). */
 const unary = (f: (c: Context, a: Float80) => Float80): Helper =>
   computing((unit) => {
-    if (unit.isEmpty(0)) {
-      if (unit.stackFault(false)) unit.set(0, INDEFINITE);
-      return;
-    }
-    const c = unit.context();
-    const value = f(c, unit.st(0));
-    if (unit.take(c)) unit.set(0, value);
+    unit.compute(0, [0], (c) => f(c, unit.st(0)));
   });
 
 const scale = computing((unit) => {
-  if (unit.isEmpty(0) || unit.isEmpty(1)) {
-    if (unit.stackFault(false)) unit.set(0, INDEFINITE);
-    return;
-  }
-  const c = unit.context();
-  const value = scaleBy(c, unit.st(0), unit.st(1));
-  if (unit.take(c)) unit.set(0, value);
+  unit.compute(0, [0, 1], (c) => scaleBy(c, unit.st(0), unit.st(1)));
 });
 
 const partialRemainder = (nearest: boolean): Helper =>

@@ -83,6 +83,7 @@ const restore = waiting((unit, cpu, insn) => {
   const bytes = cpu.readBytes(cpu.address(insn, 0), size, insn, 0);
   const view = new DataView(bytes.buffer);
   const start = size - 8 * REGISTER_BYTES;
+  // TOP comes first: the image has the registers in the order of the stack.
   unit.status = view.getUint16(insn.opSize === 2 ? 2 : 4, true);
   for (let i = 0; i < 8; i++) {
     const at = start + REGISTER_BYTES * i;

@@ -65,7 +65,7 @@ export function toMemory(c: Context, value: Float80, size: number): bigint | und
   return pack(v.sign, exp, sig);
 }
 
-/** The integer nearest by `rounding`, or undefined (with #IA) when there is none from -limit - 1 (or -limit) to limit. */
+/** The integer that `rounding` chooses, or undefined (with #IA) when it is not from `least` to `most`. */
 function toInteger(c: Context, v: Float80, rounding: number, least: bigint, most: bigint): bigint | undefined {
   const refuse = (): undefined => {
     c.up = false;

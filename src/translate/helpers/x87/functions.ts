@@ -6,35 +6,24 @@ import { computing, FSW, type Unit } from './unit.ts';
 
 const { C1, C2 } = FSW;
 
+type Unary = (c: Context, a: Float80) => Float80;
+
 /** ST(0) = f(ST(0)). */
-const unary = (f: (c: Context, a: Float80) => Float80): Helper =>
+const replaceTop = (unit: Unit, f: Unary): boolean => unit.compute(0, [0], (c) => f(c, unit.st(0)));
+
+const unary = (f: Unary): Helper =>
   computing((unit) => {
-    if (unit.isEmpty(0)) {
-      if (unit.stackFault(false)) unit.set(0, INDEFINITE);
-      return;
-    }
-    const c = unit.context();
-    const value = f(c, unit.st(0));
-    if (unit.take(c)) unit.set(0, value);
+    replaceTop(unit, f);
   });
 
 /** ST(1) = f(ST(0), ST(1)), and pop. */
 const binary = (f: (c: Context, x: Float80, y: Float80) => Float80): Helper =>
   computing((unit) => {
-    if (unit.isEmpty(0) || unit.isEmpty(1)) {
-      if (!unit.stackFault(false)) return;
-      unit.set(1, INDEFINITE);
-    } else {
-      const c = unit.context();
-      const value = f(c, unit.st(0), unit.st(1));
-      if (!unit.take(c)) return;
-      unit.set(1, value);
-    }
-    unit.pop();
+    if (unit.compute(1, [0, 1], (c) => f(c, unit.st(0), unit.st(1)))) unit.pop();
   });
 
 /** A function of an angle: out of range, only C2 is set. */
-const angular = (pushes: boolean, perform: (unit: Unit) => void): Helper =>
+const angular = (pushes: boolean, perform: (unit: Unit) => unknown): Helper =>
   computing((unit) => {
     unit.setCondition(0, C2);
     const room = !unit.isEmpty(0) && (!pushes || unit.isEmpty(7));
@@ -42,16 +31,7 @@ const angular = (pushes: boolean, perform: (unit: Unit) => void): Helper =>
     else perform(unit);
   });
 
-const angle = (f: (c: Context, a: Float80) => Float80): Helper =>
-  angular(false, (unit) => {
-    if (unit.isEmpty(0)) {
-      if (unit.stackFault(false)) unit.set(0, INDEFINITE);
-      return;
-    }
-    const c = unit.context();
-    const value = f(c, unit.st(0));
-    if (unit.take(c)) unit.set(0, value);
-  });
+const angle = (f: Unary): Helper => angular(false, (unit) => replaceTop(unit, f));
 
 /** Functions with two results: the first replaces ST(0), the second is pushed. */
 const angleAndPush = (f: (c: Context, a: Float80) => [Float80, Float80]): Helper =>

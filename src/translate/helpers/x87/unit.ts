@@ -106,6 +106,22 @@ export class Unit {
     this.setCondition(c.up && !prevented ? FSW.C1 : 0, FSW.C1);
     return prevented === 0;
   }
+  /**
+   * ST(destination) = what `make` gives from `sources`, or the indefinite when one of them is empty. False when an unmasked
+   * exception forbids that, and the pop after it.
+   */
+  compute(destination: number, sources: readonly number[], make: (c: Context) => Float80): boolean {
+    let value = INDEFINITE;
+    if (sources.some((i) => this.isEmpty(i))) {
+      if (!this.stackFault(false)) return false;
+    } else {
+      const c = this.context();
+      value = make(c);
+      if (!this.take(c)) return false;
+    }
+    this.set(destination, value);
+    return true;
+  }
   /** Push what `make` gives, unless an exception forbids it; a denormal in memory is loaded even then. */
   push(make: (c: Context) => Float80): void {
     if (!this.isEmpty(7)) {
