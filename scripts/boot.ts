@@ -24,34 +24,60 @@ const { values } = parseArgs({
     memory: { type: 'string', default: '256' },
     cmdline: { type: 'string', default: 'earlyprintk=xen console=hvc0' },
     seconds: { type: 'string', default: '60' },
+    tier: { type: 'string', default: '1' },
     shapes: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
 });
 if (values.help || values.kernel === undefined) {
-  console.log('usage: boot.ts --kernel FILE [--initrd FILE] [--memory MIB] [--cmdline TEXT] [--seconds N] [--shapes]');
+  console.log(
+    'usage: boot.ts --kernel FILE [--initrd FILE] [--memory MIB] [--cmdline TEXT] [--seconds N] [--tier 0|1[:THRESHOLD]] [--shapes]',
+  );
   process.exit(values.help ? 0 : 1);
 }
 
 const started = process.hrtime.bigint();
 const clock = {
-  now: () => Number(process.hrtime.bigint() - started),
+  now: () => {
+    const now = Number(process.hrtime.bigint() - started);
+    // The one place that is passed regularly even when the guest never waits.
+    if (now > Number(values.seconds) * 1e9) if (domain) domain.shutdown ??= { reason: -1 };
+    return now;
+  },
   wallclockNs: () => BigInt(Date.now()) * 1_000_000n,
 };
 const pages = Number(values.memory) * 256;
 const layout = planLayout(pages, 1);
-const wasmMemory = new WebAssembly.Memory({ initial: layout.bytes / 65536, maximum: layout.bytes / 65536, shared: true });
+const wasmMemory = new WebAssembly.Memory({
+  initial: layout.bytes / 65536,
+  maximum: layout.bytes / 65536,
+  shared: true,
+});
 const memory = new GuestMemory(wasmMemory.buffer as SharedArrayBuffer, layout);
 const { elf } = loadKernel(readFileSync(values.kernel));
 const initrd = values.initrd === undefined ? undefined : readFileSync(values.initrd);
 const built = buildDomain(memory, { elf, cmdline: values.cmdline, domid: 1, clock, ...(initrd ? { initrd } : {}) });
-const domain = new Domain(
+/** What a console backend does, on the vCPU's own thread. */
+function drainConsole(): void {
+  const at = memory.at(built.consoleMfn);
+  const produced = memory.view.getUint32(at + 0xc0c, true);
+  let consumed = memory.view.getUint32(at + 0xc08, true);
+  for (; consumed !== produced; consumed = (consumed + 1) >>> 0) {
+    process.stdout.write(String.fromCharCode(memory.u8[at + 0x400 + (consumed & 2047)]!));
+  }
+  memory.view.setUint32(at + 0xc08, consumed, true);
+  events.takePendingForBackend();
+  events.setPending(built.consolePort);
+}
+const events: EventChannels = new EventChannels(memory, 1, drainConsole);
+let domain: Domain | undefined;
+domain = new Domain(
   {
     domid: 1,
     uuid: new Uint8Array(16),
     memory,
     maxPages: pages,
-    events: new EventChannels(memory, 1),
+    events,
     grants: new GrantTable(memory, 1),
   },
   {
@@ -60,7 +86,9 @@ const domain = new Domain(
     consoleSink: (bytes) => process.stdout.write(bytes),
   },
 );
-const engine = new WasmEngine(memory, wasmMemory, 0, clock.now);
+const [tier, threshold] = values.tier.split(':');
+const options = tier === '0' ? { tier1: false as const } : threshold ? { tier1: { threshold: Number(threshold) } } : {};
+const engine = new WasmEngine(memory, wasmMemory, 0, clock.now, options);
 const vcpu = new Vcpu(domain, 0, engine);
 startBootVcpu(vcpu, built);
 

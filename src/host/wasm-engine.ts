@@ -13,9 +13,12 @@ import { Arm, generateHandlers, generateInterpreter } from '../translate/interpr
 import { shapeKey } from '../translate/interpreter/shape.ts';
 import {
   ACCESS,
+  CODE_DROPPED,
   KERNEL_TLB,
   RECORD,
   RECORD_BYTES,
+  REGION_SLOTS,
+  REGION_SLOTS_END,
   STEP_RECORDS,
   Status,
   TLB_BYTES,
@@ -27,17 +30,25 @@ import { decode, type Insn } from '../x86/decode.ts';
 import type { Engine } from '../x86/engine.ts';
 import { Exit } from '../x86/exits.ts';
 import { RFLAGS, STATE } from '../x86/state.ts';
+import { type RegionStatistics, Regions } from './wasm-regions.ts';
 
 const UD = 6;
 const GP = 13;
 const DEBUG = 1;
-const TABLE_SIZE = 4096;
+
+/** The second tier: how often control comes to an instruction before its region is translated; false for never. */
+export interface EngineOptions {
+  readonly tier1?: false | { readonly threshold: number };
+}
+const THRESHOLD = 200;
 
 interface Exports {
   run(cpu: number, record: number): number;
   miss(cpu: number, va: bigint, access: number): number;
   translate(cpu: number, va: bigint, access: number): number;
   scatter(cpu: number, va: bigint, size: number): void;
+  regionMiss(cpu: number, va: bigint, access: number): number;
+  flags(cpu: number, code: number, a: bigint, b: bigint, r: bigint): void;
 }
 
 /** Decodes the example instructions of the arms. */
@@ -74,6 +85,7 @@ export class WasmEngine implements Engine {
   private readonly table: WebAssembly.Table;
   private readonly cache: CodeCache;
   private readonly helperCpu: HelperCpu;
+  private readonly regions: Regions;
   /** Shape → handler number. */
   private readonly handlers = new Map<string, number>();
   private nextHandler: number;
@@ -82,25 +94,37 @@ export class WasmEngine implements Engine {
   /** Times each shape was decoded: what scripts/shapes.ts prints. */
   readonly shapes = new Map<string, number>();
 
-  constructor(memory: GuestMemory, wasmMemory: WebAssembly.Memory, index: number, now: () => number) {
+  constructor(
+    memory: GuestMemory,
+    wasmMemory: WebAssembly.Memory,
+    index: number,
+    now: () => number,
+    { tier1 = { threshold: THRESHOLD } }: EngineOptions = {},
+  ) {
     this.memory = memory;
     this.wasmMemory = wasmMemory;
     this.cpu = memory.vcpuBase(index);
     this.codeWrites = new CodeWrites(memory);
-    this.table = new WebAssembly.Table({ initial: TABLE_SIZE, element: 'anyfunc' });
+    this.table = new WebAssembly.Table({ initial: REGION_SLOTS_END, element: 'anyfunc' });
     const arms = armInstructions();
     arms.forEach((insn, k) => {
       this.handlers.set(shapeKey(insn), Arm.first + k);
     });
     this.nextHandler = Arm.first + arms.length;
-    const module = new WebAssembly.Module(generateInterpreter(memory.layout, arms));
+    const module = new WebAssembly.Module(
+      generateInterpreter(memory.layout, arms, tier1 === false ? 0 : tier1.threshold),
+    );
     const imports = {
       m: wasmMemory,
       t: this.table,
       lookup: () => this.lookup(),
       link: (from: number, to: number) => this.cache.link(from, to),
       crossing: () => this.crossing(),
-      codeWrite: (frame: number) => this.cache.drop(frame),
+      codeWrite: (frame: number) => {
+        this.cache.drop(frame);
+        this.memory.view.setUint32(this.cpu + CODE_DROPPED, 1, true);
+      },
+      hot: (record: number) => this.hot(record),
       helper: (_cpu: number, record: number) => this.help(record),
     };
     this.exports = new WebAssembly.Instance(module, { e: imports }).exports as unknown as Exports;
@@ -113,8 +137,16 @@ export class WasmEngine implements Engine {
         const { mnemonic } = insn;
         if (SEMANTICS[mnemonic] === undefined || HELPERS[mnemonic] !== undefined) this.helperInsns.set(record, insn);
       },
-      forgetAll: () => this.helperInsns.clear(),
+      forgetAll: () => {
+        this.helperInsns.clear();
+        this.regions.dropAll();
+      },
+      dropped: (base) => this.regions.drop(base),
     });
+    const { regionMiss, scatter, flags } = this.exports;
+    const regionHelper = (_cpu: number, position: number): number => this.helpRegion(position);
+    const regionImports = { m: wasmMemory, t: this.table, regionMiss, scatter, flags, regionHelper };
+    this.regions = new Regions(memory, this.cache, this.table, regionImports, () => performance.now());
     this.invalidOpcode = this.raiser(UD);
     this.tooLong = this.raiser(GP);
     const view = memory.view;
@@ -151,7 +183,7 @@ export class WasmEngine implements Engine {
     const known = this.handlers.get(key);
     if (known !== undefined) return known;
     const slot = this.nextHandler++;
-    if (slot >= this.table.length) this.table.grow(TABLE_SIZE);
+    if (slot >= REGION_SLOTS) throw new Error('more instruction shapes than the table has room for');
     const module = new WebAssembly.Module(generateHandlers(this.memory.layout, [insn]));
     const instance = new WebAssembly.Instance(module, {
       e: {
@@ -183,6 +215,20 @@ export class WasmEngine implements Engine {
     }
   }
 
+  /** A region has left a rare case of the instruction at `position` of the code page to us. */
+  private helpRegion(position: number): number {
+    const { view } = this.memory;
+    const rip = view.getBigUint64(this.cpu + STATE.codePage, true) + BigInt(position);
+    view.setBigUint64(this.cpu + STATE.rip, rip, true);
+    const record = this.lookup();
+    if (record === 0) return Status.Exit + Exit.Exception;
+    const status = this.help(record);
+    if (status === Status.Fault) return Status.Exit + Exit.Exception;
+    if (status !== Status.Next) return status;
+    view.setBigUint64(this.cpu + STATE.rip, rip + BigInt(view.getUint8(record + RECORD.length)), true);
+    return Status.Jump;
+  }
+
   private readonly dropFrame = (frame: number): void => this.cache.drop(frame);
   private readonly dropAll = (): void => this.cache.dropAll();
 
@@ -195,6 +241,13 @@ export class WasmEngine implements Engine {
     const rip = this.memory.view.getBigUint64(this.cpu + STATE.rip, true);
     const at = this.fetch(rip);
     return at === 0 ? 0 : this.cache.lookup(at);
+  }
+
+  private hot(record: number): void {
+    const { view } = this.memory;
+    const page = view.getBigUint64(this.cpu + STATE.codePage, true);
+    const at = this.fetch(page + BigInt(view.getUint16(record + RECORD.position, true)));
+    if (at !== 0) this.regions.make(record, at);
   }
 
   private crossing(): number {
@@ -236,6 +289,7 @@ export class WasmEngine implements Engine {
     }
     const scratch = this.cpu + STEP_RECORDS;
     u8.copyWithin(scratch, record, record + RECORD_BYTES);
+    view.setUint16(scratch, this.regions.handlerOf(record), true);
     const insn = this.helperInsns.get(record);
     if (insn !== undefined) this.helperInsns.set(scratch, insn);
     const after = scratch + RECORD_BYTES;
@@ -285,7 +339,7 @@ export class WasmEngine implements Engine {
     return at;
   }
 
-  get statistics(): CodeCache['stats'] {
-    return this.cache.stats;
+  get statistics(): CodeCache['stats'] & RegionStatistics {
+    return { ...this.cache.stats, ...this.regions.stats };
   }
 }

@@ -12,6 +12,14 @@ export const USER_TLB = KERNEL_TLB + TLB_BYTES;
 /** Direct-mapped: linear address of an instruction → its record. {u32 key, u32 record}. */
 export const CODE_HASH = 0x20000;
 export const CODE_HASH_ENTRIES = 0x10000;
+/** u16 each: how often control came to a record (hashed by its address), see HOT_COUNTERS' use in interpreter/generate.ts. */
+export const HOT_COUNTERS = 0xa0000;
+export const HOT_COUNTER_ENTRIES = 0x10000;
+/** u32: set when a store of the guest dropped code, for the region that may have been running it. */
+export const CODE_DROPPED = 0x400;
+/** Table slots from here on are regions' (tier 1); below are handlers of single instructions. */
+export const REGION_SLOTS = 0x4000;
+export const REGION_SLOTS_END = 0x10000;
 /** Scratch records for single steps. */
 export const STEP_RECORDS = 0x800;
 /** Decoded instruction records. */
@@ -36,6 +44,8 @@ export const RECORD = {
   position: 2,
   /** u8 */
   length: 4,
+  /** u8: of a record whose handler is a region, which of the region's entries it is. */
+  entry: 5,
   /** u16 each: state-block offsets of up to three register operands. */
   reg: 6,
   /** u16: state-block offsets of base, index and segment base (STATE.zero when there is none). */

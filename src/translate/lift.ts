@@ -279,6 +279,17 @@ export abstract class Lift {
     const vector = a.not().and(b).or(a.not().or(b).and(r));
     this.writeFlags(this.signed(r, size), this.carries(vector, size));
   }
+  /** Flags of r = d + delta (1 or -1), which leaves CF alone. */
+  flagsStep(size: number, r: E, delta: 1 | -1): void {
+    const carry = this.f.let(this.carry());
+    // OF when the result is the least number (inc) or the greatest (dec); AF when the low digit wrapped.
+    const least = size === 8 ? i64(-(2 ** 63)) : size === 4 ? i32(-(2 ** 31)) : i32(size === 2 ? 0x8000 : 0x80);
+    const edge = delta === 1 ? least : size === 8 ? i64(0).sub(1).xor(least) : least.sub(1);
+    const overflow = this.f.let(this.clean(r, size).eq(edge));
+    const low = size === 8 ? r.wrap() : r;
+    const adjust = low.and(15).eq(delta === 1 ? 0 : 15);
+    this.writeFlags(this.signed(r, size), carry.shl(31).or(carry.xor(overflow).shl(30)).or(adjust.shl(3)));
+  }
   /** Flags of a logical result: CF = OF = 0. */
   flagsLogic(size: number, r: E): void {
     this.writeFlags(this.signed(r, size), i32(0));

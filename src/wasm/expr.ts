@@ -170,13 +170,16 @@ export class E {
 
   // Conversions between integers.
   wrap(): E {
-    return this.type === I32 ? this : new E(I32, 0xa7, [this]);
+    if (this.type === I32) return this;
+    return this.op === I64_CONST ? i32(this.imm) : new E(I32, 0xa7, [this]);
   }
   extendS(): E {
-    return this.type === I64 ? this : new E(I64, 0xac, [this]);
+    if (this.type === I64) return this;
+    return this.op === I32_CONST ? i64pair(this.imm, this.imm >> 31) : new E(I64, 0xac, [this]);
   }
   extendU(): E {
-    return this.type === I64 ? this : new E(I64, 0xad, [this]);
+    if (this.type === I64) return this;
+    return this.op === I32_CONST ? i64pair(this.imm, 0) : new E(I64, 0xad, [this]);
   }
   ext8S(): E {
     return this.one(0xc0, 0xc2);

@@ -139,6 +139,12 @@ export class Fn {
     this.close();
   }
   if(condition: E, yes: () => void, no?: () => void): void {
+    // Translated code knows many conditions: shift counts, for one.
+    if (condition.isConst) {
+      if (condition.imm !== 0) yes();
+      else no?.();
+      return;
+    }
     emit(condition, this.body);
     this.open(0x04);
     yes();
@@ -177,8 +183,27 @@ export class Fn {
     if (value !== undefined) emit(value, this.body);
     this.body.byte(0x0f);
   }
+  /** Tail call through table 0 of the function at `index`, whose type is `typeIndex`. */
+  returnCallIndirect(typeIndex: number, index: E, ...args: E[]): void {
+    for (const arg of args) emit(arg, this.body);
+    emit(index, this.body);
+    this.body.byte(0x13);
+    this.body.uleb(typeIndex);
+    this.body.byte(0);
+  }
   unreachable(): void {
     this.body.byte(0x00);
+  }
+  /** How deep in blocks the next instruction is. */
+  get nesting(): number {
+    return this.depth;
+  }
+  /** What `build` emits comes before everything so far. Only outside of blocks. */
+  prepend(build: () => void): void {
+    const rest = this.body.finish();
+    this.body.length = 0;
+    build();
+    this.body.raw(rest);
   }
 
   /** The code-section entry of this function. */

@@ -12,6 +12,8 @@ import {
   ARENA_END,
   CODE_HASH,
   CODE_HASH_ENTRIES,
+  HOT_COUNTER_ENTRIES,
+  HOT_COUNTERS,
   KERNEL_TLB,
   RECORD,
   RECORD_BYTES,
@@ -62,6 +64,8 @@ export interface CodeCachePorts {
   remember(record: number, insn: Insn): void;
   /** Everything remembered is void. */
   forgetAll(): void;
+  /** The records of the page at linear address `base` are void, and so is what was made of them. */
+  dropped(base: number): void;
 }
 
 export class CodeCache {
@@ -191,6 +195,16 @@ export class CodeCache {
     this.ports.remember(record, insn);
   }
 
+  /** The records of the page at linear address `base`, by their offset. */
+  recordsOf(base: number): ReadonlyMap<number, number> | undefined {
+    return this.pages.get(base)?.records;
+  }
+
+  /** More of the page was decoded than its records say: a store to it has to drop it. */
+  mark(base: number, from: number, to: number): void {
+    this.markCode(base + from, to - from);
+  }
+
   /** `from`, a direct branch with its target in its own page, goes to record `to`. */
   link(from: number, to: number): void {
     // Only while both are live records of one page.
@@ -254,6 +268,7 @@ export class CodeCache {
       if (u32[slot] === at) u32[slot] = 0;
     }
     this.pages.delete(base);
+    this.ports.dropped(base);
   }
 
   private unhash(at: number): void {
@@ -274,6 +289,7 @@ export class CodeCache {
     this.pages.clear();
     this.crossings.clear();
     this.memory.u32.fill(0, (this.cpu + CODE_HASH) >>> 2, (this.cpu + CODE_HASH + CODE_HASH_ENTRIES * 8) >>> 2);
+    this.memory.u8.fill(0, this.cpu + HOT_COUNTERS, this.cpu + HOT_COUNTERS + HOT_COUNTER_ENTRIES * 2);
     this.next = this.cpu + ARENA;
     this.ports.forgetAll();
   }

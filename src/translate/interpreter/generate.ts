@@ -25,7 +25,17 @@ import { call, callIndirect, type Fn, type FnRef, type Label, ModuleBuilder } fr
 import type { Insn } from '../../x86/decode.ts';
 import { Exit } from '../../x86/exits.ts';
 import { STATE } from '../../x86/state.ts';
-import { CODE_HASH, CODE_HASH_ENTRIES, RECORD, RECORD_BYTES, Status, TLB_ENTRIES } from '../layout.ts';
+import {
+  CODE_HASH,
+  CODE_HASH_ENTRIES,
+  HOT_COUNTER_ENTRIES,
+  HOT_COUNTERS,
+  RECORD,
+  RECORD_BYTES,
+  Status,
+  TLB_ENTRIES,
+} from '../layout.ts';
+import { buildFlags } from '../runtime/flags.ts';
 import { buildMmu } from '../runtime/mmu.ts';
 import { SEMANTICS } from '../semantics/index.ts';
 import { type Flow, InterpreterLift, type Runtime } from './lift.ts';
@@ -58,6 +68,8 @@ export interface InterpreterImports {
   codeWrite(frame: number): void;
   /** Perform the instruction of `record` in TypeScript; a Status. */
   helper(cpu: number, record: number): number;
+  /** Control has come to `record` often: translate it. Only with a threshold. */
+  hot(record: number): void;
 }
 
 function runBody(insn: Insn, lift: InterpreterLift): void {
@@ -72,8 +84,15 @@ function storeTarget(f: Fn, cpu: E, record: E, page: E): void {
   f.store64(cpu, page.add(next).add(load32s64(record, RECORD.immLo)), STATE.rip);
 }
 
-/** The interpreter's main module. `arms` are instructions whose shapes get an arm of the loop. */
-export function generateInterpreter(layout: MemoryLayout, arms: readonly Insn[]): Uint8Array<ArrayBuffer> {
+/**
+ * The interpreter's main module. `arms` are instructions whose shapes get an arm of the loop.
+ * `threshold`: how often control comes to a record before it is called hot; 0 for never.
+ */
+export function generateInterpreter(
+  layout: MemoryLayout,
+  arms: readonly Insn[],
+  threshold: number,
+): Uint8Array<ArrayBuffer> {
   const m = new ModuleBuilder();
   const pages = layout.bytes / 0x10000;
   m.importMemory(pages, pages);
@@ -83,7 +102,9 @@ export function generateInterpreter(layout: MemoryLayout, arms: readonly Insn[])
   const crossing = m.importFunction('crossing', [I32], [I32]);
   const codeWrite = m.importFunction('codeWrite', [I32], []);
   const _helper = m.importFunction('helper', [I32, I32], [I32]);
+  const hot = m.importFunction('hot', [I32], []);
   const mmu = buildMmu(m, layout, codeWrite);
+  buildFlags(m);
 
   // Exported for the modules of out-of-line handlers.
   m.function([I32, I64, I32], [I32], (f) => f.ret(call(mmu.miss, f.param(0), f.param(1), f.param(2))), 'miss');
@@ -166,7 +187,9 @@ export function generateInterpreter(layout: MemoryLayout, arms: readonly Insn[])
                 f.closeBlock();
               }
               // A handler of its own.
+              f.store32(cpu, budget, STATE.budget);
               f.set(status, callIndirect(m, [I32, I32], I32, load16u(record, RECORD.handler), cpu, record));
+              f.set(budget, load32(cpu, STATE.budget));
               f.if(status.eqz(), () => {
                 f.set(record, record.add(RECORD_BYTES));
                 f.br(next);
@@ -231,6 +254,19 @@ export function generateInterpreter(layout: MemoryLayout, arms: readonly Insn[])
         });
         fn.set(page, rip.and(-4096));
         fn.store64(cpu, page, STATE.codePage);
+        emitCount(fn);
+      }
+
+      /** Another time control came to `record` by a branch. The counters are hashed: two records may share one. */
+      function emitCount(fn: Fn): void {
+        if (threshold === 0) return;
+        fn.scope(() => {
+          const counter = fn.let(cpu.add(record.shrU(4).and(2 * HOT_COUNTER_ENTRIES - 2)));
+          const count = fn.let(load16u(counter, HOT_COUNTERS).add(1));
+          fn.store16(counter, count, HOT_COUNTERS);
+          // At 1, for tests, the counters say nothing: they outlive the records.
+          fn.if(threshold === 1 ? i32(1) : count.eq(threshold), () => fn.callVoid(hot, record));
+        });
       }
 
       /** One branch of the budget; leaves when it is spent or somebody kicked. STATE.rip must be right. */
@@ -255,7 +291,10 @@ export function generateInterpreter(layout: MemoryLayout, arms: readonly Insn[])
             fn.set(budget, budget.add(1));
             countDown(fn, leave);
           });
+          // Loops are what goes back; records of one block follow one another.
+          const back = fn.let(target.leU(record));
           fn.set(record, target);
+          if (threshold !== 0) fn.if(back, () => emitCount(fn));
           fn.br(next);
         });
         storeTarget(fn, cpu, record, page);

@@ -22,7 +22,7 @@ import {
 } from '../../wasm/expr.ts';
 import { call, type Fn, type FnRef, type ModuleBuilder } from '../../wasm/module.ts';
 import { STATE } from '../../x86/state.ts';
-import { ACCESS, TLB_ENTRIES } from '../layout.ts';
+import { ACCESS, CODE_DROPPED, TLB_ENTRIES } from '../layout.ts';
 
 const PAGE_FAULT = 14;
 const GENERAL_PROTECTION = 13;
@@ -41,6 +41,8 @@ export interface MmuRuntime {
   readonly scatter: FnRef;
   /** Like `miss` with the TLB looked at first: (cpu, va, access) → linear address. */
   readonly translate: FnRef;
+  /** `miss` for regions: 1 when a store is about to drop code, so that the interpreter has to perform it. */
+  readonly regionMiss: FnRef;
 }
 
 /**
@@ -252,5 +254,24 @@ export function buildMmu(m: ModuleBuilder, layout: MemoryLayout, codeWrite: FnRe
     },
     'translate',
   );
-  return { miss, scatter, translate };
+
+  const regionMiss = m.function(
+    [I32, I64, I32],
+    [I32],
+    (f) => {
+      const cpu = f.param(0);
+      const access = f.param(2);
+      const linear = f.let(call(miss, cpu, f.param(1), access));
+      f.if(linear.ne(0).and(access.and(ACCESS.write).ne(0)), () => {
+        f.if(load32(cpu, CODE_DROPPED), () => {
+          f.store32(cpu, i32(0), CODE_DROPPED);
+          f.ret(i32(1));
+        });
+      });
+      f.ret(linear);
+      f.unreachable();
+    },
+    'regionMiss',
+  );
+  return { miss, scatter, translate, regionMiss };
 }

@@ -71,14 +71,7 @@ const step =
     const d = c.update(0);
     const r = c.f.let(d.value.add(c.constant(delta, size)));
     d.write(r);
-    const carry = c.f.let(c.carry());
-    // OF when the result is the least number (inc) or the greatest (dec); AF when the low digit wrapped.
-    const least = size === 8 ? i64(-(2 ** 63)) : size === 4 ? i32(-(2 ** 31)) : i32(size === 2 ? 0x8000 : 0x80);
-    const edge = delta === 1 ? least : size === 8 ? i64(0).sub(1).xor(least) : least.sub(1);
-    const overflow = c.f.let(c.clean(r, size).eq(edge));
-    const low = size === 8 ? r.wrap() : r;
-    const adjust = low.and(15).eq(delta === 1 ? 0 : 15);
-    c.writeFlags(c.signed(r, size), carry.shl(31).or(carry.xor(overflow).shl(30)).or(adjust.shl(3)));
+    c.flagsStep(size, r, delta);
   };
 const neg: Semantics = (c) => {
   const size = c.size(0);

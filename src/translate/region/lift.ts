@@ -1,0 +1,253 @@
+/**
+ * The translator's way to read operands: general registers are locals of the region's function, everything that an
+ * instruction says is a constant. Vector registers stay in the state block.
+ *
+ * A path that leaves in the middle of an instruction (a fault, a store to code) finds all locals as they were before it: the
+ * semantics do what can fault before the first change.
+ */
+import { type E, I32, i32, i64, i64pair, load32, load64 } from '../../wasm/expr.ts';
+import { call, type Fn, type FnRef, type Label } from '../../wasm/module.ts';
+import { type Insn, Kind, type Operand, RIP } from '../../x86/decode.ts';
+import type { Exit } from '../../x86/exits.ts';
+import { SEG, STATE } from '../../x86/state.ts';
+import { isAbsolute, isSimpleMemory } from '../interpreter/shape.ts';
+import { ACCESS, Status, TLB_ENTRIES } from '../layout.ts';
+import { type FlagContext, FlagLift } from './flag-lift.ts';
+
+/** What the lifts of one region share: its locals and its ways out. */
+export interface RegionContext extends FlagContext {
+  readonly cpu: E;
+  /** Virtual address of the code page. */
+  readonly page: E;
+  readonly tlb: E;
+  readonly fsBase: E;
+  readonly gsBase: E;
+  readonly gpr: readonly E[];
+  /** Bits of `gpr`, which are used and which are changed anywhere in the region; what else the prologue must load. */
+  used: number;
+  written: number;
+  usesFs: boolean;
+  usesGs: boolean;
+  /** For `stop`: 1 when the instruction is to be run by the interpreter, 0 for a fault. */
+  readonly again: E;
+  /** For `stop`: offset of the instruction. */
+  readonly position: E;
+  /** For `leave` and `jump`: the next address. For `leave`: what to return. */
+  readonly target: E;
+  readonly status: E;
+  readonly stop: Label;
+  readonly leave: Label;
+  readonly jump: Label;
+  /** The instruction at `position` is to be performed in TypeScript; the interpreter goes on behind it. */
+  readonly help: Label;
+  usesHelper: boolean;
+  readonly miss: FnRef;
+  readonly scatter: FnRef;
+  readonly flagsFunction: FnRef;
+}
+
+/** How the last instruction of a block goes on. */
+export type Branch =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'jump' }
+  | { readonly kind: 'if'; readonly condition: E };
+
+export class RegionLift extends FlagLift {
+  branch: Branch = { kind: 'none' };
+  /** Where a lost race for a LOCKed operand begins again. */
+  start: Label | undefined;
+  private readonly region: RegionContext;
+  private readonly offset: number;
+
+  constructor(f: Fn, insn: Insn, offset: number, context: RegionContext, needed: boolean) {
+    super(f, insn, context.cpu, context, needed);
+    this.region = context;
+    this.offset = offset;
+  }
+
+  private read(index: number): E {
+    this.region.used |= 1 << index;
+    return this.region.gpr[index]!;
+  }
+  private write(index: number, value: E): void {
+    this.region.used |= 1 << index;
+    this.region.written |= 1 << index;
+    this.f.set(this.region.gpr[index]!, value);
+  }
+  gpr(index: number, size: number): E {
+    const value = this.read(index);
+    return size === 8 ? value : this.clean(value.wrap(), size);
+  }
+  setGpr(index: number, size: number, value: E): void {
+    if (size === 8) this.write(index, value);
+    else if (size === 4) this.write(index, value.extendU());
+    else {
+      const kept = this.read(index).and(size === 2 ? -0x10000 : -0x100);
+      this.write(index, kept.or(this.clean(value, size).extendU()));
+    }
+  }
+  protected readReg(k: number): E {
+    const op = this.operand(k);
+    return op.high ? this.read(op.reg).wrap().shrU(8).and(0xff) : this.gpr(op.reg, op.size);
+  }
+  protected writeReg(k: number, value: E): void {
+    const op = this.operand(k);
+    if (op.high) this.write(op.reg, this.read(op.reg).and(-0xff01).or(value.and(0xff).shl(8).extendU()));
+    else this.setGpr(op.reg, op.size, value);
+  }
+  immediate(k: number, size: number): E {
+    const op = this.operand(k);
+    return size === 8 ? i64pair(op.immLo, op.immHi) : i32(op.immLo);
+  }
+  knownImmediate(k: number): number {
+    return this.operand(k).immLo & 0xff;
+  }
+  protected vectorAddress(k: number): E {
+    const op = this.operand(k);
+    return this.f.let(this.cpu.add(op.kind === Kind.Xmm ? STATE.xmm + 16 * op.reg : STATE.x87 + 16 * (op.reg & 7)));
+  }
+
+  private segment(op: Operand, offset: E): E {
+    if (op.seg < 0) return offset;
+    if (op.seg === SEG.fs) this.region.usesFs = true;
+    else this.region.usesGs = true;
+    return offset.add(op.seg === SEG.fs ? this.region.fsBase : this.region.gsBase);
+  }
+  addressWithoutSegment(k: number): E {
+    const op = this.operand(k);
+    if (isAbsolute(this.insn, k)) return i64pair(op.disp, op.immHi);
+    let address: E;
+    if (op.base === RIP) address = this.region.page.add(i64(this.offset + this.insn.length + op.disp));
+    else if (op.base >= 0) address = this.read(op.base).add(i64(op.disp));
+    else if (op.index < 0) address = i64(op.disp);
+    else {
+      const index = this.read(op.index).shl(op.scale);
+      address = op.disp === 0 ? index : index.add(i64(op.disp));
+    }
+    if (op.index >= 0 && (op.base === RIP || op.base >= 0)) address = address.add(this.read(op.index).shl(op.scale));
+    return this.insn.addrSize === 4 ? address.wrap().extendU() : address;
+  }
+  address(k: number): E {
+    const op = this.operand(k);
+    const offset = this.addressWithoutSegment(k);
+    return isSimpleMemory(this.insn, op) && !isAbsolute(this.insn, k) ? offset : this.segment(op, offset);
+  }
+  implicitAddress(register: number, offset: E): E {
+    const base = this.gpr(register, this.insn.addrSize).extendU().add(offset);
+    const sum = this.insn.addrSize === 4 ? base.wrap().extendU() : base;
+    const memory = this.insn.operands.find((op) => op.kind === Kind.Mem && op.seg >= 0);
+    return memory === undefined ? sum : this.segment(memory, sum);
+  }
+  nextRip(): E {
+    return this.region.page.add(i64(this.offset + this.insn.length));
+  }
+
+  linear(va: E, size: number, access: number, k?: number): E {
+    const { f } = this;
+    const at = f.local(I32);
+    const op = k === undefined ? undefined : this.operand(k);
+    const stack = op?.kind === Kind.Mem && (op.base === 4 || op.base === 5) && op.seg < 0 ? ACCESS.stack : 0;
+    f.scope(() => {
+      const number = f.let(va.shrU(12).wrap());
+      const slot = number
+        .add(number.shrU(10))
+        .and(TLB_ENTRIES - 1)
+        .shl(5);
+      const entry = f.let(this.region.tlb.add(slot));
+      // As in runtime/mmu.ts `probe`: the compare includes the test for the end of the page.
+      const end = size === 1 ? va : va.add(size - 1);
+      f.if(
+        load64(entry, (access & ACCESS.write) !== 0 ? 8 : 0).eq(end.and(-4096)),
+        () => f.set(at, va.wrap().add(load32(entry, 24))),
+        () => this.miss(at, va, i32(access | size | stack)),
+      );
+    });
+    return at;
+  }
+  linearRange(va: E, bytes: E): E {
+    const at = this.f.local(I32);
+    this.miss(at, va, bytes.or(ACCESS.write));
+    return at;
+  }
+  /** 0: a fault; 1: the store has dropped code, maybe this; else the linear address. */
+  private miss(at: E, va: E, access: E): void {
+    const { f } = this;
+    f.set(at, call(this.region.miss, this.cpu, va, access));
+    f.if(at.leU(1), () => this.stop(at));
+  }
+  /** Leave at this instruction. */
+  private stop(again: E): void {
+    const { f } = this;
+    this.noteFlags();
+    f.set(this.region.again, again);
+    f.set(this.region.position, i32(this.offset));
+    f.br(this.region.stop);
+  }
+  stored(va: E, linear: E, size: number): void {
+    if (size === 1) return;
+    this.f.if(linear.eq(this.cpu.add(STATE.crossing)), () =>
+      this.f.callVoid(this.region.scatter, this.cpu, va, i32(size)),
+    );
+  }
+
+  raise(vector: number, errorCode = 0): void {
+    this.f.store32(this.cpu, i32(vector), STATE.exitVector);
+    this.f.store32(this.cpu, i32(errorCode), STATE.exitErrorCode);
+    this.stop(i32(0));
+  }
+  protected retry(): void {
+    if (this.start === undefined) throw new Error(`${this.insn.mnemonic}: nowhere to begin again`);
+    this.f.br(this.start);
+  }
+  jump(): void {
+    this.branch = { kind: 'jump' };
+  }
+  jumpIf(condition: E): void {
+    this.branch = { kind: 'if', condition };
+  }
+  jumpTo(address: E): void {
+    leaveTo(this.f, this.region, this, address);
+  }
+  exit(code: Exit, behind: boolean): void {
+    const { f } = this;
+    this.noteFlags();
+    f.set(this.region.target, this.region.page.add(i64(this.offset + (behind ? this.insn.length : 0))));
+    f.set(this.region.status, i32(Status.Exit + code));
+    f.br(this.region.leave);
+  }
+  helper(): void {
+    const { f } = this;
+    this.noteFlags();
+    f.set(this.region.position, i32(this.offset));
+    this.region.usesHelper = true;
+    f.br(this.region.help);
+  }
+  afterFlags(flags: E): void {
+    this.f.if(flags.and(0x100), () => this.exit(0, true));
+  }
+}
+
+/** Go on at `address`, outside of the region. `lift` is any of the region: it knows the flags. */
+export function leaveTo(f: Fn, region: RegionContext, lift: FlagLift, address: E): void {
+  const { cpu } = region;
+  f.set(region.target, address);
+  const store = (result: E, aux: E): void => {
+    f.store64(cpu, result, STATE.flagResult);
+    f.store32(cpu, aux, STATE.flagAux);
+  };
+  lift.pairForLeaving(store, () => storeDynamic(f, region));
+  f.br(region.jump);
+}
+
+/** Flags to the state block when only the run-time code says which operation they are of. */
+export function storeDynamic(f: Fn, region: RegionContext): void {
+  const { cpu, flagLocals: l } = region;
+  f.if(
+    l.code,
+    () => f.callVoid(region.flagsFunction, cpu, l.code, l.a, l.b, l.r),
+    () => {
+      f.store64(cpu, l.result, STATE.flagResult);
+      f.store32(cpu, l.aux, STATE.flagAux);
+    },
+  );
+}

@@ -1,0 +1,64 @@
+/**
+ * Which flags are going to be seen: by an instruction of the region (read), or only by whoever takes over when the region is
+ * left before they are overwritten (taken along).
+ */
+import type { Block } from './discover.ts';
+import { instructionUse } from './probe.ts';
+
+export const Need = { none: 0, read: 1, along: 2 } as const;
+
+export interface FlagLiveness {
+  /** Need of the flags when node n is entered. */
+  readonly at: Uint8Array;
+  /** Need of the flags behind each instruction of a block. */
+  readonly behind: ReadonlyMap<Block, Uint8Array>;
+}
+
+function before(block: Block, needAtEnd: number, behind?: Uint8Array): number {
+  let need = needAtEnd;
+  for (let k = block.insns.length - 1; k >= 0; k--) {
+    const use = instructionUse(block.insns[k]!);
+    if (use.leavesAfter) need |= Need.along;
+    if (behind !== undefined) behind[k] = need;
+    // What is written on some paths only begins as what was there before.
+    if (use.kills) need = Need.none;
+    else if (use.writes && (need !== Need.none || use.leaves)) need |= Need.read;
+    if (use.reads) need |= Need.read;
+    if (use.leaves) need |= Need.along;
+  }
+  return need;
+}
+
+/** `blocks[n]` is the block of node n, undefined for others; `leaves[n]`: control can leave the region at its end. */
+export function flagLiveness(
+  blocks: readonly (Block | undefined)[],
+  successors: readonly (readonly number[])[],
+  leaves: readonly boolean[],
+): FlagLiveness {
+  const count = blocks.length;
+  const at = new Uint8Array(count);
+  const end = (node: number): number => {
+    let need: number = leaves[node] ? Need.along : Need.none;
+    for (const to of successors[node]!) need |= at[to]!;
+    return need;
+  };
+  for (let changed = true; changed; ) {
+    changed = false;
+    for (let node = count - 1; node >= 0; node--) {
+      const block = blocks[node];
+      const need = block === undefined ? end(node) : before(block, end(node));
+      if (need !== at[node]) {
+        at[node] = need;
+        changed = true;
+      }
+    }
+  }
+  const behind = new Map<Block, Uint8Array>();
+  blocks.forEach((block, node) => {
+    if (block === undefined) return;
+    const needs = new Uint8Array(block.insns.length);
+    before(block, end(node), needs);
+    behind.set(block, needs);
+  });
+  return { at, behind };
+}

@@ -1,0 +1,155 @@
+/**
+ * What the translator must know of an instruction before it translates a block, learnt by running its semantics once with a
+ * `Lift` that only watches: how it uses the flags and whether it can leave. So the semantics stay the only description.
+ */
+import { type E, I32, I64 } from '../../wasm/expr.ts';
+import { Fn } from '../../wasm/module.ts';
+import { type Insn, Kind } from '../../x86/decode.ts';
+import { shapeKey } from '../interpreter/shape.ts';
+import { Lift } from '../lift.ts';
+import { SEMANTICS } from '../semantics/index.ts';
+
+export interface InsnUse {
+  /** Reads a flag. */
+  readonly reads: boolean;
+  /** Reads the flags as a whole, so they must be at hand as a pair. */
+  readonly readsPair: boolean;
+  /** Writes flags. */
+  readonly writes: boolean;
+  /** … and all of them, on every path. */
+  readonly kills: boolean;
+  /** Can fault or leave at this instruction; whoever is outside then sees the flags from before it. */
+  readonly leaves: boolean;
+  /** Can leave after it has written the flags. */
+  readonly leavesAfter: boolean;
+}
+
+class ProbeLift extends Lift {
+  reads = false;
+  readsPair = false;
+  writes = false;
+  kills = false;
+  leaves = false;
+  leavesAfter = false;
+  private readonly level: number;
+  private readonly v32: E;
+  private readonly v64: E;
+
+  constructor(f: Fn, insn: Insn, cpu: E) {
+    super(f, insn, cpu);
+    this.level = f.nesting;
+    this.v32 = f.local(I32);
+    this.v64 = f.local(I64);
+  }
+
+  private value(size: number): E {
+    return size === 8 ? this.v64 : this.v32;
+  }
+  protected readReg(k: number): E {
+    return this.value(this.size(k));
+  }
+  protected writeReg(_k: number, _value: E): void {}
+  gpr(_index: number, size: number): E {
+    return this.value(size);
+  }
+  setGpr(_index: number, _size: number, _value: E): void {}
+  immediate(k: number, size: number): E {
+    return this.constant(this.operand(k).immLo, size);
+  }
+  knownImmediate(k: number): number {
+    return this.operand(k).immLo & 0xff;
+  }
+  protected vectorAddress(_k: number): E {
+    return this.v32;
+  }
+  address(_k: number): E {
+    return this.v64;
+  }
+  addressWithoutSegment(_k: number): E {
+    return this.v64;
+  }
+  implicitAddress(_register: number, _offset: E): E {
+    return this.v64;
+  }
+  nextRip(): E {
+    return this.v64;
+  }
+  linear(_va: E, _size: number, _access: number, _k?: number): E {
+    this.leaves = true;
+    return this.v32;
+  }
+  linearRange(_va: E, _bytes: E): E {
+    this.leaves = true;
+    return this.v32;
+  }
+  stored(_va: E, _linear: E, _size: number): void {}
+  writeFlags(_result: E, _aux: E): void {
+    this.writes = true;
+    if (this.f.nesting === this.level) this.kills = true;
+  }
+  flagResult(): E {
+    this.readsPair = true;
+    return this.v64;
+  }
+  flagAux(): E {
+    this.readsPair = true;
+    return this.v32;
+  }
+  writeAux(_aux: E): void {
+    this.writes = true;
+    this.readsPair = true;
+  }
+  override carry(): E {
+    this.reads = true;
+    return this.v32;
+  }
+  override overflow(): E {
+    return this.carry();
+  }
+  override zero(): E {
+    return this.carry();
+  }
+  override sign(): E {
+    return this.carry();
+  }
+  override parity(): E {
+    return this.carry();
+  }
+  override adjust(): E {
+    return this.carry();
+  }
+  raise(_vector: number, _errorCode?: number): void {
+    this.leaves = true;
+  }
+  jump(): void {}
+  jumpIf(_condition: E): void {}
+  jumpTo(_address: E): void {}
+  exit(): void {
+    this.leaves = true;
+  }
+  helper(): void {
+    this.leaves = true;
+  }
+  protected retry(): void {}
+  afterFlags(_flags: E): void {
+    this.leavesAfter = true;
+  }
+}
+
+const known = new Map<string, InsnUse>();
+
+export function instructionUse(insn: Insn): InsnUse {
+  let key = shapeKey(insn);
+  // The count of a shift says whether it changes flags at all.
+  for (const op of insn.operands) if (op.kind === Kind.Imm && op.size === 1) key += ` ${op.immLo & 0xff}`;
+  let use = known.get(key);
+  if (use === undefined) {
+    const f = new Fn([I32]);
+    const lift = new ProbeLift(f, insn, f.param(0));
+    SEMANTICS[insn.mnemonic]!(lift);
+    const { reads, readsPair, writes, kills, leaves, leavesAfter } = lift;
+    use = { reads: reads || readsPair, readsPair, writes, kills: kills && !readsPair, leaves, leavesAfter };
+    known.set(key, use);
+  }
+  return use;
+}

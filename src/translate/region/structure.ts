@@ -1,0 +1,160 @@
+/**
+ * Control flow for structured code: from blocks and edges to loops and forward jumps that nest.
+ *
+ * A loop with more than one entry cannot be written with WebAssembly's loops. It gets a dispatch node: all edges to its
+ * entries go there, with a number that says which entry is meant. After that the graph is reducible, and dominators say what
+ * nests in what (Norman Ramsey, "Beyond Relooper", ICFP 2022).
+ */
+
+export interface Edge {
+  /** The block meant. */
+  readonly target: number;
+  /** The node to go to: the target, or a dispatch node in front of it. */
+  via: number;
+}
+
+export interface Graph {
+  /** Outgoing edges of each node; node 0 is where everything begins. */
+  readonly edges: Edge[][];
+  /** Dispatch node → its targets; their place in the list is the number to pass. */
+  readonly dispatch: Map<number, readonly number[]>;
+}
+
+export interface Structure {
+  readonly graph: Graph;
+  /** Position in reverse postorder; -1 for what cannot be reached. */
+  readonly order: Int32Array;
+  /** Nodes in reverse postorder. */
+  readonly sequence: readonly number[];
+  /** Children in the dominator tree that more than one forward edge reaches, the last in order first. */
+  readonly merges: readonly (readonly number[])[];
+  readonly isMerge: readonly boolean[];
+  readonly isLoop: readonly boolean[];
+  isBack(from: number, to: number): boolean;
+}
+
+/** Strongly connected components of `nodes` with at least one edge inside, by Tarjan's algorithm. */
+function cycles(graph: Graph, nodes: ReadonlySet<number>): number[][] {
+  const index = new Map<number, number>();
+  const low = new Map<number, number>();
+  const stack: number[] = [];
+  const onStack = new Set<number>();
+  const found: number[][] = [];
+  const visit = (node: number): void => {
+    index.set(node, index.size);
+    low.set(node, index.get(node)!);
+    stack.push(node);
+    onStack.add(node);
+    let self = false;
+    for (const { via } of graph.edges[node]!) {
+      if (!nodes.has(via)) continue;
+      if (via === node) self = true;
+      if (!index.has(via)) {
+        visit(via);
+        low.set(node, Math.min(low.get(node)!, low.get(via)!));
+      } else if (onStack.has(via)) low.set(node, Math.min(low.get(node)!, index.get(via)!));
+    }
+    if (low.get(node) !== index.get(node)) return;
+    const component: number[] = [];
+    for (;;) {
+      const member = stack.pop()!;
+      onStack.delete(member);
+      component.push(member);
+      if (member === node) break;
+    }
+    if (component.length > 1 || self) found.push(component);
+  };
+  for (const node of nodes) if (!index.has(node)) visit(node);
+  return found;
+}
+
+/** Give every cycle within `nodes` one entry. */
+function makeReducible(graph: Graph, nodes: ReadonlySet<number>): void {
+  for (const cycle of cycles(graph, nodes)) {
+    const members = new Set(cycle);
+    const entries = new Set<number>();
+    graph.edges.forEach((edges, from) => {
+      if (members.has(from)) return;
+      for (const { via } of edges) if (members.has(via)) entries.add(via);
+    });
+    if (entries.size > 1) {
+      const targets = [...entries].sort((a, b) => a - b);
+      const node = graph.edges.length;
+      for (const edges of graph.edges) for (const edge of edges) if (entries.has(edge.via)) edge.via = node;
+      graph.edges.push(targets.map((target) => ({ target, via: target })));
+      graph.dispatch.set(node, targets);
+    } else for (const entry of entries) members.delete(entry);
+    makeReducible(graph, members);
+  }
+}
+
+function reversePostorder(graph: Graph): number[] {
+  const seen = new Uint8Array(graph.edges.length);
+  const post: number[] = [];
+  const visit = (node: number): void => {
+    seen[node] = 1;
+    for (const { via } of graph.edges[node]!) if (!seen[via]) visit(via);
+    post.push(node);
+  };
+  visit(0);
+  return post.reverse();
+}
+
+/** Immediate dominators (Cooper, Harvey, Kennedy). */
+function dominators(sequence: readonly number[], order: Int32Array, predecessors: readonly number[][]): Int32Array {
+  const parent = new Int32Array(order.length).fill(-1);
+  parent[0] = 0;
+  const meet = (a: number, b: number): number => {
+    let [x, y] = [a, b];
+    while (x !== y) {
+      while (order[x]! > order[y]!) x = parent[x]!;
+      while (order[y]! > order[x]!) y = parent[y]!;
+    }
+    return x;
+  };
+  for (let changed = true; changed; ) {
+    changed = false;
+    for (const node of sequence) {
+      if (node === 0) continue;
+      let best = -1;
+      for (const from of predecessors[node]!) if (parent[from]! >= 0) best = best < 0 ? from : meet(best, from);
+      if (parent[node] !== best) {
+        parent[node] = best;
+        changed = true;
+      }
+    }
+  }
+  return parent;
+}
+
+/** Analyses `graph`, after changing it so that every loop has one entry. */
+export function structure(graph: Graph): Structure {
+  const all = new Set(graph.edges.keys());
+  all.delete(0);
+  makeReducible(graph, all);
+  const sequence = reversePostorder(graph);
+  const count = graph.edges.length;
+  const order = new Int32Array(count).fill(-1);
+  sequence.forEach((node, at) => {
+    order[node] = at;
+  });
+  const predecessors: number[][] = Array.from({ length: count }, () => []);
+  const isLoop = new Array<boolean>(count).fill(false);
+  const forward = new Int32Array(count);
+  const isBack = (from: number, to: number): boolean => order[to]! <= order[from]!;
+  for (const from of sequence) {
+    for (const { via } of graph.edges[from]!) {
+      predecessors[via]!.push(from);
+      if (isBack(from, via)) isLoop[via] = true;
+      else forward[via]!++;
+    }
+  }
+  const parent = dominators(sequence, order, predecessors);
+  const isMerge = Array.from(forward, (edges) => edges > 1);
+  const merges: number[][] = Array.from({ length: count }, () => []);
+  for (let at = sequence.length - 1; at > 0; at--) {
+    const node = sequence[at]!;
+    if (isMerge[node]) merges[parent[node]!]!.push(node);
+  }
+  return { graph, order, sequence, merges, isMerge, isLoop, isBack };
+}

@@ -1,0 +1,89 @@
+/**
+ * Lazy flags of translated code (tier 1): an operation and its operands, from which the pair of x86/flags.ts is made when
+ * somebody outside wants to see it. The operands' formulas are x86/flags.ts's, here on values moved to the top of 64 bits.
+ */
+import { I32, I64, i32, i64 } from '../../wasm/expr.ts';
+import type { FnRef, ModuleBuilder } from '../../wasm/module.ts';
+import { STATE } from '../../x86/state.ts';
+
+/** What made the flags, and what its operands a, b and r are. */
+export const FlagOp = {
+  /** a - b */
+  sub: 1,
+  /** a + b */
+  add: 2,
+  /** result a */
+  logic: 3,
+  /** result a, carry from before in b */
+  inc: 4,
+  dec: 5,
+  /** a + b + carry = r */
+  adc: 6,
+  /** a - b - borrow = r */
+  sbb: 7,
+} as const;
+
+/** Operation and operand size as one number, which is not 0. */
+export const flagCode = (op: number, size: number): number => (op << 2) | Math.log2(size);
+
+/** (cpu, code, a, b, r): write the pair to the state block. */
+export function buildFlags(m: ModuleBuilder): FnRef {
+  return m.function(
+    [I32, I32, I64, I64, I64],
+    [],
+    (f) => {
+      const cpu = f.param(0);
+      const code = f.param(1);
+      const op = f.let(code.shrU(2));
+      // The operand's bits above this shift.
+      const shift = f.let(
+        i32(64)
+          .sub(i32(8).shl(code.and(3)))
+          .extendU(),
+      );
+      const a = f.local(I64);
+      const b = f.local(I64);
+      const r = f.local(I64);
+      const vector = f.local(I64);
+      const step = f.let(op.eq(FlagOp.inc).or(op.eq(FlagOp.dec)));
+      const one = f.let(i64(1).shl(shift));
+      f.set(a, f.param(2).shl(shift));
+      f.set(b, f.param(3).shl(shift));
+      f.set(r, f.param(4).shl(shift));
+      f.set(vector, i64(0));
+      f.if(
+        op.eq(FlagOp.logic),
+        () => f.set(r, a),
+        () => {
+          f.if(step, () => {
+            f.set(r, a);
+            f.set(b, one);
+            f.if(
+              op.eq(FlagOp.inc),
+              () => f.set(a, a.sub(one)),
+              () => f.set(a, a.add(one)),
+            );
+          });
+          f.if(op.eq(FlagOp.sub), () => f.set(r, a.sub(b)));
+          f.if(op.eq(FlagOp.add), () => f.set(r, a.add(b)));
+          f.if(
+            op.eq(FlagOp.sub).or(op.eq(FlagOp.sbb)).or(op.eq(FlagOp.dec)),
+            () => f.set(vector, a.not().and(b).or(a.not().or(b).and(r))),
+            () => f.set(vector, a.and(b).or(a.or(b).and(r.not()))),
+          );
+        },
+      );
+      const aux = f.local(I32);
+      f.set(aux, vector.shrU(62).wrap().shl(30).or(vector.shrU(shift).wrap().and(8)));
+      // INC and DEC keep CF; OF, the difference of the two bits, stays as computed.
+      f.if(step, () => {
+        const carry = f.let(f.param(3).wrap().and(1));
+        const overflow = f.let(aux.shrU(31).xor(aux.shrU(30)).and(1));
+        f.set(aux, aux.and(8).or(carry.shl(31)).or(carry.xor(overflow).shl(30)));
+      });
+      f.store64(cpu, r.shrS(shift), STATE.flagResult);
+      f.store32(cpu, aux, STATE.flagAux);
+    },
+    'flags',
+  );
+}
