@@ -2,22 +2,6 @@
 import type { Helper } from './cpu.ts';
 import { element, enterMmx, joinElements, readOperand, vectorHelpers, writeRegister } from './sse-operands.ts';
 
-/** Castagnoli's polynomial, bits reversed: the remainder of each byte. */
-const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
-  let crc = byte;
-  for (let i = 0; i < 8; i++) crc = crc & 1 ? (crc >>> 1) ^ 0x82f6_3b78 : crc >>> 1;
-  return crc;
-});
-const crc32: Helper = (cpu, insn) => {
-  let data = cpu.load(insn, 1);
-  let crc = Number(cpu.gpr(insn.operands[0]!.reg) & 0xffff_ffffn) | 0;
-  for (let i = 0; i < insn.operands[1]!.size; i++) {
-    crc = CRC_TABLE[(crc ^ Number(data & 0xffn)) & 0xff]! ^ (crc >>> 8);
-    data >>= 8n;
-  }
-  cpu.setRegister(insn.operands[0]!, BigInt(crc >>> 0));
-};
-
 /** The least of eight words, and which one it is. */
 const phminposuw: Helper = (cpu, insn) => {
   const source = readOperand(cpu, insn, 1);
@@ -57,8 +41,9 @@ const maskMove: Helper = (cpu, insn) => {
   for (const i of chosen) cpu.write(va + BigInt(i), 1, element(data, 1, i));
 };
 
-export const SSE_RARE: Record<string, Helper> = {
-  ...vectorHelpers({ phminposuw, mpsadbw, maskmovq: maskMove, maskmovdqu: maskMove }),
-  // On general registers alone: CR0.TS does not matter.
-  crc32,
-};
+export const SSE_RARE: Record<string, Helper> = vectorHelpers({
+  phminposuw,
+  mpsadbw,
+  maskmovq: maskMove,
+  maskmovdqu: maskMove,
+});

@@ -6,10 +6,19 @@ import type { Insn } from '../../x86/decode.ts';
 import { writeFlags } from '../../x86/flags.ts';
 import { GPR, RFLAGS, STATE, STATUS_FLAGS } from '../../x86/state.ts';
 import type { Helper, HelperCpu } from './cpu.ts';
-import { element, readOperand, vectorHelpers } from './sse-operands.ts';
+import { readOperand, vectorHelpers } from './sse-operands.ts';
+
+type Elements = Uint8Array<ArrayBuffer> | Uint16Array<ArrayBuffer> | Int8Array<ArrayBuffer> | Int16Array<ArrayBuffer>;
+/** By the low two bits of the control byte. */
+const ELEMENTS: readonly (() => Elements)[] = [
+  () => new Uint8Array(16),
+  () => new Uint16Array(8),
+  () => new Int8Array(16),
+  () => new Int16Array(8),
+];
 
 interface Text {
-  readonly elements: readonly number[];
+  readonly elements: Elements;
   /** Elements before the end, at most all. */
   readonly length: number;
 }
@@ -23,14 +32,12 @@ function explicitLength(cpu: HelperCpu, insn: Insn, register: number, count: num
 
 function text(cpu: HelperCpu, insn: Insn, k: 0 | 1): Text {
   const control = insn.operands[2]!.immLo;
-  const size = control & 1 ? 2 : 1;
-  const count = 16 / size;
-  const signed = (control & 2) !== 0;
+  const elements = ELEMENTS[control & 3]!();
+  const count = elements.length;
   const value = readOperand(cpu, insn, k);
-  const elements = Array.from({ length: count }, (_, i) => {
-    const raw = element(value, size, i);
-    return Number(signed ? BigInt.asIntN(8 * size, raw) : raw);
-  });
+  const bytes = new DataView(elements.buffer);
+  bytes.setBigUint64(0, BigInt.asUintN(64, value), true);
+  bytes.setBigUint64(8, value >> 64n, true);
   if (insn.mnemonic.startsWith('pcmpe')) {
     return { elements, length: explicitLength(cpu, insn, k === 0 ? GPR.rax : GPR.rdx, count) };
   }
@@ -43,7 +50,9 @@ function aggregate(kind: number, a: Text, b: Text, j: number): boolean {
   const count = a.elements.length;
   switch (kind) {
     case 0: // Equal to any element of the set.
-      return j < b.length && a.elements.slice(0, a.length).includes(b.elements[j]!);
+      if (j >= b.length) return false;
+      for (let i = 0; i < a.length; i++) if (a.elements[i] === b.elements[j]) return true;
+      return false;
     case 1: // In one of the ranges that pairs of elements give.
       if (j >= b.length) return false;
       for (let i = 0; i + 1 < a.length; i += 2) {

@@ -127,6 +127,44 @@ const ptest: Semantics = (c) => {
   c.setStatusFlags(select(zero, i32(RFLAGS.ZF), i32(0)).or(carry));
 };
 
+/** What one byte leaves of a CRC-32C register (Castagnoli's polynomial, bits reversed). */
+function crcOfByte(crc: number): number {
+  let r = crc;
+  for (let i = 0; i < 8; i++) r = r & 1 ? (r >>> 1) ^ 0x82f6_3b78 : r >>> 1;
+  return r;
+}
+/** The remainder of a message of `bytes` bytes in which only bit `bit` is set. */
+function remainder(bit: number, bytes: number): number {
+  let crc = 0;
+  for (let i = 0; i < bytes; i++) crc = crcOfByte((crc ^ (bit >> 3 === i ? 1 << (bit & 7) : 0)) & 0xff) ^ (crc >>> 8);
+  return crc;
+}
+const words = (...values: number[]): E => v128const(new Uint8Array(new Int32Array(values).buffer));
+/** A remainder is linear in the message: the sum of those of its set bits, four bits at a time. */
+const crc32: Semantics = (c) => {
+  const { f } = c;
+  const size = c.size(1);
+  const data = f.let(c.load(1));
+  const before = f.let(size === 8 || c.size(0) === 8 ? c.load(0).wrap() : c.load(0));
+  const halves = size === 8 ? [data.wrap().xor(before), data.shrU(32).wrap()] : [data.xor(before)];
+  const sum = f.let(v128zero());
+  halves.forEach((half, h) => {
+    const message = f.let(simd('i32x4.splat', half));
+    for (let bit = 0; bit < Math.min(32, 8 * size); bit += 4) {
+      const four = [bit, bit + 1, bit + 2, bit + 3];
+      const set = simd('v128.and', message, words(...four.map((n) => 1 << n)));
+      const remainders = words(...four.map((n) => remainder(32 * h + n, size)));
+      const chosen = simd('v128.and', simd('i32x4.ne', set, v128zero()), remainders);
+      f.set(sum, simd('v128.xor', sum, chosen));
+    }
+  });
+  const parts = [0, 1, 2, 3].map((i) => lane('i32x4.extract_lane', i, sum));
+  const total = parts.reduce((x, y) => x.xor(y));
+  // Of a short message, the register's upper bits are only moved down.
+  const crc = size < 4 ? total.xor(before.shrU(8 * size)) : total;
+  c.store(0, c.size(0) === 8 ? crc.extendU() : crc);
+};
+
 /** The operations that exist in WebAssembly as they are, by their name there. */
 const simpleByWidth = (name: string, op: 'add' | 'sub' | 'eq' | 'gt_s', letters: string): Record<string, Semantics> => {
   const widths = { b: 'i8x16', w: 'i16x8', d: 'i32x4', q: 'i64x2' } as const;
@@ -141,32 +179,36 @@ const or = simple('v128.or');
 const xor = simple('v128.xor');
 
 // biome-ignore format: a table
-export const SSE_INTEGER: Record<string, Semantics> = vectorInstructions({
-  pand: and, andps: and, andpd: and, pandn: andn, andnps: andn, andnpd: andn,
-  por: or, orps: or, orpd: or, pxor: xor, xorps: xor, xorpd: xor,
-  ...simpleByWidth('padd', 'add', 'bwdq'),
-  ...simpleByWidth('psub', 'sub', 'bwdq'),
-  ...simpleByWidth('pcmpeq', 'eq', 'bwdq'),
-  ...simpleByWidth('pcmpgt', 'gt_s', 'bwdq'),
-  paddsb: simple('i8x16.add_sat_s'), paddsw: simple('i16x8.add_sat_s'),
-  paddusb: simple('i8x16.add_sat_u'), paddusw: simple('i16x8.add_sat_u'),
-  psubsb: simple('i8x16.sub_sat_s'), psubsw: simple('i16x8.sub_sat_s'),
-  psubusb: simple('i8x16.sub_sat_u'), psubusw: simple('i16x8.sub_sat_u'),
-  pminsb: simple('i8x16.min_s'), pminub: simple('i8x16.min_u'), pmaxsb: simple('i8x16.max_s'), pmaxub: simple('i8x16.max_u'),
-  pminsw: simple('i16x8.min_s'), pminuw: simple('i16x8.min_u'), pmaxsw: simple('i16x8.max_s'), pmaxuw: simple('i16x8.max_u'),
-  pminsd: simple('i32x4.min_s'), pminud: simple('i32x4.min_u'), pmaxsd: simple('i32x4.max_s'), pmaxud: simple('i32x4.max_u'),
-  pavgb: simple('i8x16.avgr_u'), pavgw: simple('i16x8.avgr_u'),
-  pabsb: source((b) => simd('i8x16.abs', b)), pabsw: source((b) => simd('i16x8.abs', b)), pabsd: source((b) => simd('i32x4.abs', b)),
-  psignb: sign('i8x16'), psignw: sign('i16x8'), psignd: sign('i32x4'),
-  packsswb: narrow('i8x16.narrow_i16x8_s'), packuswb: narrow('i8x16.narrow_i16x8_u'),
-  packssdw: narrow('i16x8.narrow_i32x4_s'), packusdw: narrow('i16x8.narrow_i32x4_u'),
-  phaddw: horizontal(2, 'i16x8.add'), phaddd: horizontal(4, 'i32x4.add'), phaddsw: horizontal(2, 'i16x8.add_sat_s'),
-  phsubw: horizontal(2, 'i16x8.sub'), phsubd: horizontal(4, 'i32x4.sub'), phsubsw: horizontal(2, 'i16x8.sub_sat_s'),
-  pmullw: simple('i16x8.mul'), pmulld: simple('i32x4.mul'), pmulhw: multiplyHigh('s'), pmulhuw: multiplyHigh('u'),
-  pmuludq: multiplyEven('u'), pmuldq: multiplyEven('s'), pmaddwd: simple('i32x4.dot_i16x8_s'),
-  pmaddubsw, pmulhrsw, psadbw, pshufb,
-  psllw: shift('i16x8', 'shl'), pslld: shift('i32x4', 'shl'), psllq: shift('i64x2', 'shl'),
-  psrlw: shift('i16x8', 'shr_u'), psrld: shift('i32x4', 'shr_u'), psrlq: shift('i64x2', 'shr_u'),
-  psraw: shift('i16x8', 'shr_s'), psrad: shift('i32x4', 'shr_s'),
-  ptest, emms: () => {},
-});
+export const SSE_INTEGER: Record<string, Semantics> = {
+  // On general registers alone, so that CR0.TS does not matter.
+  crc32,
+  ...vectorInstructions({
+    pand: and, andps: and, andpd: and, pandn: andn, andnps: andn, andnpd: andn,
+    por: or, orps: or, orpd: or, pxor: xor, xorps: xor, xorpd: xor,
+    ...simpleByWidth('padd', 'add', 'bwdq'),
+    ...simpleByWidth('psub', 'sub', 'bwdq'),
+    ...simpleByWidth('pcmpeq', 'eq', 'bwdq'),
+    ...simpleByWidth('pcmpgt', 'gt_s', 'bwdq'),
+    paddsb: simple('i8x16.add_sat_s'), paddsw: simple('i16x8.add_sat_s'),
+    paddusb: simple('i8x16.add_sat_u'), paddusw: simple('i16x8.add_sat_u'),
+    psubsb: simple('i8x16.sub_sat_s'), psubsw: simple('i16x8.sub_sat_s'),
+    psubusb: simple('i8x16.sub_sat_u'), psubusw: simple('i16x8.sub_sat_u'),
+    pminsb: simple('i8x16.min_s'), pminub: simple('i8x16.min_u'), pmaxsb: simple('i8x16.max_s'), pmaxub: simple('i8x16.max_u'),
+    pminsw: simple('i16x8.min_s'), pminuw: simple('i16x8.min_u'), pmaxsw: simple('i16x8.max_s'), pmaxuw: simple('i16x8.max_u'),
+    pminsd: simple('i32x4.min_s'), pminud: simple('i32x4.min_u'), pmaxsd: simple('i32x4.max_s'), pmaxud: simple('i32x4.max_u'),
+    pavgb: simple('i8x16.avgr_u'), pavgw: simple('i16x8.avgr_u'),
+    pabsb: source((b) => simd('i8x16.abs', b)), pabsw: source((b) => simd('i16x8.abs', b)), pabsd: source((b) => simd('i32x4.abs', b)),
+    psignb: sign('i8x16'), psignw: sign('i16x8'), psignd: sign('i32x4'),
+    packsswb: narrow('i8x16.narrow_i16x8_s'), packuswb: narrow('i8x16.narrow_i16x8_u'),
+    packssdw: narrow('i16x8.narrow_i32x4_s'), packusdw: narrow('i16x8.narrow_i32x4_u'),
+    phaddw: horizontal(2, 'i16x8.add'), phaddd: horizontal(4, 'i32x4.add'), phaddsw: horizontal(2, 'i16x8.add_sat_s'),
+    phsubw: horizontal(2, 'i16x8.sub'), phsubd: horizontal(4, 'i32x4.sub'), phsubsw: horizontal(2, 'i16x8.sub_sat_s'),
+    pmullw: simple('i16x8.mul'), pmulld: simple('i32x4.mul'), pmulhw: multiplyHigh('s'), pmulhuw: multiplyHigh('u'),
+    pmuludq: multiplyEven('u'), pmuldq: multiplyEven('s'), pmaddwd: simple('i32x4.dot_i16x8_s'),
+    pmaddubsw, pmulhrsw, psadbw, pshufb,
+    psllw: shift('i16x8', 'shl'), pslld: shift('i32x4', 'shl'), psllq: shift('i64x2', 'shl'),
+    psrlw: shift('i16x8', 'shr_u'), psrld: shift('i32x4', 'shr_u'), psrlq: shift('i64x2', 'shr_u'),
+    psraw: shift('i16x8', 'shr_s'), psrad: shift('i32x4', 'shr_s'),
+    ptest, emms: () => {},
+  }),
+};
