@@ -9,7 +9,7 @@ import { type BlockStore, SECTOR_SIZE } from '../devices/blk/block-store.ts';
 import { INDIRECT_SEGMENTS_MAX } from '../devices/blk/request.ts';
 import { chance } from '../store/testing.ts';
 import { DiskError } from './disk-error.ts';
-import { diskPath, FileBlockStore } from './file-block-store.ts';
+import { diskPath, FileBlockStore, remainingParts } from './file-block-store.ts';
 
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'domus-disk-'));
 after(() => fs.rmSync(folder, { recursive: true }));
@@ -73,6 +73,15 @@ for (const [kind, make] of [
     assert.deepEqual(Buffer.from(whole[0]!), Buffer.concat(parts));
   });
 }
+
+test('after a short transfer the rest goes on inside a part', () => {
+  const parts = [Uint8Array.of(1, 2, 3), Uint8Array.of(4, 5), Uint8Array.of(6)];
+  const rest = (done: number) => remainingParts(parts, done).map((part) => [...part]);
+  assert.deepEqual(rest(1), [[2, 3], [4, 5], [6]]);
+  assert.deepEqual(rest(3), [[4, 5], [6]]);
+  assert.deepEqual(rest(4), [[5], [6]]);
+  assert.deepEqual(rest(6), []);
+});
 
 test('the sectors of a file are the whole ones, and follow its size', async () => {
   const file = newFile(10_000);

@@ -173,7 +173,7 @@ export class FileBlockStore implements BlockStore {
         return 'error';
       }
       at += done;
-      rest = after(rest, done);
+      rest = remainingParts(rest, done);
     }
     return 'okay';
   }
@@ -216,7 +216,7 @@ async function openFile(file: string, uname: string, mode: 'r' | 'w'): Promise<n
 }
 
 /** The parts that remain after `done` bytes of them. */
-function after(parts: readonly Uint8Array[], done: number): readonly Uint8Array[] {
+export function remainingParts(parts: readonly Uint8Array[], done: number): readonly Uint8Array[] {
   let index = 0;
   let bytes = done;
   while (index < parts.length && bytes >= parts[index]!.length) bytes -= parts[index++]!.length;
