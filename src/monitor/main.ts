@@ -7,6 +7,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { consoleSocket, controlSocket } from '../host/paths.ts';
 import { identify } from '../host/process-identity.ts';
+import { heapTrimmer } from '../host/trim-heap.ts';
 import { ConsoleServer } from './console-server.ts';
 import type { CreateMachine, LogLevel, MachineConfig } from './machine-types.ts';
 import { Shell } from './shell.ts';
@@ -19,6 +20,9 @@ export interface MonitorConfig {
 
 /** A monitor that nobody has asked to build anything ends by itself: its xend died between two steps. */
 const ORPHAN_TIMEOUT_MS = 20_000;
+
+/** How often the device thread looks whether garbage can be given back. */
+const TRIM_INTERVAL_MS = 10_000;
 
 function log(level: LogLevel, text: string): void {
   const stamp = new Date().toISOString().slice(0, 19).replace('T', ' ');
@@ -56,6 +60,8 @@ async function main(): Promise<void> {
   rmSync(controlSocket(runDir), { force: true });
   await consoleServer.listen(consoleSocket(runDir));
   await shell.listen(controlSocket(runDir));
+  const trim = heapTrimmer();
+  setInterval(trim, TRIM_INTERVAL_MS).unref();
   log('info', `monitor of domain ${config.machine.domid} "${config.machine.name}", process ${me.pid}`);
   setTimeout(() => {
     if (shell.builds > 0 || shell.clients > 0) return;

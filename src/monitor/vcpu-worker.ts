@@ -4,6 +4,7 @@
  * STATE.kick only, as its event loop stands still while the guest runs.
  */
 import { parentPort, workerData } from 'node:worker_threads';
+import { heapTrimmer } from '../host/trim-heap.ts';
 import { WasmEngine } from '../host/wasm-engine.ts';
 import { type BootFacts, startBootVcpu } from '../hypervisor/boot.ts';
 import { CONTROL_VCPU, controlVcpu, VcpuActivity, VcpuCommand } from '../hypervisor/control.ts';
@@ -39,6 +40,9 @@ export type VcpuMessage =
   | { readonly kind: 'shutdown'; readonly reason: number; readonly lastWords: readonly string[] }
   | { readonly kind: 'crashed'; readonly report: readonly string[] };
 
+/** Waits that are long enough to tidy up in. */
+const TRIM_WAIT_NS = 50e6;
+
 const data = workerData as VcpuWorkerData;
 const port = parentPort!;
 const say = (message: VcpuMessage): void => port.postMessage(message);
@@ -64,6 +68,7 @@ const engine = new WasmEngine(memory, data.wasmMemory, 0, clock.now);
 const vcpu = new Vcpu(domain, 0, engine);
 startBootVcpu(vcpu, data.boot);
 
+const trim = heapTrimmer();
 const kick = (vcpu.base + STATE.kick) >>> 2;
 const command = controlVcpu(vcpu.id, CONTROL_VCPU.command) >>> 2;
 const activity = controlVcpu(vcpu.id, CONTROL_VCPU.activity) >>> 2;
@@ -101,6 +106,7 @@ function live(): VcpuMessage {
       case 'blocked': {
         become(VcpuActivity.idle);
         const wait = result.deadline - clock.now();
+        if (wait > TRIM_WAIT_NS) trim();
         if (wait > 0) Atomics.wait(memory.i32, kick, 0, wait / 1e6);
         break;
       }
