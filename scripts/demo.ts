@@ -7,9 +7,10 @@ import { once } from 'node:events';
 import { parseArgs } from 'node:util';
 import { GuestError, prepareGuest } from '../src/guest/index.ts';
 import { guestCache } from '../src/host/paths.ts';
-import { ConsoleDriver, ConsoleFailure } from './lib/console-driver.ts';
+import { ConsoleFailure } from './lib/console-driver.ts';
 import { OwnXend } from './lib/own-xend.ts';
 import { writeTtylinux } from './lib/ttylinux.ts';
+import { TtylinuxConsole } from './lib/ttylinux-console.ts';
 
 const { values } = parseArgs({
   options: { batch: { type: 'boolean' }, memory: { type: 'string' }, help: { type: 'boolean' } },
@@ -21,11 +22,7 @@ if (values.help) {
 }
 
 const NAME = 'ttylinux';
-/** Generous: the machine may be slow and busy with other things. */
-const LOGIN_S = 300;
-const STEP_S = 60;
 const SHUTDOWN_S = 120;
-const PROMPT = /root@ttylinux:\S* *[#$] $/;
 
 /** What is typed at the shell, and what its answer must contain. */
 // biome-ignore format: a table
@@ -88,26 +85,17 @@ async function byHand(config: string): Promise<void> {
 }
 
 async function byItself(config: string): Promise<void> {
-  const begun = performance.now();
-  const xm = xend.spawn('xm', ['create', '-c', config], { stdio: ['pipe', 'pipe', 'pipe'] });
-  const console_ = new ConsoleDriver(xm, (text) => process.stdout.write(text));
-  await console_.until(/ttylinux login: /, LOGIN_S);
-  const seconds = ((performance.now() - begun) / 1000).toFixed(1);
-  console_.type('root\n');
-  await console_.until(/Password: /, STEP_S);
-  console_.type('root\n');
-  await console_.until(PROMPT, STEP_S);
-  for (const [command, answer] of TYPED) {
-    console_.type(`${command}\n`);
-    const shown = await console_.until(PROMPT, STEP_S);
-    if (!answer.test(shown)) {
-      throw new ConsoleFailure(`"${command}" did not answer ${answer.source}\n${console_.lastLines()}`);
-    }
+  const tty = new TtylinuxConsole(xend, ['create', '-c', config], (text) => process.stdout.write(text));
+  const seconds = (await tty.booted()).toFixed(1);
+  await tty.logIn();
+  for (const [command, expected] of TYPED) {
+    if (expected.test(await tty.run(command))) continue;
+    throw new ConsoleFailure(`"${command}" did not answer ${expected.source}\n${tty.driver.lastLines()}`);
   }
   console.log('\n');
   await show('list');
   await shutDown();
-  await console_.ended(STEP_S);
+  await tty.ended();
   say(`login prompt ${seconds} s after xm create; every step was as it should be`);
 }
 
