@@ -19,6 +19,7 @@ import {
   RECORD_BYTES,
   REGION_SLOTS,
   REGION_SLOTS_END,
+  REGION_STOPPED,
   STEP_RECORDS,
   Status,
   TLB_BYTES,
@@ -246,7 +247,12 @@ export class WasmEngine implements Engine {
   private hot(record: number): void {
     const { view } = this.memory;
     const page = view.getBigUint64(this.cpu + STATE.codePage, true);
-    const at = this.fetch(page + BigInt(view.getUint16(record + RECORD.position, true)));
+    const rip = page + BigInt(view.getUint16(record + RECORD.position, true));
+    const stopped = view.getBigUint64(this.cpu + REGION_STOPPED, true);
+    view.setBigUint64(this.cpu + REGION_STOPPED, 0n, true);
+    // As a region it would stop there again.
+    if (stopped === rip) return;
+    const at = this.fetch(rip);
     if (at !== 0) this.regions.make(record, at);
   }
 

@@ -17,6 +17,8 @@ export const HOT_COUNTERS = 0xa0000;
 export const HOT_COUNTER_ENTRIES = 0x10000;
 /** u32: set when a store of the guest dropped code, for the region that may have been running it. */
 export const CODE_DROPPED = 0x400;
+/** u64: where a region was left so that the interpreter performs the instruction there: not the moment to translate it. */
+export const REGION_STOPPED = 0x408;
 /** Table slots from here on are regions' (tier 1); below are handlers of single instructions. */
 export const REGION_SLOTS = 0x4000;
 export const REGION_SLOTS_END = 0x10000;

@@ -14,7 +14,7 @@ import { call, type Fn, type FnRef, type Label, ModuleBuilder } from '../../wasm
 import { Kind } from '../../x86/decode.ts';
 import { Exit } from '../../x86/exits.ts';
 import { STATE } from '../../x86/state.ts';
-import { CODE_HASH, CODE_HASH_ENTRIES, RECORD, REGION_SLOTS, Status, TLB_ENTRIES } from '../layout.ts';
+import { CODE_HASH, CODE_HASH_ENTRIES, RECORD, REGION_SLOTS, REGION_STOPPED, Status, TLB_ENTRIES } from '../layout.ts';
 import { SEMANTICS } from '../semantics/index.ts';
 import { type Block, endsBlock, type RegionPlan } from './discover.ts';
 import { DYNAMIC, type FlagState, PAIR } from './flag-lift.ts';
@@ -172,7 +172,10 @@ class RegionEmitter {
         });
         f.set(region.target, region.page.add(region.position.extendU()));
         f.set(region.status, i32(Status.Exit + Exit.Exception));
-        f.if(region.again, () => f.set(region.status, i32(Status.Jump)));
+        f.if(region.again, () => {
+          f.set(region.status, i32(Status.Jump));
+          f.store64(region.cpu, region.target, REGION_STOPPED);
+        });
       });
       storeDynamic(f, region);
       this.spill();

@@ -1,0 +1,145 @@
+/**
+ * Random programs that end: blocks of random instructions whose jumps go anywhere, with fuel in r15 that is counted down
+ * without touching the flags, so that flags live across blocks.
+ */
+import { DATA, MISSING } from './machine-for-tests.ts';
+
+export interface Program {
+  readonly name: string;
+  readonly code: Uint8Array;
+  readonly registers: readonly bigint[];
+  readonly flags: number;
+}
+
+/** Registers that programs compute with: not rsp, rdi (data), r14 (missing page), r15 (fuel). */
+const REGISTERS = [0, 1, 2, 3, 5, 6, 8, 9, 10, 11];
+
+export function randomProgram(seed: number, { faults = false } = {}): Program {
+  let state = seed * 2654435761 || 1;
+  const random = (below: number): number => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) % below;
+  };
+  const pick = <T>(list: readonly T[]): T => list[random(list.length)]!;
+  const bytes: number[] = [];
+  const fixups: { at: number; block: number }[] = [];
+  const count = 3 + random(22);
+  const starts: number[] = [];
+  const int32 = (value: number): number[] => [value & 255, (value >> 8) & 255, (value >> 16) & 255, value >>> 24];
+  const jump = (opcode: number[], block: number): void => {
+    bytes.push(...opcode);
+    fixups.push({ at: bytes.length, block });
+    bytes.push(0, 0, 0, 0);
+  };
+  /** REX, opcode, ModRM for a register operand `g` and a register or memory operand. */
+  const modrm = (opcode: number[], g: number, wide: boolean, memory: boolean): number[] => {
+    if (memory) return [0x40 | (wide ? 8 : 0) | (g & 8 ? 4 : 0), ...opcode, 0x47 | ((g & 7) << 3), random(15) * 8];
+    const r = pick(REGISTERS);
+    return [0x40 | (wide ? 8 : 0) | (g & 8 ? 4 : 0) | (r & 8 ? 1 : 0), ...opcode, 0xc0 | ((g & 7) << 3) | (r & 7)];
+  };
+  const instruction = (): number[] => {
+    const g = pick(REGISTERS);
+    const wide = random(2) === 1;
+    const memory = random(3) === 0;
+    const prefix = random(8) === 0 && !wide ? [0x66] : [];
+    switch (random(faults ? 19 : 18)) {
+      case 0:
+      case 1:
+      case 2:
+        return [
+          ...prefix,
+          ...modrm(
+            [pick([0x01, 0x03, 0x09, 0x11, 0x13, 0x19, 0x1b, 0x21, 0x29, 0x2b, 0x31, 0x39, 0x3b])],
+            g,
+            wide,
+            memory,
+          ),
+        ];
+      case 3:
+        return modrm([pick([0x00, 0x02, 0x10, 0x18, 0x28, 0x38, 0x3a, 0x84])], g, false, memory);
+      case 4:
+        return [...modrm([0x83], random(8), wide, memory), random(256)];
+      case 5:
+        return [...prefix, ...modrm([0x85], g, wide, memory)];
+      case 6:
+      case 7:
+        return [...prefix, ...modrm([0xff], random(2), wide, memory)];
+      case 8:
+        return [...modrm([0xc1], pick([0, 1, 4, 5, 7]), wide, memory), random(40)];
+      case 9:
+        return [...prefix, ...modrm([0xd3], pick([0, 1, 2, 3, 4, 5, 7]), wide, memory)];
+      case 10:
+        return modrm([0x0f, 0x90 + random(16)], 0, false, memory);
+      case 11:
+      case 12:
+        return modrm([0x0f, 0x40 + random(16)], g, wide, memory);
+      case 13:
+        return modrm([pick([0x89, 0x8b])], g, wide, memory);
+      case 14:
+        return modrm(
+          pick([
+            [0x0f, 0xaf],
+            [0x0f, 0xa3],
+            [0x0f, 0xb6],
+            [0x0f, 0xbf],
+            [0x0f, 0xbc],
+          ]),
+          g,
+          wide,
+          memory,
+        );
+      case 15:
+        return modrm([pick([0xf6, 0xf7])], pick([2, 3]), false, memory);
+      case 16:
+        return pick([[0x9c, 0x58], [0x9f], [0xf5], [0xf8], [0xf9], [0x98], [0x99], [0x50, 0x5b], [0x9e]]);
+      case 17:
+        return [0xf0, ...modrm(pick([[0x01], [0x0f, 0xc1], [0x0f, 0xb1]]), g, wide, true)];
+      default:
+        return random(6) === 0 ? [0x4d, 0x03, 0x0e + 8 * random(2)] : [0x90];
+    }
+  };
+  // The last block ends the program; block `count` is a function in the other page.
+  for (let block = 0; block < count; block++) {
+    starts.push(bytes.length);
+    // lea r15,[r15-1]; xchg rcx,r15; jrcxz +2; jmp +5; jmp END; xchg rcx,r15
+    bytes.push(0x4d, 0x8d, 0x7f, 0xff, 0x49, 0x87, 0xcf, 0xe3, 0x02, 0xeb, 0x05);
+    jump([0xe9], count);
+    bytes.push(0x49, 0x87, 0xcf);
+    for (let n = random(6); n > 0; n--) bytes.push(...instruction());
+    const target = (): number => random(count);
+    switch (random(8)) {
+      case 0:
+        jump([0xe9], target());
+        break;
+      case 1:
+        jump([0xe8], count + 1 + random(2));
+        break;
+      case 2:
+        break;
+      default:
+        jump([0x0f, 0x80 + random(16)], target());
+        if (random(3) === 0) jump([0x0f, 0x80 + random(16)], target());
+    }
+  }
+  jump([0xe9], count);
+  starts.push(bytes.length);
+  bytes.push(0x0f, 0x05);
+  // Functions: one here, one in the second page.
+  for (let k = 0; k < 2; k++) {
+    if (k === 1) while (bytes.length < 0x1000) bytes.push(0xcc);
+    starts.push(bytes.length);
+    for (let n = random(5); n > 0; n--) bytes.push(...instruction());
+    bytes.push(0xc3);
+  }
+  for (const { at, block } of fixups) bytes.splice(at, 4, ...int32(starts[block]! - (at + 4)));
+  const registers = Array.from(
+    { length: 16 },
+    () => (BigInt(random(0x10000)) << BigInt(random(48))) | BigInt(random(300)),
+  );
+  registers[7] = BigInt(DATA);
+  registers[14] = BigInt(MISSING);
+  registers[15] = BigInt(50 + random(400));
+  return { name: `seed ${seed}`, code: Uint8Array.from(bytes), registers, flags: 2 | (random(2) * 0x8d5) };
+}

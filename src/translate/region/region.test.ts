@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Exit } from '../../x86/exits.ts';
+import { GPR } from '../../x86/state.ts';
+import { CODE, DATA, MISSING, TestMachine } from './machine-for-tests.ts';
+import { type Program, randomProgram } from './program-for-tests.ts';
+
+const interpreter = new TestMachine(0);
+const translator = new TestMachine(1);
+const many = (): number => 1_000_000;
+/** Deterministic, small and uneven. */
+const few = (): (() => number) => {
+  let k = 0;
+  return () => 1 + ((k += 7) % 5);
+};
+
+function bothTiers(program: Program, budget: () => () => number): void {
+  const outcomes = [interpreter, translator].map((machine) => {
+    machine.load(program.code, program.registers, program.flags);
+    const exit = machine.run(budget());
+    return { exit, ...machine.state };
+  });
+  assert.deepEqual(outcomes[1], outcomes[0], program.name);
+}
+const plain = (bytes: number[], registers: Partial<Record<keyof typeof GPR, bigint>> = {}): Program => {
+  const values = new Array<bigint>(16).fill(0n);
+  for (const [name, value] of Object.entries(registers)) values[GPR[name as keyof typeof GPR]] = value;
+  return { name: 'by hand', code: Uint8Array.from(bytes), registers: values, flags: 2 };
+};
+const SYSCALL = [0x0f, 0x05];
+
+test('both tiers agree on random control flow, with its irreducible loops', () => {
+  for (let seed = 1; seed <= 120; seed++) bothTiers(randomProgram(seed), () => many);
+});
+
+test('both tiers agree when they are interrupted all the time', () => {
+  for (let seed = 1001; seed <= 1060; seed++) bothTiers(randomProgram(seed), few);
+});
+
+test('both tiers agree on programs that fault somewhere in a loop', () => {
+  for (let seed = 2001; seed <= 2060; seed++) bothTiers(randomProgram(seed, { faults: true }), () => many);
+});
+
+test('a loop is left at its back edge when somebody kicks, and goes on where it was', () => {
+  // L: inc rax; jmp L
+  translator.load(Uint8Array.of(0x48, 0xff, 0xc0, 0xeb, 0xfb), new Array<bigint>(16).fill(0n), 2);
+  const { view } = translator.memory;
+  view.setInt32(translator.cpu + 0x10c, 1_000_000, true);
+  assert.equal(translator.engine.run(), Exit.Slice);
+  assert.ok(translator.gpr(GPR.rax) > 100_000n);
+  view.setInt32(translator.cpu + 0x10c, 1_000_000, true);
+  view.setUint32(translator.cpu + 0xe4, 1, true);
+  assert.equal(translator.engine.run(), Exit.Kick);
+  view.setUint32(translator.cpu + 0xe4, 0, true);
+  assert.equal(translator.rip, CODE);
+});
+
+test('nested loops count right', () => {
+  // mov edx,100; O: mov ecx,50; I: add rax,1; dec ecx; jnz I; dec edx; jnz O; syscall
+  const code = [0xba, 100, 0, 0, 0, 0xb9, 50, 0, 0, 0, 0x48, 0x83, 0xc0, 1, 0xff, 0xc9, 0x75, 0xf8, 0xff, 0xca, 0x75];
+  bothTiers(plain([...code, 0xef, ...SYSCALL]), few);
+  assert.equal(translator.gpr(GPR.rax), 5000n);
+});
+
+test('a loop that changes its own code sees every change', () => {
+  // L: mov al,0 (the immediate is what the loop counts up); add rbx,rax; inc byte [rdi]; dec ecx; jnz L; syscall
+  const code = [0xb0, 0x00, 0x48, 0x01, 0xc3, 0xfe, 0x07, 0xff, 0xc9, 0x75, 0xf5, ...SYSCALL];
+  bothTiers(plain(code, { rcx: 20n, rdi: BigInt(CODE + 1) }), () => many);
+  assert.equal(translator.gpr(GPR.rbx), 190n);
+});
+
+test('a store to another part of the code page keeps the region', () => {
+  // L: add [rdi],rcx; dec ecx; jnz L; syscall
+  const code = [0x48, 0x01, 0x0f, 0xff, 0xc9, 0x75, 0xf9, ...SYSCALL];
+  bothTiers(plain(code, { rcx: 1000n, rdi: BigInt(CODE + 0xc00) }), () => many);
+  const { pagesDropped } = translator.engine.statistics;
+  translator.goto(CODE);
+  translator.memory.view.setBigUint64(translator.cpu + 8 * GPR.rcx, 1000n, true);
+  translator.run(many);
+  assert.equal(translator.engine.statistics.pagesDropped, pagesDropped);
+});
+
+test('a fault in a region has the address, the registers and the flags of its instruction', () => {
+  // sub rax,rbx; L: mov rdx,[rdi]; add rdi,8; jmp L: walks through the data page to its end
+  const code = [0x48, 0x29, 0xd8, 0x48, 0x8b, 0x17, 0x48, 0x83, 0xc7, 0x08, 0xeb, 0xf7];
+  bothTiers(plain(code, { rax: 1n, rbx: 2n, rdi: BigInt(MISSING - 64) }), () => many);
+  assert.equal(translator.rip, CODE + 3);
+  assert.equal(translator.state.cr2, MISSING.toString(16));
+});
+
+test('a single step in the middle of a region does one instruction', () => {
+  const code = [0x48, 0xff, 0xc0, 0xff, 0xc9, 0x75, 0xf9, ...SYSCALL];
+  bothTiers(plain(code, { rcx: 50n }), () => many);
+  translator.goto(CODE);
+  assert.equal(translator.engine.step(), Exit.Stepped);
+  assert.equal(translator.rip, CODE + 3);
+});
+
+test('a repeated string instruction in a region stops where its memory ends', () => {
+  // rep stosb; syscall
+  bothTiers(plain([0xf3, 0xaa, ...SYSCALL], { rcx: 0x9000n, rdi: BigInt(DATA), rax: 7n }), () => many);
+  assert.equal(translator.rip, CODE);
+});
