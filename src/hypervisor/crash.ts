@@ -41,7 +41,7 @@ export function crash(vcpu: Vcpu, reason: string): false {
 /** The report's lines: first what happened, in one line. */
 export function crashReport(vcpu: Vcpu, reason: string): string[] {
   const lines = [
-    `domain ${vcpu.domain.domid} crashed: ${reason}`,
+    reason,
     `vCPU ${vcpu.id} in guest ${vcpu.kernelMode ? 'kernel' : 'user'} mode, rip ${hex(vcpu.rip)}, cr2 ${hex(vcpu.u64(STATE.cr2))}, rflags ${vcpu.flags.toString(16)}`,
     `cs ${vcpu.selector(SEG.cs).toString(16)} ss ${vcpu.selector(SEG.ss).toString(16)} ds ${vcpu.selector(SEG.ds).toString(16)} es ${vcpu.selector(SEG.es).toString(16)} fs ${vcpu.selector(SEG.fs).toString(16)} gs ${vcpu.selector(SEG.gs).toString(16)}, fs base ${hex(vcpu.u64(STATE.fsBase))}, gs base ${hex(vcpu.u64(STATE.gsBase))}`,
     `page-table roots: kernel ${root(vcpu.kernelRoot)}, user ${root(vcpu.userRoot)}; kernel stack ${hex((BigInt(vcpu.kernelSpHi) << 32n) | BigInt(vcpu.kernelSpLo))}; upcall mask ${vcpu.upcallMask}`,
@@ -57,8 +57,22 @@ export function crashReport(vcpu: Vcpu, reason: string): string[] {
   lines.push(...stackLines(vcpu));
   const past = vcpu.trace.lines(traceName);
   if (past.length > 0)
-    lines.push('last hypercalls, exits and kernel entries, oldest first:', ...past.map((line) => `  ${line}`));
+    lines.push(
+      'last hypercalls, exits and kernel entries, oldest first:',
+      ...collapse(past).map((line) => `  ${line}`),
+    );
   return lines;
+}
+
+/** A kernel that prints or waits fills the list with one line. */
+function collapse(lines: readonly string[]): string[] {
+  const out: { line: string; times: number }[] = [];
+  for (const line of lines) {
+    const last = out.at(-1);
+    if (last?.line === line) last.times++;
+    else out.push({ line, times: 1 });
+  }
+  return out.map(({ line, times }) => (times > 1 ? `${line}, ${times} times` : line));
 }
 
 function root(mfn: number): string {

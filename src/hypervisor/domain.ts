@@ -80,6 +80,5 @@ export class Domain implements GuestDomain {
     if (this.crashReport) return;
     this.crashReport = report;
     this.shutdown ??= { reason: SHUTDOWN.crash };
-    for (const line of report) this.log('error', line);
   }
 }

@@ -12,6 +12,12 @@ const WATCHER_QUEUE_MAX = 4 << 20;
 const LOG_MAX_BYTES = 16 << 20;
 const INPUT_QUEUE_MAX = 64 << 10;
 
+/** What a line of `lastLines` may have. */
+const LINE_BYTES_MAX = 512;
+/** Terminal control sequences: colours, cursor movements, titles. */
+const CONTROL_SEQUENCE = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_=>])/g;
+const CONTROL = /[\x00-\x08\x0b-\x1f\x7f-\x9f]/g;
+
 /** The last `capacity` bytes of a stream. */
 export class Scrollback {
   readonly #ring: Uint8Array;
@@ -114,6 +120,18 @@ export class ConsoleServer {
       this.#server.once('error', reject);
       this.#server.listen(path, () => resolve());
     });
+  }
+
+  /** The last lines printed, as plain text: a guest's control characters are for its console's watchers only. */
+  lastLines(count: number): string[] {
+    const bytes = this.#scrollback.contents();
+    const text = new TextDecoder().decode(bytes.subarray(-count * LINE_BYTES_MAX)).replace(CONTROL_SEQUENCE, '');
+    const lines = text
+      .replaceAll('\r', '')
+      .split('\n')
+      .slice(-count - 1);
+    if (lines.at(-1) === '') lines.pop();
+    return lines.slice(-count).map((line) => line.slice(-LINE_BYTES_MAX).replace(CONTROL, '\uFFFD'));
   }
 
   /** Bytes from the guest. */

@@ -203,7 +203,6 @@ class DomainMachine implements Machine {
     this.#worker.on('error', (error: Error) => {
       // Our mistake, not the guest's: say all that is known and end the domain.
       const report = [`the monitor failed: ${error.message}`, ...(error.stack ?? '').split('\n').slice(1)];
-      for (const line of report) ports.log('error', line);
       this.#finish({ kind: 'crash', report });
     });
   }
@@ -234,15 +233,9 @@ class DomainMachine implements Machine {
       case 'crashed':
         this.#finish({ kind: 'crash', report: message.report });
         return;
-      case 'shutdown': {
-        const kind = EXIT_KINDS[message.reason] ?? 'crash';
-        const report =
-          kind === 'crash'
-            ? [`the guest reported a crash (reason ${message.reason})`, ...message.lastWords]
-            : undefined;
-        this.#finish(report ? { kind, report } : { kind });
+      case 'shutdown':
+        this.#finish({ kind: EXIT_KINDS[message.reason] ?? 'poweroff' });
         return;
-      }
       default:
         return;
     }

@@ -18,6 +18,9 @@ import {
   type Request,
 } from './protocol.ts';
 
+/** Lines of the console that a crash report ends with: a kernel's own report is about thirty. */
+const LAST_WORDS = 40;
+
 class Refusal extends Error {
   readonly kind: Failure['kind'];
   constructor(kind: Failure['kind'], text: string) {
@@ -166,10 +169,15 @@ export class Shell {
 
   #guestEnded(exit: MachineExit): void {
     if (nextState(this.#state, 'guestExit') === undefined) return;
-    this.#exit = exit;
+    this.#exit = exit.report ? { ...exit, report: [...exit.report, ...this.#lastWords()] } : exit;
     this.#ports.log(exit.kind === 'crash' ? 'error' : 'info', `the guest ended: ${exit.kind}`);
-    for (const line of exit.report ?? []) this.#ports.log('error', line);
+    for (const line of this.#exit.report ?? []) this.#ports.log('error', line);
     this.#move('guestExit');
+  }
+
+  #lastWords(): string[] {
+    const lines = this.#ports.console.lastLines(LAST_WORDS);
+    return lines.length === 0 ? [] : ['last lines of its console:', ...lines.map((line) => `  | ${line}`)];
   }
 
   async #release(): Promise<void> {

@@ -4,10 +4,12 @@
  * STATE.kick only, as its event loop stands still while the guest runs.
  */
 import { parentPort, workerData } from 'node:worker_threads';
+import { SHUTDOWN } from '../abi/numbers.ts';
 import { heapTrimmer } from '../host/trim-heap.ts';
 import { WasmEngine } from '../host/wasm-engine.ts';
 import { type BootFacts, startBootVcpu } from '../hypervisor/boot.ts';
 import { CONTROL_VCPU, controlVcpu, VcpuActivity, VcpuCommand } from '../hypervisor/control.ts';
+import { crashReport } from '../hypervisor/crash.ts';
 import { Domain } from '../hypervisor/domain.ts';
 import { EventChannels } from '../hypervisor/event-channels.ts';
 import { GrantTable } from '../hypervisor/grant-table.ts';
@@ -37,11 +39,19 @@ export type VcpuMessage =
   | { readonly kind: 'log'; readonly level: LogLevel; readonly text: string }
   | { readonly kind: 'paused' }
   | { readonly kind: 'stopped' }
-  | { readonly kind: 'shutdown'; readonly reason: number; readonly lastWords: readonly string[] }
+  /** Of its own will: power off, reboot, suspend. */
+  | { readonly kind: 'shutdown'; readonly reason: number }
   | { readonly kind: 'crashed'; readonly report: readonly string[] };
 
 /** Waits that are long enough to tidy up in. */
 const TRIM_WAIT_NS = 50e6;
+
+/** SHUTDOWN reasons that are no good end. */
+const CRASHES: Readonly<Record<number, string>> = {
+  [SHUTDOWN.crash]: 'the guest reported a crash of its own, as Linux does after a kernel panic',
+  [SHUTDOWN.watchdog]: "the guest's watchdog found it hanging",
+  [SHUTDOWN.soft_reset]: 'the guest asked for a soft reset, which does not exist here',
+};
 
 const data = workerData as VcpuWorkerData;
 const port = parentPort!;
@@ -98,6 +108,12 @@ function obey(): boolean {
   }
 }
 
+/** The guest ended itself; if not in good order, the state that it was in is told as of any crash. */
+function ended(reason: number): VcpuMessage {
+  const crash = CRASHES[reason];
+  return crash ? { kind: 'crashed', report: crashReport(vcpu, crash) } : { kind: 'shutdown', reason };
+}
+
 function live(): VcpuMessage {
   for (;;) {
     become(VcpuActivity.running);
@@ -114,7 +130,7 @@ function live(): VcpuMessage {
         if (obey()) return { kind: 'stopped' };
         break;
       case 'shutdown':
-        return { kind: 'shutdown', reason: result.reason, lastWords: domain.crashReport ?? [] };
+        return ended(result.reason);
       case 'crashed':
         return { kind: 'crashed', report: result.report };
     }

@@ -93,7 +93,10 @@ test('a crash is told with its report, in the exit and in the messages', async (
   console.type('crash\n');
   const { exit } = await client.call('GET /exits/:uuid', { uuid, waitS: 20 });
   assert.deepEqual([exit?.kind, exit?.report[0]], ['crash', 'fake guest panicked: told to']);
-  assert.match((await client.call('GET /node/dmesg', {})).text, new RegExp(`d${domid} fake guest panicked`));
+  assert.match(
+    (await client.call('GET /node/dmesg', {})).text,
+    new RegExp(`d${domid} "crasher" crashed: fake guest panicked: told to`),
+  );
 });
 
 test('on_crash preserve keeps the domain, with letter c, until it is destroyed', async () => {

@@ -287,7 +287,7 @@ export class Xend {
   async #guestEnded(domain: Domain): Promise<void> {
     if (domain.record.phase !== 'alive') return;
     const exit: MachineExit = domain.status?.exit ?? { kind: 'crash' };
-    for (const line of exit.kind === 'crash' ? (exit.report ?? []) : []) this.#message(`d${domain.domid} ${line}`);
+    if (exit.kind === 'crash') this.#tellCrash(domain, exit.report ?? []);
     const action = this.#decide(domain, exit.kind);
     this.#log('INFO', `domain ${domain.domid} "${domain.name}" ended: ${exit.kind}; now: ${action}`);
     if (action === 'preserve') {
@@ -296,6 +296,11 @@ export class Xend {
     }
     if (action === 'restart') return this.#restart(domain, exit);
     await this.#end(domain, exit);
+  }
+
+  #tellCrash({ domid, name }: Domain, [why, ...rest]: readonly string[]): void {
+    this.#message(`d${domid} "${name}" crashed${why ? `: ${why}` : ''}`);
+    for (const line of rest) this.#message(`d${domid} ${line}`);
   }
 
   #decide(domain: Domain, kind: MachineExit['kind']): 'destroy' | 'restart' | 'preserve' {
