@@ -41,7 +41,9 @@ const DEBUG = 1;
 export interface EngineOptions {
   readonly tier1?: false | { readonly threshold: number };
 }
-const THRESHOLD = 200;
+const THRESHOLD = 1000;
+/** Regions that are translated together, unless a slice ends before there are as many. */
+const BATCH = 8;
 
 interface Exports {
   run(cpu: number, record: number): number;
@@ -121,8 +123,8 @@ export class WasmEngine implements Engine {
       lookup: () => this.lookup(),
       link: (from: number, to: number) => this.cache.link(from, to),
       crossing: () => this.crossing(),
-      codeWrite: (frame: number) => {
-        this.cache.drop(frame);
+      codeWrite: (frame: number, pieces: number) => {
+        this.cache.drop(frame, pieces);
         this.memory.view.setUint32(this.cpu + CODE_DROPPED, 1, true);
       },
       hot: (record: number) => this.hot(record),
@@ -142,12 +144,19 @@ export class WasmEngine implements Engine {
         this.helperInsns.clear();
         this.regions.dropAll();
       },
-      dropped: (base) => this.regions.drop(base),
+      dropped: (base, pieces) => this.regions.drop(base, pieces),
     });
     const { regionMiss, scatter, flags } = this.exports;
     const regionHelper = (_cpu: number, position: number): number => this.helpRegion(position);
     const regionImports = { m: wasmMemory, t: this.table, regionMiss, scatter, flags, regionHelper };
-    this.regions = new Regions(memory, this.cache, this.table, regionImports, () => performance.now());
+    this.regions = new Regions(
+      memory,
+      this.cache,
+      this.table,
+      regionImports,
+      () => performance.now(),
+      tier1 !== false && tier1.threshold > 1 ? BATCH : 1,
+    );
     this.invalidOpcode = this.raiser(UD);
     this.tooLong = this.raiser(GP);
     const view = memory.view;
@@ -253,7 +262,7 @@ export class WasmEngine implements Engine {
     // As a region it would stop there again.
     if (stopped === rip) return;
     const at = this.fetch(rip);
-    if (at !== 0) this.regions.make(record, at);
+    if (at !== 0) this.regions.request(record, at);
   }
 
   private crossing(): number {
@@ -268,7 +277,9 @@ export class WasmEngine implements Engine {
   run(): Exit {
     this.codeWrites.take(this.dropFrame, this.dropAll);
     if ((this.memory.view.getUint32(this.cpu + STATE.flagsRest, true) & RFLAGS.TF) !== 0) return this.stepTrapped();
-    return this.exports.run(this.cpu, 0) as Exit;
+    const exit = this.exports.run(this.cpu, 0) as Exit;
+    if (exit === Exit.Slice) this.regions.flush();
+    return exit;
   }
 
   /** With TF every instruction ends in #DB, except when it ended in something else. */

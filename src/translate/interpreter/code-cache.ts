@@ -64,8 +64,8 @@ export interface CodeCachePorts {
   remember(record: number, insn: Insn): void;
   /** Everything remembered is void. */
   forgetAll(): void;
-  /** The records of the page at linear address `base` are void, and so is what was made of them. */
-  dropped(base: number): void;
+  /** Pieces of the page at linear address `base` have changed: what was made of their code is void. */
+  dropped(base: number, pieces: number): void;
 }
 
 export class CodeCache {
@@ -249,26 +249,32 @@ export class CodeCache {
     return record;
   }
 
-  /** Drop what was decoded from guest frame `frame`. */
-  drop(frame: number): void {
+  /** Drop what was decoded from guest frame `frame`, or from the 512-byte pieces of it that `pieces` says. */
+  drop(frame: number, pieces = 0xff): void {
     const base = this.memory.layout.ramBase + frame * 4096;
-    this.memory.frameFlags[frame] = 0;
     const page = this.pages.get(base);
+    Atomics.and(this.memory.frameFlags, frame, ~pieces);
     if (page === undefined) return;
     this.stats.pagesDropped++;
-    const { u16, u32 } = this.memory;
+    const { u16 } = this.memory;
     for (const [offset, record] of page.records) {
+      // An instruction may reach into the next piece.
+      const last = Math.min(offset + INSN_MAX - 1, 4095);
+      if ((pieces & ((1 << (offset >> 9)) | (1 << (last >> 9)))) === 0) continue;
       u16[record >>> 1] = Arm.Resolve;
+      page.records.delete(offset);
       this.unhash(base + offset);
       this.dropCrossing(base + offset, u16);
     }
-    for (const at of page.crossers) {
-      this.dropCrossing(at, u16);
-      const slot = (this.cpu + CODE_HASH + codeHashSlot(at) * 8) >>> 2;
-      if (u32[slot] === at) u32[slot] = 0;
+    if ((pieces & 1) !== 0) {
+      for (const at of page.crossers) {
+        this.dropCrossing(at, u16);
+        this.unhash(at);
+      }
+      page.crossers.clear();
     }
-    this.pages.delete(base);
-    this.ports.dropped(base);
+    this.ports.dropped(base, pieces);
+    if (page.records.size === 0) this.pages.delete(base);
   }
 
   private unhash(at: number): void {

@@ -64,8 +64,8 @@ export interface InterpreterImports {
   link(from: number, to: number): void;
   /** The record to run for the page-crossing instruction at STATE.rip; 0 after a fault. */
   crossing(cpu: number): number;
-  /** A store is about to change code that was decoded from `frame`. */
-  codeWrite(frame: number): void;
+  /** A store is about to change code that was decoded from these 512-byte pieces of `frame`. */
+  codeWrite(frame: number, pieces: number): void;
   /** Perform the instruction of `record` in TypeScript; a Status. */
   helper(cpu: number, record: number): number;
   /** Control has come to `record` often: translate it. Only with a threshold. */
@@ -100,7 +100,7 @@ export function generateInterpreter(
   const lookup = m.importFunction('lookup', [I32], [I32]);
   const link = m.importFunction('link', [I32, I32], []);
   const crossing = m.importFunction('crossing', [I32], [I32]);
-  const codeWrite = m.importFunction('codeWrite', [I32], []);
+  const codeWrite = m.importFunction('codeWrite', [I32, I32], []);
   const _helper = m.importFunction('helper', [I32, I32], [I32]);
   const hot = m.importFunction('hot', [I32], []);
   const mmu = buildMmu(m, layout, codeWrite);

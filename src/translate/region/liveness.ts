@@ -42,11 +42,17 @@ export function flagLiveness(
     for (const to of successors[node]!) need |= at[to]!;
     return need;
   };
+  // There are four needs, so a block's answers are soon known.
+  const answers = new Int8Array(count * 4).fill(-1);
+  const answer = (node: number, block: Block, need: number): number => {
+    const known = answers[node * 4 + need]!;
+    return known >= 0 ? known : (answers[node * 4 + need] = before(block, need));
+  };
   for (let changed = true; changed; ) {
     changed = false;
     for (let node = count - 1; node >= 0; node--) {
       const block = blocks[node];
-      const need = block === undefined ? end(node) : before(block, end(node));
+      const need = block === undefined ? end(node) : answer(node, block, end(node));
       if (need !== at[node]) {
         at[node] = need;
         changed = true;

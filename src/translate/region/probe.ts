@@ -5,7 +5,6 @@
 import { type E, I32, I64 } from '../../wasm/expr.ts';
 import { Fn } from '../../wasm/module.ts';
 import { type Insn, Kind } from '../../x86/decode.ts';
-import { shapeKey } from '../interpreter/shape.ts';
 import { Lift } from '../lift.ts';
 import { SEMANTICS } from '../semantics/index.ts';
 
@@ -136,12 +135,20 @@ class ProbeLift extends Lift {
   }
 }
 
-const known = new Map<string, InsnUse>();
+const known = new Map<number, InsnUse>();
+const REPEATS = { 0: 0, 0xf2: 1, 0xf3: 2 } as const;
+
+/** Everything that the use can depend on, as a number: as little as possible, for this is asked for every instruction. */
+function useKey(insn: Insn): number {
+  const last = insn.operands[insn.operands.length - 1];
+  // The count of a shift says whether it changes flags at all.
+  const count = last !== undefined && last.kind === Kind.Imm && last.size === 1 ? (last.immLo & 0xff) | 0x100 : 0;
+  const bits = (insn.lock ? 1 : 0) | (insn.hasMem ? 2 : 0) | (insn.addrSize & 4) | (REPEATS[insn.rep] << 3);
+  return (insn.row.index * 32 + bits) * 0x2000 + insn.opSize * 0x200 + count;
+}
 
 export function instructionUse(insn: Insn): InsnUse {
-  let key = shapeKey(insn);
-  // The count of a shift says whether it changes flags at all.
-  for (const op of insn.operands) if (op.kind === Kind.Imm && op.size === 1) key += ` ${op.immLo & 0xff}`;
+  const key = useKey(insn);
   let use = known.get(key);
   if (use === undefined) {
     const f = new Fn([I32]);

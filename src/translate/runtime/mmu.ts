@@ -144,9 +144,9 @@ export function buildMmu(m: ModuleBuilder, layout: MemoryLayout, codeWrite: FnRe
         // Does the store touch a 512-byte piece that code was decoded from?
         const first = va.wrap().and(4095).shrU(9);
         const last = va.wrap().and(4095).add(access.and(ACCESS.size)).sub(1).shrU(9);
-        const bits = i32(2).shl(last).sub(i32(1).shl(first));
+        const bits = f.let(i32(2).shl(last).sub(i32(1).shl(first)));
         f.if(code.and(bits), () => {
-          f.callVoid(codeWrite, frame);
+          f.callVoid(codeWrite, frame, code.and(bits));
           f.set(code, load8u(frame.add(layout.frameFlags)));
         });
       });
