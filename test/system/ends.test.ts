@@ -29,8 +29,7 @@ describe('two domains and how they end', { skip }, async () => {
 
   test('a disk that a domain writes to is refused to another; nothing is left of the attempt', async () => {
     const before = await system.traces();
-    const rival = system.file('rival.cfg', `${system.kernelLines('rival')}disk = ['file:${beta.disk},sda1,r']\n`);
-    const { code, output } = await system.xm('create', '-q', rival);
+    const { code, output } = await system.xm('create', '-q', beta.config, 'name=rival');
     assert.equal(code, 1);
     assert.match(output, /^Error: .*file:\S+beta\.img is in writable use by domain beta \(id \d+\)\n$/);
     assert.deepEqual(await system.traces(), before);

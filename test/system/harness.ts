@@ -112,14 +112,14 @@ export const NOTHING: Traces = { records: [], folders: [], monitors: [], storeNo
 
 export class System {
   readonly own = new OwnXend();
-  readonly guest: Guest;
+  readonly #guest: Guest | undefined;
   readonly #others: ChildProcess[] = [];
   /** Disks made here: other xends on this machine have their own, and locks on them. */
   readonly #disks = new Set<string>();
 
   /** Made inside a suite: xend runs before its first test and is gone, with all it started, after its last. */
-  constructor(guest: Guest) {
-    this.guest = guest;
+  constructor(guest?: Guest) {
+    this.#guest = guest;
     before(() => this.own.start());
     after(() => this.stop());
     for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
@@ -134,18 +134,25 @@ export class System {
 
   /** Configuration file and disk of a new domain; `more` are further lines, which win. */
   async write(name: string, options: { memoryMiB?: number; more?: string } = {}): Promise<Made> {
-    const { config, disk, text } = await writeTtylinux(this.guest, this.own.folder, { name, ...options });
-    this.#disks.add(identifyDisk(statSync(disk, { bigint: true })).id);
+    if (!this.#guest) throw new Error('this system has no guest');
+    const { config, disk, text } = await writeTtylinux(this.#guest, this.own.folder, { name, ...options });
+    this.#noteDisk(disk);
     if (options.more) writeFileSync(config, `${text}${options.more}\n`);
     return { name, config, disk };
   }
 
-  /** The beginning of a configuration file for a domain without disks. */
-  kernelLines(name: string): string {
-    return `name = '${name}'\nkernel = '${this.guest.kernel}'\nramdisk = '${this.guest.initrd}'\nmemory = 96\n`;
+  #noteDisk(file: string): void {
+    this.#disks.add(identifyDisk(statSync(file, { bigint: true })).id);
   }
 
-  /** A configuration file of these lines, which need not be good. */
+  /** An empty disk of a MiB. */
+  disk(name: string): string {
+    const file = this.file(name, new Uint8Array(1 << 20));
+    this.#noteDisk(file);
+    return file;
+  }
+
+  /** A file, such as a configuration that need not be good. */
   file(name: string, text: string | Uint8Array): string {
     const file = path.join(this.own.folder, name);
     writeFileSync(file, text);
