@@ -24,6 +24,9 @@ import {
   Status,
   TLB_BYTES,
   TLB_ENTRIES,
+  TLB_FILL_LIST,
+  TLB_FILL_LIST_ENTRIES,
+  TLB_FILLS,
   USER_TLB,
 } from '../translate/layout.ts';
 import { SEMANTICS } from '../translate/semantics/index.ts';
@@ -41,7 +44,7 @@ const DEBUG = 1;
 export interface EngineOptions {
   readonly tier1?: false | { readonly threshold: number };
 }
-const THRESHOLD = 1000;
+const THRESHOLD = 3000;
 /** Regions that are translated together, unless a slice ends before there are as many. */
 const BATCH = 8;
 
@@ -165,6 +168,8 @@ export class WasmEngine implements Engine {
     this.flushTlb();
   }
 
+  /** The TLB has been cleared as a whole once, so that the list of fills since tells everything. */
+  private flushed = false;
   private readonly invalidOpcode: number;
   private readonly tooLong: number;
 
@@ -328,7 +333,21 @@ export class WasmEngine implements Engine {
   }
 
   flushTlb(): void {
-    this.memory.u8.fill(0xff, this.cpu + KERNEL_TLB, this.cpu + KERNEL_TLB + 2 * TLB_BYTES);
+    const { u8, i32 } = this.memory;
+    const count = (this.cpu + TLB_FILLS) >>> 2;
+    const fills = i32[count]!;
+    i32[count] = 0;
+    if (this.flushed && fills >= 0 && fills <= TLB_FILL_LIST_ENTRIES) {
+      const list = (this.cpu + TLB_FILL_LIST) >>> 2;
+      for (let k = 0; k < fills; k++) {
+        // The three tags; what is behind them says nothing without.
+        const slot = i32[list + k]! >>> 2;
+        for (let word = 0; word < 6; word++) i32[slot + word] = -1;
+      }
+      return;
+    }
+    this.flushed = true;
+    u8.fill(0xff, this.cpu + KERNEL_TLB, this.cpu + KERNEL_TLB + 2 * TLB_BYTES);
   }
 
   flushPage(va: bigint): void {

@@ -105,7 +105,7 @@ export class Regions {
         planned.map(({ plan }) => plan),
       );
       const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: this.imports });
-      planned.forEach((region, k) => this.install(region, instance.exports[String(k)]));
+      for (const [k, region] of planned.entries()) this.install(region, instance.exports[String(k)]);
       this.stats.regionBytes += bytes.length;
       this.stats.regionModules++;
     }

@@ -15,6 +15,13 @@ export const CODE_HASH_ENTRIES = 0x10000;
 /** u16 each: how often control came to a record (hashed by its address), see HOT_COUNTERS' use in interpreter/generate.ts. */
 export const HOT_COUNTERS = 0xa0000;
 export const HOT_COUNTER_ENTRIES = 0x10000;
+/**
+ * u32: how many TLB entries were filled since the last flush, and the linear addresses of the first of them: a guest flushes
+ * often and touches little in between, so that clearing those is cheaper than clearing all.
+ */
+export const TLB_FILLS = 0x410;
+export const TLB_FILL_LIST = 0xc00;
+export const TLB_FILL_LIST_ENTRIES = 128;
 /** u32: set when a store of the guest dropped code, for the region that may have been running it. */
 export const CODE_DROPPED = 0x400;
 /** u64: where a region was left so that the interpreter performs the instruction there: not the moment to translate it. */

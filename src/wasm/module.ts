@@ -20,7 +20,7 @@ export interface FnRef {
 
 export class Fn {
   readonly params: readonly ValType[];
-  readonly body = new Sink(256);
+  body = new Sink(4096);
   private readonly locals: ValType[] = [];
   private readonly free = new Map<ValType, number[]>();
   private scopes: number[][] = [[]];
@@ -200,10 +200,11 @@ export class Fn {
   }
   /** What `build` emits comes before everything so far. Only outside of blocks. */
   prepend(build: () => void): void {
-    const rest = this.body.finish();
-    this.body.length = 0;
+    const rest = this.body;
+    this.body = new Sink(4096);
     build();
-    this.body.raw(rest);
+    this.body.append(rest);
+    rest.release();
   }
 
   /** The code-section entry of this function. */
@@ -224,6 +225,8 @@ export class Fn {
     out.append(head);
     out.append(this.body);
     out.byte(0x0b);
+    head.release();
+    this.body.release();
   }
 }
 
@@ -329,6 +332,7 @@ function section(out: Sink, id: number, count: number, write: (s: Sink) => void)
   out.byte(id);
   out.uleb(content.length);
   out.append(content);
+  content.release();
 }
 
 export const call = (fn: FnRef, ...args: E[]): E => callExpr(fn.results[0]!, fn.index, args);

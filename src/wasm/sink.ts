@@ -1,15 +1,27 @@
 /** A growing byte buffer with WebAssembly's number encodings (LEB128). */
+/** Buffers of sinks that are done with: translating makes many, and typed arrays cost the collector more than other objects. */
+const spare: Uint8Array[] = [];
+const SPARES = 32;
+const EMPTY = new Uint8Array(0);
+
 export class Sink {
   bytes: Uint8Array;
   length = 0;
 
   constructor(capacity = 1024) {
-    this.bytes = new Uint8Array(capacity);
+    this.bytes = spare.pop() ?? new Uint8Array(capacity);
+  }
+
+  /** The end of this sink: another may have its buffer. */
+  release(): void {
+    if (spare.length < SPARES && this.bytes.length > 0) spare.push(this.bytes);
+    this.bytes = EMPTY;
+    this.length = 0;
   }
 
   private room(count: number): void {
     if (this.length + count <= this.bytes.length) return;
-    const grown = new Uint8Array(Math.max(this.bytes.length * 2, this.length + count));
+    const grown = new Uint8Array(Math.max(this.bytes.length * 4, this.length + count));
     grown.set(this.bytes.subarray(0, this.length));
     this.bytes = grown;
   }
@@ -81,6 +93,8 @@ export class Sink {
   }
 
   finish(): Uint8Array<ArrayBuffer> {
-    return this.bytes.slice(0, this.length) as Uint8Array<ArrayBuffer>;
+    const result = this.bytes.slice(0, this.length) as Uint8Array<ArrayBuffer>;
+    this.release();
+    return result;
   }
 }

@@ -5,11 +5,13 @@
  */
 import { type Insn, Kind } from '../../x86/decode.ts';
 import { SEMANTICS } from '../semantics/index.ts';
+import { type InsnUse, instructionUse } from './probe.ts';
 
 export interface Block {
   /** Offset in the page. */
   readonly start: number;
   readonly insns: readonly Insn[];
+  readonly uses: readonly InsnUse[];
   /** Offset behind the last instruction. */
   readonly end: number;
   /** Offsets of the blocks that follow: -1 when control does not leave that way, or leaves the region there. */
@@ -120,7 +122,7 @@ export function discover(entry: number, ports: DiscoverPorts): RegionPlan | unde
         break;
       }
     }
-    blocks.set(start, { start, insns, end: offset, taken, next });
+    blocks.set(start, { start, insns, uses: insns.map(instructionUse), end: offset, taken, next });
   }
   return { entries: entries.filter((offset) => leaders.has(offset)), blocks, instructions };
 }

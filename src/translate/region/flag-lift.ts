@@ -11,7 +11,7 @@ import type { Fn } from '../../wasm/module.ts';
 import type { Insn } from '../../x86/decode.ts';
 import { type Condition, Lift } from '../lift.ts';
 import { FlagOp, flagCode } from '../runtime/flags.ts';
-import { instructionUse } from './probe.ts';
+import type { InsnUse } from './probe.ts';
 
 export type FlagState =
   | { readonly kind: 'pair' }
@@ -45,10 +45,9 @@ export abstract class FlagLift extends Lift {
   /** Flags are written on some paths only: at once, into the pair. */
   private readonly eager: boolean;
 
-  constructor(f: Fn, insn: Insn, cpu: E, context: FlagContext, needed: boolean) {
+  constructor(f: Fn, insn: Insn, cpu: E, context: FlagContext, use: InsnUse, needed: boolean) {
     super(f, insn, cpu);
     this.context = context;
-    const use = instructionUse(insn);
     const partly = use.writes && !use.kills;
     this.needed = needed || (partly && use.leaves);
     this.eager = partly && this.needed;

@@ -105,6 +105,7 @@ class RegionEmitter {
       this.blocks,
       graph.edges.map((list) => list.map(({ via }) => via)),
       leaves,
+      this.shape.sequence,
     );
     this.budget = f.local(I32);
     const labels = this.labels;
@@ -314,7 +315,7 @@ class RegionEmitter {
       const at = offset;
       offset += insn.length;
       f.scope(() => {
-        const lift = new RegionLift(f, insn, at, region, needs[k] !== Need.none);
+        const lift = new RegionLift(f, insn, block.uses[k]!, at, region, needs[k] !== Need.none);
         const semantics = SEMANTICS[insn.mnemonic]!;
         if (insn.lock || insn.mnemonic === 'xchg') {
           f.loop((label) => {

@@ -13,6 +13,7 @@ import { SEG, STATE } from '../../x86/state.ts';
 import { isAbsolute, isSimpleMemory } from '../interpreter/shape.ts';
 import { ACCESS, Status, TLB_ENTRIES } from '../layout.ts';
 import { type FlagContext, FlagLift } from './flag-lift.ts';
+import type { InsnUse } from './probe.ts';
 
 /** What the lifts of one region share: its locals and its ways out. */
 export interface RegionContext extends FlagContext {
@@ -59,8 +60,8 @@ export class RegionLift extends FlagLift {
   private readonly region: RegionContext;
   private readonly offset: number;
 
-  constructor(f: Fn, insn: Insn, offset: number, context: RegionContext, needed: boolean) {
-    super(f, insn, context.cpu, context, needed);
+  constructor(f: Fn, insn: Insn, use: InsnUse, offset: number, context: RegionContext, needed: boolean) {
+    super(f, insn, context.cpu, context, use, needed);
     this.region = context;
     this.offset = offset;
   }

@@ -3,7 +3,6 @@
  * left before they are overwritten (taken along).
  */
 import type { Block } from './discover.ts';
-import { instructionUse } from './probe.ts';
 
 export const Need = { none: 0, read: 1, along: 2 } as const;
 
@@ -17,7 +16,7 @@ export interface FlagLiveness {
 function before(block: Block, needAtEnd: number, behind?: Uint8Array): number {
   let need = needAtEnd;
   for (let k = block.insns.length - 1; k >= 0; k--) {
-    const use = instructionUse(block.insns[k]!);
+    const use = block.uses[k]!;
     if (use.leavesAfter) need |= Need.along;
     if (behind !== undefined) behind[k] = need;
     // What is written on some paths only begins as what was there before.
@@ -34,6 +33,8 @@ export function flagLiveness(
   blocks: readonly (Block | undefined)[],
   successors: readonly (readonly number[])[],
   leaves: readonly boolean[],
+  /** Nodes, most before their successors. */
+  sequence: readonly number[],
 ): FlagLiveness {
   const count = blocks.length;
   const at = new Uint8Array(count);
@@ -50,7 +51,8 @@ export function flagLiveness(
   };
   for (let changed = true; changed; ) {
     changed = false;
-    for (let node = count - 1; node >= 0; node--) {
+    for (let k = sequence.length - 1; k >= 0; k--) {
+      const node = sequence[k]!;
       const block = blocks[node];
       const need = block === undefined ? end(node) : answer(node, block, end(node));
       if (need !== at[node]) {

@@ -136,7 +136,7 @@ class ProbeLift extends Lift {
 }
 
 const known = new Map<number, InsnUse>();
-const REPEATS = { 0: 0, 0xf2: 1, 0xf3: 2 } as const;
+const REPEATS = { 0: 0, 242: 1, 243: 2 } as const;
 
 /** Everything that the use can depend on, as a number: as little as possible, for this is asked for every instruction. */
 function useKey(insn: Insn): number {

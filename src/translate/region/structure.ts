@@ -35,36 +35,37 @@ export interface Structure {
 
 /** Strongly connected components of `nodes` with at least one edge inside, by Tarjan's algorithm. */
 function cycles(graph: Graph, nodes: ReadonlySet<number>): number[][] {
-  const index = new Map<number, number>();
-  const low = new Map<number, number>();
+  const count = graph.edges.length;
+  const index = new Int32Array(count);
+  const low = new Int32Array(count);
+  const onStack = new Uint8Array(count);
   const stack: number[] = [];
-  const onStack = new Set<number>();
   const found: number[][] = [];
+  let visited = 0;
   const visit = (node: number): void => {
-    index.set(node, index.size);
-    low.set(node, index.get(node)!);
+    index[node] = low[node] = ++visited;
     stack.push(node);
-    onStack.add(node);
+    onStack[node] = 1;
     let self = false;
     for (const { via } of graph.edges[node]!) {
       if (!nodes.has(via)) continue;
       if (via === node) self = true;
-      if (!index.has(via)) {
+      if (index[via] === 0) {
         visit(via);
-        low.set(node, Math.min(low.get(node)!, low.get(via)!));
-      } else if (onStack.has(via)) low.set(node, Math.min(low.get(node)!, index.get(via)!));
+        if (low[via]! < low[node]!) low[node] = low[via]!;
+      } else if (onStack[via] === 1 && index[via]! < low[node]!) low[node] = index[via]!;
     }
-    if (low.get(node) !== index.get(node)) return;
+    if (low[node] !== index[node]) return;
     const component: number[] = [];
     for (;;) {
       const member = stack.pop()!;
-      onStack.delete(member);
+      onStack[member] = 0;
       component.push(member);
       if (member === node) break;
     }
     if (component.length > 1 || self) found.push(component);
   };
-  for (const node of nodes) if (!index.has(node)) visit(node);
+  for (const node of nodes) if (index[node] === 0) visit(node);
   return found;
 }
 
