@@ -2,6 +2,7 @@
  * Gives garbage back to the system while a thread is idle. V8 collects the old generation when it has grown, not when its
  * owner falls asleep: an idle domain would keep the garbage of its boot for ever, and there may be a hundred of them.
  */
+import { createRequire } from 'node:module';
 import v8 from 'node:v8';
 import vm from 'node:vm';
 
@@ -33,5 +34,28 @@ export function heapTrimmer(now: () => number = () => performance.now()): () => 
     // Other flavours keep the freed pages in a pool, which is emptied by tasks that a blocked thread never runs.
     collector()({ type: 'major', flavor: 'last-resort' });
     kept = v8.getHeapStatistics().total_physical_size;
+  };
+}
+
+/** Resident memory must have grown by this much before the C library is asked again. */
+const NATIVE_SLACK_BYTES = 8 << 20;
+
+/**
+ * A function to call from time to time: gives what V8's compilers have freed back to the system (malloc_trim of glibc, through
+ * the optional package koffi; without either it does nothing). It is for the whole process, so one thread's business.
+ */
+export function nativeTrimmer(): () => void {
+  let trim: ((pad: number) => number) | undefined;
+  try {
+    const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
+    trim = koffi.load(null).func('int malloc_trim(size_t pad)') as unknown as (pad: number) => number;
+  } catch {
+    return () => {};
+  }
+  let kept = 0;
+  return () => {
+    if (process.memoryUsage.rss() < kept + NATIVE_SLACK_BYTES) return;
+    trim(0);
+    kept = process.memoryUsage.rss();
   };
 }

@@ -3,12 +3,14 @@
  * devices on this thread. xend reaches it through the shell; what a guest can do, it does through rings and event channels.
  */
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { SHUTDOWN } from '../abi/numbers.ts';
 import { ConsoleBackend } from '../devices/console/console.ts';
 import { BackendEvents, type BoundPort, guestPages } from '../devices/guest.ts';
 import { connectBackendStore, connectGuestStore } from '../devices/xenstore.ts';
-import { KernelError, loadKernelFile } from '../guest/index.ts';
+import { KernelError } from '../guest/kernel.ts';
+import { loadKernelFile } from '../guest/kernel-cache.ts';
 import { connectStoreSocket } from '../host/store-socket.ts';
 import { buildDomain, BuildError as KernelBuildError } from '../hypervisor/builder/index.ts';
 import { CodeWrites } from '../hypervisor/code-writes.ts';
@@ -57,9 +59,9 @@ function allocate(config: MachineConfig): { wasmMemory: WebAssembly.Memory; memo
   }
 }
 
-async function readKernel(path: string): Promise<Uint8Array> {
+async function readKernel(path: string, cacheDir: string): Promise<Uint8Array> {
   try {
-    return (await loadKernelFile(path)).elf;
+    return (await loadKernelFile(path, cacheDir)).elf;
   } catch (error) {
     if (error instanceof KernelError) throw new BuildError(`kernel ${path}: ${error.message}`);
     throw unreadable('kernel', path, error);
@@ -88,7 +90,7 @@ function unreadable(what: string, path: string, error: unknown): Error {
 }
 
 export async function createMachine(config: MachineConfig, ports: MachinePorts): Promise<Machine> {
-  const elf = await readKernel(config.kernel);
+  const elf = await readKernel(config.kernel, join(config.paths.lib, 'cache'));
   const initrd = readRamdisk(config.ramdisk);
   const origin = clockOrigin();
   const clock = domainClock(origin);

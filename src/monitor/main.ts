@@ -7,7 +7,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { consoleSocket, controlSocket } from '../host/paths.ts';
 import { identify } from '../host/process-identity.ts';
-import { heapTrimmer } from '../host/trim-heap.ts';
+import { heapTrimmer, nativeTrimmer } from '../host/trim-heap.ts';
 import { ConsoleServer } from './console-server.ts';
 import type { CreateMachine, LogLevel, MachineConfig } from './machine-types.ts';
 import { Shell } from './shell.ts';
@@ -60,8 +60,12 @@ async function main(): Promise<void> {
   rmSync(controlSocket(runDir), { force: true });
   await consoleServer.listen(consoleSocket(runDir));
   await shell.listen(controlSocket(runDir));
-  const trim = heapTrimmer();
-  setInterval(trim, TRIM_INTERVAL_MS).unref();
+  const trimHeap = heapTrimmer();
+  const trimNative = nativeTrimmer();
+  setInterval(() => {
+    trimHeap();
+    trimNative();
+  }, TRIM_INTERVAL_MS).unref();
   log('info', `monitor of domain ${config.machine.domid} "${config.machine.name}", process ${me.pid}`);
   setTimeout(() => {
     if (shell.builds > 0 || shell.clients > 0) return;

@@ -94,7 +94,7 @@ export class MonitorLink {
 const MONITOR_FLAGS = ['--max-semi-space-size=1', '--initial-old-space-size=16'];
 const MONITOR = fileURLToPath(new URL('../monitor/main.ts', import.meta.url));
 /** A monitor sees no more of our environment than this. */
-const ENVIRONMENT = ['PATH', 'LANG', 'TZ', 'HOME', 'DOMUS_MACHINE', 'DOMUS_DEBUG'];
+const ENVIRONMENT = ['PATH', 'LANG', 'TZ', 'HOME', 'DOMUS_MACHINE', 'DOMUS_DEBUG', 'NODE_COMPILE_CACHE'];
 
 /** Start the monitor process of a domain: its own session, output to its log file. Resolves when it runs. */
 export function spawnMonitor(runDir: string, logFile: string): Promise<number> {
