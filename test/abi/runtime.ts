@@ -209,7 +209,8 @@ const tail = `
     syscall
     ud2
 
-  .align 16
+  # Data is on pages of its own: a store to a page with code makes the engine drop the code.
+  .align 4096
   trap_table:
   ${VECTORS.map((v) => `.byte ${v}, ${v === 3 || v === 4 || v >= 0x81 ? 3 : 0}\n.word 0xe033\n.long 0\n.quad trap_${v}`).join('\n')}
   .quad 0, 0
