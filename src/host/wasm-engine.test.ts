@@ -106,6 +106,27 @@ test('an instruction across two pages follows the mapping of the second', () => 
   assert.equal(reg(GPR.rax), 0x66552211n);
 });
 
+test('an instruction across two pages is decoded anew when its second page changes, also after other code there did', () => {
+  put(0xffd, 0xb8, 0x11, 0x22);
+  const second = memory.at(CODE_FRAME + 1);
+  memory.u8.set([0x33, 0x44, ...SYSCALL], second);
+  memory.u8.set(SYSCALL, second + 0x800);
+  // mov [rdi], sil
+  memory.u8.set([0x40, 0x88, 0x37, ...SYSCALL], memory.at(CODE_FRAME + 2));
+  const write = (address: bigint, byte: bigint): void => {
+    setReg(GPR.rdi, address);
+    setReg(GPR.rsi, byte);
+    assert.equal(run(CODE + 0x2000n), Exit.Syscall);
+  };
+  assert.equal(run(CODE + 0xffdn), Exit.Syscall);
+  assert.equal(run(CODE + 0x1800n), Exit.Syscall);
+  write(CODE + 0x1800n, 0x0fn);
+  write(CODE + 0x1003n, 0x05n);
+  write(CODE + 0x1001n, 0x77n);
+  assert.equal(run(CODE + 0xffdn), Exit.Syscall);
+  assert.equal(reg(GPR.rax), 0x77332211n);
+});
+
 test('fetching from a page without execute right faults at the instruction with the fetch bit', () => {
   map(2, CODE_FRAME + 2, PRESENT, NO_EXECUTE);
   assert.equal(run(CODE + 0x2000n), Exit.Exception);

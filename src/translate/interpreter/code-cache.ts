@@ -274,7 +274,7 @@ export class CodeCache {
       page.crossers.clear();
     }
     this.ports.dropped(base, pieces);
-    if (page.records.size === 0) this.pages.delete(base);
+    if (page.records.size === 0 && page.crossers.size === 0) this.pages.delete(base);
   }
 
   private unhash(at: number): void {
