@@ -14,7 +14,10 @@ export interface Block {
   readonly uses: readonly InsnUse[];
   /** Offset behind the last instruction. */
   readonly end: number;
-  /** Offsets of the blocks that follow: -1 when control does not leave that way, or leaves the region there. */
+  /**
+   * Offsets of the blocks that follow: -1 when control does not leave that way, or leaves the region there. A call's target
+   * is `taken`; what comes after the call is found when it returns.
+   */
   readonly taken: number;
   readonly next: number;
 }
@@ -23,6 +26,8 @@ export interface RegionPlan {
   /** Of the first entry: the others follow it. */
   readonly entries: readonly number[];
   readonly blocks: ReadonlyMap<number, Block>;
+  /** Blocks behind the calls to functions of the region: where its RETs probably go. */
+  readonly returns: readonly number[];
   readonly instructions: number;
 }
 
@@ -76,9 +81,9 @@ export function discover(entry: number, ports: DiscoverPorts): RegionPlan | unde
         code.set(offset, insn);
         instructions++;
         const after = offset + insn.length;
-        if (isBranch(insn) && insn.mnemonic !== 'call') {
+        if (isBranch(insn)) {
           const target = after + insn.operands[0]!.immLo;
-          if (insn.mnemonic !== 'jmp') work.push(after);
+          if (insn.mnemonic !== 'jmp' && insn.mnemonic !== 'call') work.push(after);
           if (target >= 0 && target < 4096 && ports.known(target)) work.push(target);
         }
         if (endsBlock(insn)) {
@@ -99,6 +104,7 @@ export function discover(entry: number, ports: DiscoverPorts): RegionPlan | unde
   if (!leaders.has(entry)) return undefined;
 
   const blocks = new Map<number, Block>();
+  const returns = new Set<number>();
   for (const start of leaders) {
     const insns: Insn[] = [];
     let offset = start;
@@ -110,10 +116,13 @@ export function discover(entry: number, ports: DiscoverPorts): RegionPlan | unde
       insns.push(insn);
       offset += insn.length;
       if (endsBlock(insn)) {
-        if (isBranch(insn) && insn.mnemonic !== 'call') {
+        if (isBranch(insn)) {
           const target = offset + insn.operands[0]!.immLo;
+          const isCall = insn.mnemonic === 'call';
           if (leaders.has(target)) taken = target;
-          if (insn.mnemonic !== 'jmp' && leaders.has(offset)) next = offset;
+          if (isCall) {
+            if (taken >= 0 && leaders.has(offset)) returns.add(offset);
+          } else if (insn.mnemonic !== 'jmp' && leaders.has(offset)) next = offset;
         }
         break;
       }
@@ -124,5 +133,5 @@ export function discover(entry: number, ports: DiscoverPorts): RegionPlan | unde
     }
     blocks.set(start, { start, insns, uses: insns.map(instructionUse), end: offset, taken, next });
   }
-  return { entries: entries.filter((offset) => leaders.has(offset)), blocks, instructions };
+  return { entries: entries.filter((offset) => leaders.has(offset)), blocks, returns: [...returns], instructions };
 }

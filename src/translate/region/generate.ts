@@ -56,8 +56,8 @@ function waysOn(block: Block | undefined): number {
   if (block === undefined) return 0;
   const last = block.insns.at(-1)!;
   if (!endsBlock(last)) return 1;
-  if (last.operands[0]?.kind !== Kind.Rel || last.mnemonic === 'call') return 3;
-  return last.mnemonic === 'jmp' ? 1 : 2;
+  if (last.operands[0]?.kind !== Kind.Rel) return 3;
+  return last.mnemonic === 'jmp' || last.mnemonic === 'call' ? 1 : 2;
 }
 
 interface ImportRefs {
@@ -75,6 +75,8 @@ class RegionEmitter {
   private readonly liveness: FlagLiveness;
   private readonly region: RegionContext;
   private readonly budget: E;
+  /** The node where RETs meet, -1 if there is none: it goes on behind a call of the region, or leaves. */
+  private readonly returnNode: number;
   /** Dispatch node → the local with the number of its target. */
   private readonly choice = new Map<number, E>();
   private readonly loopLabels = new Map<number, Label>();
@@ -91,9 +93,17 @@ class RegionEmitter {
     for (const block of plan.blocks.values()) nodes.set(block.start, this.blocks.push(block) - 1);
     const edge = (offset: number): Edge => ({ target: nodes.get(offset)!, via: nodes.get(offset)! });
     const edges: Edge[][] = [plan.entries.map(edge)];
-    for (const { taken, next } of plan.blocks.values()) {
-      edges.push([taken, next].filter((offset) => offset >= 0).map(edge));
+    const returnNode = plan.returns.length > 0 ? this.blocks.length : -1;
+    for (const { taken, next, insns } of plan.blocks.values()) {
+      const list = [taken, next].filter((offset) => offset >= 0).map(edge);
+      if (returnNode >= 0 && insns.at(-1)!.mnemonic === 'ret') list.push({ target: returnNode, via: returnNode });
+      edges.push(list);
     }
+    if (returnNode >= 0) {
+      edges.push(plan.returns.map(edge));
+      this.blocks.push(undefined);
+    }
+    this.returnNode = returnNode;
     const graph: Graph = { edges, dispatch: new Map() };
     this.shape = structure(graph);
     while (this.blocks.length < graph.edges.length) this.blocks.push(undefined);
@@ -284,10 +294,28 @@ class RegionEmitter {
   private emitNode(node: number): void {
     const block = this.blocks[node];
     if (block !== undefined) this.emitBlock(node, block);
+    else if (node === this.returnNode) this.emitReturns(node);
     else {
       const number = node === 0 ? load8u(this.f.param(1), RECORD.entry) : this.choice.get(node)!;
       this.emitSwitch(node, number);
     }
+  }
+
+  /** `target` is in this page: behind which call is it? */
+  private emitReturns(node: number): void {
+    const { f, region } = this;
+    const state = region.flags;
+    const offset = f.let(region.target.wrap().and(4095));
+    for (const edge of this.shape.graph.edges[node]!) {
+      f.if(offset.eq(this.blocks[edge.target]!.start), () => this.emitEdge(node, edge));
+      region.flags = state;
+    }
+    if (state.kind === 'dynamic') storeDynamic(f, region);
+    else {
+      f.store64(region.cpu, region.flagLocals.result, STATE.flagResult);
+      f.store32(region.cpu, region.flagLocals.aux, STATE.flagAux);
+    }
+    f.br(region.jump);
   }
 
   private emitSwitch(node: number, number: E): void {
@@ -352,6 +380,15 @@ class RegionEmitter {
       return;
     }
     const state = region.flags;
+    if (branch.kind === 'return') {
+      if (this.returnNode >= 0) {
+        f.set(region.target, branch.address);
+        f.if(region.target.and(-4096).eq(region.page), () => this.emitEdge(node, edges[0]!, lift));
+        region.flags = state;
+      }
+      leaveTo(f, region, lift, branch.address);
+      return;
+    }
     f.if(branch.condition, taken);
     region.flags = state;
     next();
@@ -379,7 +416,7 @@ class RegionEmitter {
     if (choice !== undefined && to !== target) {
       f.set(choice, i32(shape.graph.dispatch.get(to)!.indexOf(target)));
     }
-    if (shape.isMerge[to] || shape.isLoop[to]) {
+    if (shape.isMerge[to] || shape.isLoop[to] || this.blocks[to] === undefined) {
       const need = this.liveness.at[to]!;
       if ((need & Need.read) !== 0) {
         if (region.flags.kind === 'op') f.scope(() => lift!.toPair());

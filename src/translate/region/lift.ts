@@ -51,7 +51,8 @@ export interface RegionContext extends FlagContext {
 export type Branch =
   | { readonly kind: 'none' }
   | { readonly kind: 'jump' }
-  | { readonly kind: 'if'; readonly condition: E };
+  | { readonly kind: 'if'; readonly condition: E }
+  | { readonly kind: 'return'; readonly address: E };
 
 export class RegionLift extends FlagLift {
   branch: Branch = { kind: 'none' };
@@ -207,7 +208,8 @@ export class RegionLift extends FlagLift {
     this.branch = { kind: 'if', condition };
   }
   jumpTo(address: E): void {
-    leaveTo(this.f, this.region, this, address);
+    if (this.insn.mnemonic === 'ret') this.branch = { kind: 'return', address };
+    else leaveTo(this.f, this.region, this, address);
   }
   exit(code: Exit, behind: boolean): void {
     const { f } = this;
