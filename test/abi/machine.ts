@@ -37,6 +37,8 @@ export interface MachineOptions {
   /** Bytes of code and data instead of a source: for kernels made of chance. */
   readonly image?: Uint8Array;
   readonly constants?: Readonly<Record<string, number | bigint>>;
+  /** How long the test may take, see `run`. */
+  readonly slices?: number;
   /** Pages that the domain owns at the start. */
   readonly pages?: number;
   /** The device thread is woken. */

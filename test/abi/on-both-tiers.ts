@@ -20,7 +20,7 @@ export function onBothTiers(
   for (const [tier, engine] of TIERS) {
     test(`${name} (${tier})`, () => {
       const m = new Machine(`${source}\n${shutdown()}`, { ...options, engine });
-      m.runToEnd();
+      m.runToEnd(options.slices);
       check(m);
     });
   }
