@@ -3,7 +3,7 @@ import { open, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Guest } from '../../src/guest/index.ts';
 
-/** The manual's 64 are for a smaller kernel: Debian's, unpacked beside its initramfs, needs 67 to start at all. */
+/** The manual's 64 are for a smaller kernel: Debian's, unpacked beside its initramfs, needs 70 to start at all. */
 export const TTYLINUX_MEMORY_MIB = 96;
 const CHUNK = 1 << 16;
 const ZEROS = Buffer.alloc(CHUNK);
