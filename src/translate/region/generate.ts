@@ -407,7 +407,9 @@ class RegionEmitter {
       f.set(this.budget, this.budget.sub(1));
       f.if(this.budget.leS(0).or(load32(region.cpu, STATE.kick)), () => {
         this.noteFlags(lift);
-        f.set(region.target, region.page.add(i64(this.blocks[target]!.start)));
+        // The node behind returns is no block: its address is the popped one, which is in `target` already.
+        const block = this.blocks[target];
+        if (block !== undefined) f.set(region.target, region.page.add(i64(block.start)));
         f.set(region.status, i32(Status.Jump));
         f.br(region.leave);
       });
