@@ -24,6 +24,10 @@ export class Fn {
   private readonly locals: ValType[] = [];
   private readonly free = new Map<ValType, number[]>();
   private scopes: number[][] = [[]];
+  /** What is open, innermost last: for an IF, where it is and whether we are in its ELSE. */
+  private readonly opened: { readonly at: number; inElse: boolean; likely: boolean | undefined }[] = [];
+  /** Branch hints: offset of the IF in the body, and whether its condition is likely to hold. */
+  private hints: { readonly at: number; readonly likely: boolean }[] = [];
   private depth = 0;
 
   constructor(params: readonly ValType[]) {
@@ -118,6 +122,7 @@ export class Fn {
   }
 
   private open(op: number): Label {
+    this.opened.push({ at: op === 0x04 ? this.body.length : -1, inElse: false, likely: undefined });
     this.body.byte(op);
     this.body.byte(0x40);
     this.depth++;
@@ -126,6 +131,13 @@ export class Fn {
   private close(): void {
     this.body.byte(0x0b);
     this.depth--;
+    const { at, likely } = this.opened.pop()!;
+    if (likely !== undefined) this.hints.push({ at, likely });
+  }
+  /** This branch of the innermost IF is hardly ever taken: the compiler keeps its needs away from the other path. */
+  cold(): void {
+    const innermost = this.opened[this.opened.length - 1];
+    if (innermost !== undefined && innermost.at >= 0) innermost.likely = innermost.inElse;
   }
 
   /** `br` to its label leaves it. */
@@ -150,6 +162,7 @@ export class Fn {
     yes();
     if (no !== undefined) {
       this.body.byte(0x05);
+      this.opened[this.opened.length - 1]!.inElse = true;
       no();
     }
     this.close();
@@ -201,14 +214,17 @@ export class Fn {
   /** What `build` emits comes before everything so far. Only outside of blocks. */
   prepend(build: () => void): void {
     const rest = this.body;
+    const hints = this.hints;
     this.body = new Sink(4096);
+    this.hints = [];
     build();
+    for (const { at, likely } of hints) this.hints.push({ at: at + this.body.length, likely });
     this.body.append(rest);
     rest.release();
   }
 
-  /** The code-section entry of this function. */
-  encode(out: Sink): void {
+  /** The declaration of the locals. */
+  private head(): Sink {
     const head = new Sink(64);
     const runs: [number, ValType][] = [];
     for (const type of this.locals) {
@@ -221,6 +237,28 @@ export class Fn {
       head.uleb(count);
       head.byte(type);
     }
+    return head;
+  }
+
+  get hasHints(): boolean {
+    return this.hints.length > 0;
+  }
+  /** This function's part of the section with branch hints. */
+  encodeHints(index: number, out: Sink): void {
+    const head = this.head();
+    out.uleb(index);
+    out.uleb(this.hints.length);
+    for (const { at, likely } of this.hints.sort((a, b) => a.at - b.at)) {
+      out.uleb(head.length + at);
+      out.byte(1);
+      out.byte(likely ? 1 : 0);
+    }
+    head.release();
+  }
+
+  /** The code-section entry of this function. */
+  encode(out: Sink): void {
+    const head = this.head();
     out.uleb(head.length + this.body.length + 1);
     out.append(head);
     out.append(this.body);
@@ -317,6 +355,17 @@ export class ModuleBuilder {
         s.uleb(ref.index);
       }
     });
+    const hinted = this.functions.filter(({ fn }) => fn!.hasHints);
+    if (hinted.length > 0) {
+      const hints = new Sink(1024);
+      hints.name('metadata.code.branch_hint');
+      hints.uleb(hinted.length);
+      for (const { fn, ref } of hinted) fn!.encodeHints(ref.index, hints);
+      out.byte(0);
+      out.uleb(hints.length);
+      out.append(hints);
+      hints.release();
+    }
     section(out, 10, this.functions.length, (s) => {
       for (const { fn } of this.functions) fn!.encode(s);
     });

@@ -406,6 +406,7 @@ class RegionEmitter {
     if (back) {
       f.set(this.budget, this.budget.sub(1));
       f.if(this.budget.leS(0).or(load32(region.cpu, STATE.kick)), () => {
+        f.cold();
         this.noteFlags(lift);
         // The node behind returns is no block: its address is the popped one, which is in `target` already.
         const block = this.blocks[target];

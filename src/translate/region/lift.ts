@@ -60,11 +60,18 @@ export class RegionLift extends FlagLift {
   start: Label | undefined;
   private readonly region: RegionContext;
   private readonly offset: number;
+  private readonly level: number;
 
   constructor(f: Fn, insn: Insn, use: InsnUse, offset: number, context: RegionContext, needed: boolean) {
     super(f, insn, context.cpu, context, use, needed);
     this.region = context;
     this.offset = offset;
+    this.level = f.nesting;
+  }
+
+  /** Here is what hardly ever happens, unless it is all that this instruction does. */
+  private cold(): void {
+    if (this.f.nesting > this.level) this.f.cold();
   }
 
   private read(index: number): E {
@@ -174,12 +181,14 @@ export class RegionLift extends FlagLift {
   /** 0: a fault; 1: the store has dropped code, maybe this; else the linear address. */
   private miss(at: E, va: E, access: E): void {
     const { f } = this;
+    this.cold();
     f.set(at, call(this.region.miss, this.cpu, va, access));
     f.if(at.leU(1), () => this.stop(at));
   }
   /** Leave at this instruction. */
   private stop(again: E): void {
     const { f } = this;
+    this.cold();
     this.noteFlags();
     f.set(this.region.again, again);
     f.set(this.region.position, i32(this.offset));
@@ -187,9 +196,10 @@ export class RegionLift extends FlagLift {
   }
   stored(va: E, linear: E, size: number): void {
     if (size === 1) return;
-    this.f.if(linear.eq(this.cpu.add(STATE.crossing)), () =>
-      this.f.callVoid(this.region.scatter, this.cpu, va, i32(size)),
-    );
+    this.f.if(linear.eq(this.cpu.add(STATE.crossing)), () => {
+      this.cold();
+      this.f.callVoid(this.region.scatter, this.cpu, va, i32(size));
+    });
   }
 
   raise(vector: number, errorCode = 0): void {
