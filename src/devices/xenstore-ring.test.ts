@@ -113,6 +113,21 @@ test('write says when the ring is full, and drained when all that waited is in i
   assert.equal(guest.drains, 1);
 });
 
+test('what did not fit follows though the guest, which read while the ring was filled, sends no event', () => {
+  const guest = new FakeGuest();
+  guest.listen();
+  guest.ring.write(new Uint8Array(512).fill(1));
+  const { u8 } = guest.memory;
+  u8.set = (...args: Parameters<Uint8Array['set']>) => {
+    delete (u8 as { set?: unknown }).set;
+    u8.set(...args);
+    guest.set('rsp_cons', 512); // It takes the first half; the second is not published yet, so nothing looks full to it.
+  };
+  guest.ring.write(new Uint8Array(1000).fill(2));
+  guest.set('rsp_cons', 1024); // It takes the second half, again without an event: half of the ring was free meanwhile.
+  assert.equal(guest.get('rsp_prod'), 1512);
+});
+
 test('a paused ring takes nothing, and everything once resumed', () => {
   const guest = new FakeGuest();
   guest.listen();

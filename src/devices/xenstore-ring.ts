@@ -102,8 +102,16 @@ export class XenstoreRingStream implements ByteStream {
     this.#handlers.bytes(chunk);
   }
 
-  /** Moves queued bytes into the ring; says whether there was room for any. */
+  /** Moves queued bytes into the ring as long as there is room; says whether there was any. */
   #produce(): boolean {
+    let moved = false;
+    // Linux sends an event for what it took out only when it finds the ring full afterwards. Had it looked before we filled
+    // the ring, nobody would come back to us: so we look again at what it took after each filling.
+    while (this.#fill()) moved = true;
+    return moved;
+  }
+
+  #fill(): boolean {
     if (this.#closed || this.#queue.length === 0) return false;
     const used = (this.#rspProd - this.#load(XenstoreRing.rsp_cons.offset)) >>> 0;
     if (used > RSP.size) {
