@@ -242,6 +242,7 @@ export function generateInterpreter(
           fn.if(load32(slot, CODE_HASH).eq(at), () => fn.set(record, load32(slot, CODE_HASH + 4)));
         });
         fn.if(record.eqz(), () => {
+          fn.cold();
           fn.set(record, call(lookup, cpu));
           fn.if(record.eqz(), () => {
             fn.set(code, i32(Exit.Exception));
@@ -249,6 +250,7 @@ export function generateInterpreter(
           });
         });
         fn.if(linkFrom, () => {
+          fn.cold();
           fn.callVoid(link, linkFrom, record);
           fn.set(linkFrom, i32(0));
         });
@@ -265,7 +267,10 @@ export function generateInterpreter(
           const count = fn.let(load16u(counter, HOT_COUNTERS).add(1));
           fn.store16(counter, count, HOT_COUNTERS);
           // At 1, for tests, the counters say nothing: they outlive the records.
-          fn.if(threshold === 1 ? i32(1) : count.eq(threshold), () => fn.callVoid(hot, record));
+          fn.if(threshold === 1 ? i32(1) : count.eq(threshold), () => {
+            if (threshold !== 1) fn.cold();
+            fn.callVoid(hot, record);
+          });
         });
       }
 
@@ -273,10 +278,12 @@ export function generateInterpreter(
       function countDown(fn: Fn, leave: Label): void {
         fn.set(budget, budget.sub(1));
         fn.if(budget.leS(0), () => {
+          fn.cold();
           fn.set(code, i32(Exit.Slice));
           fn.br(leave);
         });
         fn.if(load32(cpu, STATE.kick), () => {
+          fn.cold();
           fn.set(code, i32(Exit.Kick));
           fn.br(leave);
         });
@@ -287,6 +294,7 @@ export function generateInterpreter(
         fn.if(target, () => {
           fn.set(budget, budget.sub(1));
           fn.if(budget.leS(0).or(load32(cpu, STATE.kick)), () => {
+            fn.cold();
             storeTarget(fn, cpu, record, page);
             fn.set(budget, budget.add(1));
             countDown(fn, leave);
