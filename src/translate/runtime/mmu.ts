@@ -69,10 +69,14 @@ export function probe(
       ),
     );
     const end = size === 1 ? va : va.add(size - 1);
-    f.if(load64(entry, tag).eq(end.and(-4096)), () => hit(va.wrap().add(load32(entry, 24))), () => {
-      f.cold();
-      miss();
-    });
+    f.if(
+      load64(entry, tag).eq(end.and(-4096)),
+      () => hit(va.wrap().add(load32(entry, 24))),
+      () => {
+        f.cold();
+        miss();
+      },
+    );
   });
 }
 
