@@ -493,3 +493,46 @@ onBothTiers(
   `,
   (m) => assert.equal(m.s64('out_last'), 0, 'all pages are there already'),
 );
+
+onBothTiers(
+  'a repeated instruction that is longer than a slice ends as if it had not been interrupted',
+  `
+    mov rdi, FREE_VA
+    mov eax, 0x5a
+    mov ecx, 70000
+    cld
+    rep stosb
+    mov [out_stos_rdi], rdi
+    mov [out_stos_rcx], rcx
+    mov byte [FREE_VA + 60000], 1
+    mov rdi, FREE_VA
+    mov ecx, 70000
+    repe scasb
+    mov [out_scas_rcx], rcx
+    pushf
+    pop qword [out_flags]
+    mov rsi, FREE_VA + 69999
+    mov rdi, FREE_VA + 169999
+    mov ecx, 70000
+    std
+    rep movsb
+    cld
+    mov [out_movs_rsi], rsi
+    mov rsi, FREE_VA
+    mov rdi, FREE_VA + 100000
+    mov ecx, 70000
+    repe cmpsb
+    mov [out_cmps_rcx], rcx
+    pushf
+    pop qword [out_cmps_flags]
+  `,
+  (m) => {
+    const free = m.address('FREE_VA');
+    assert.deepEqual([m.u64('out_stos_rdi') - free, m.u64('out_stos_rcx')], [70000n, 0n]);
+    assert.equal(m.u64('out_scas_rcx'), 70000n - 60001n);
+    assert.equal(m.u64('out_flags') & 0x40n, 0n);
+    assert.equal(m.u64('out_movs_rsi'), free - 1n);
+    assert.equal(m.u64('out_cmps_rcx'), 0n);
+    assert.equal(m.u64('out_cmps_flags') & 0x40n, 0x40n);
+  },
+);

@@ -1,10 +1,27 @@
 /**
  * String instructions. One element is done inline; repeated MOVS and STOS go page by page with memory.copy and memory.fill.
- * A repeated instruction commits its registers after every piece, so a fault finds them as the manual says.
+ * A repeated instruction commits its registers after every piece, so a fault finds them as the manual says. A long one leaves
+ * the engine now and then and begins again where it was: a guest can map one page at all addresses and repeat for hours.
  */
 import { type E, I32, i32, i64, select } from '../../wasm/expr.ts';
+import { Exit } from '../../x86/exits.ts';
 import { GPR, STATE } from '../../x86/state.ts';
 import type { Lift, Semantics } from '../lift.ts';
+
+/** Work until a repeated instruction leaves: elements one by one, or pieces of a page that cost as much as so many elements. */
+const TURN = 16384;
+const PIECE = 64;
+/** The work that is left, an i32 local. */
+const beginTurn = (c: Lift): E => {
+  const left = c.f.local(I32);
+  c.f.set(left, i32(TURN));
+  return left;
+};
+/** `work` is done, and more is to do: leave if it was enough. Registers and flags are as the manual says between elements. */
+const goOn = (c: Lift, left: E, work: number): void => {
+  c.f.set(left, left.sub(work));
+  c.f.if(left.leS(0), () => c.exit(Exit.Slice, false));
+};
 
 /** rSI or rDI by address size, as an address. */
 const pointer = (c: Lift, register: number): E => {
@@ -28,6 +45,7 @@ function repeat(c: Lift, body: () => E | undefined): void {
     return;
   }
   const f = c.f;
+  const turn = beginTurn(c);
   f.block((done) => {
     f.loop((again) => {
       const n = f.let(countRegister(c));
@@ -36,6 +54,8 @@ function repeat(c: Lift, body: () => E | undefined): void {
       const size = c.insn.addrSize;
       c.setGpr(GPR.rcx, size, size === 4 ? n.sub(1).wrap() : n.sub(1));
       if (stop !== undefined) f.brIf(done, stop);
+      f.brIf(done, n.eq(1));
+      goOn(c, turn, 1);
       f.br(again);
     });
   });
@@ -61,6 +81,7 @@ const movs: Semantics = (c) => {
     return;
   }
   const shift = Math.log2(size);
+  const turn = beginTurn(c);
   f.block((done) => {
     f.loop((again) => {
       const n = f.let(countRegister(c));
@@ -94,6 +115,8 @@ const movs: Semantics = (c) => {
             advance(c, GPR.rdi, by);
             const left = n.sub(pieces.extendU());
             c.setGpr(GPR.rcx, c.insn.addrSize, c.insn.addrSize === 4 ? left.wrap() : left);
+            f.brIf(done, n.eq(pieces.extendU()));
+            goOn(c, turn, PIECE);
             f.br(again);
           });
         },
@@ -101,6 +124,8 @@ const movs: Semantics = (c) => {
       one();
       const left = n.sub(1);
       c.setGpr(GPR.rcx, c.insn.addrSize, c.insn.addrSize === 4 ? left.wrap() : left);
+      f.brIf(done, n.eq(1));
+      goOn(c, turn, 1);
       f.br(again);
     });
   });
@@ -129,6 +154,7 @@ const stos: Semantics = (c) => {
         ? byte.extendU().mul(i64(0x01010101).or(i64(0x01010101).shl(32)))
         : byte.mul(size === 4 ? 0x01010101 : 0x0101);
   const uniform = f.let(pattern === undefined ? i32(1) : c.clean(value, size).eq(pattern));
+  const turn = beginTurn(c);
   f.block((done) => {
     f.loop((again) => {
       const n = f.let(countRegister(c));
@@ -145,11 +171,15 @@ const stos: Semantics = (c) => {
           advance(c, GPR.rdi, bytes.extendU());
           const left = n.sub(pieces.extendU());
           c.setGpr(GPR.rcx, c.insn.addrSize, c.insn.addrSize === 4 ? left.wrap() : left);
+          f.brIf(done, n.eq(pieces.extendU()));
+          goOn(c, turn, PIECE);
         },
         () => {
           one();
           const left = n.sub(1);
           c.setGpr(GPR.rcx, c.insn.addrSize, c.insn.addrSize === 4 ? left.wrap() : left);
+          f.brIf(done, n.eq(1));
+          goOn(c, turn, 1);
         },
       );
       f.br(again);
