@@ -142,16 +142,22 @@ describe('the CPU of this machine as judge', { skip: missing ?? false }, () => {
     );
   });
 
-  test(`t0 does what the CPU does with several instructions in a row (seed ${SEED})`, async () => {
-    const subject = SUBJECTS.t0!.make();
-    const report = await fuzz({ seed: SEED, cases: 4000, oracle, subject, forms: [blockForm()] });
-    subject.close();
-    assert.equal(story(report.mismatches, 't0'), '');
-  });
+  for (const [tier, cases] of [
+    ['t0', 4000],
+    ['t1', 2500],
+  ] as const) {
+    test(`${tier} does what the CPU does with several instructions in a row (seed ${SEED})`, async () => {
+      const subject = SUBJECTS[tier]!.make();
+      const report = await fuzz({ seed: SEED, cases, oracle, subject, forms: [blockForm()] });
+      subject.close();
+      assert.equal(story(report.mismatches, tier), '');
+    });
+  }
 
   for (const [tier, cases] of [
     ['t0', 14_000],
     ['step', 6_000],
+    ['t1', 2_500],
   ] as const) {
     test(`${tier} does what the CPU does (${cases} cases, seed ${SEED})`, async (context) => {
       const subject = SUBJECTS[tier]!.make();
