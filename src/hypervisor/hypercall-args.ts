@@ -32,6 +32,10 @@ export class HypercallArgs {
     return (this.words[2 * i]! | this.words[2 * i + 1]!) === 0;
   }
 
+  setLo(i: number, value: number): void {
+    this.words[2 * i] = value;
+  }
+
   set(i: number, value: bigint): void {
     this.words[2 * i] = Number(value & 0xffff_ffffn);
     this.words[2 * i + 1] = Number((value >> 32n) & 0xffff_ffffn);
@@ -45,6 +49,22 @@ export class HypercallArgs {
       this.words[2 * i + 1] = u32[at + 1]!;
     }
     return this;
+  }
+
+  /** Put them back into the state block, for a call that is made again. */
+  toRegisters(u32: Uint32Array, base: number): void {
+    for (let i = 0; i < 6; i++) {
+      const at = (base + STATE.gpr + 8 * REGISTERS[i]!) >>> 2;
+      u32[at] = this.words[2 * i]!;
+      u32[at + 1] = this.words[2 * i + 1]!;
+    }
+  }
+
+  /** Move argument `i`, an address, on by `bytes`. */
+  advance(i: number, bytes: number): void {
+    const sum = this.words[2 * i]! + bytes;
+    this.words[2 * i] = sum;
+    this.words[2 * i + 1] = this.words[2 * i + 1]! + Math.floor(sum / 0x1_0000_0000);
   }
 
   /** Take the arguments of a multicall entry: a private copy of its 64 bytes. */

@@ -5,6 +5,7 @@
 import { Errno } from '../abi/errno.ts';
 import { GPR, STATE } from '../x86/state.ts';
 import { consoleIo } from './console-io.ts';
+import { BRANCHES_PER_UNIT, WORK_PER_CALL } from './continuation.ts';
 import { getDebugreg, setDebugreg } from './emulate/debug-registers.ts';
 import { eventChannelOp } from './event-channel-op.ts';
 import { fpuTaskswitch } from './fpu.ts';
@@ -23,7 +24,7 @@ import { setTimerOp } from './time.ts';
 import { TraceKind } from './trace.ts';
 import { iret } from './traps/iret.ts';
 import { callbackOp, setCallbacks, setTrapTable, stackSwitch } from './traps/registration.ts';
-import { syscallRegisters } from './traps/syscall.ts';
+import { SYSCALL_LENGTH, syscallRegisters } from './traps/syscall.ts';
 import type { Vcpu } from './vcpu.ts';
 import { vcpuOp } from './vcpu-op.ts';
 import { xenVersion } from './version.ts';
@@ -101,11 +102,20 @@ const direct = new HypercallArgs();
 
 /** SYSCALL from guest kernel mode, with RIP behind it. */
 export function hypercall(vcpu: Vcpu): void {
-  const { u32 } = vcpu.memory;
+  const { memory } = vcpu;
+  const { u32 } = memory;
   syscallRegisters(vcpu);
   const rax = (vcpu.base + STATE.gpr + 8 * GPR.rax) >>> 2;
   const number = u32[rax + 1] === 0 ? u32[rax]! : 0xffff_ffff;
+  vcpu.work = WORK_PER_CALL;
   const result = perform(vcpu, number, direct.fromRegisters(u32, vcpu.base));
-  if (vcpu.noResult) vcpu.noResult = false;
+  // A call that does much is charged for it, so that the run loop looks at the clock as often as otherwise.
+  const budget = (vcpu.base + STATE.budget) >>> 2;
+  memory.i32[budget] = memory.i32[budget]! - (WORK_PER_CALL - vcpu.work) * BRANCHES_PER_UNIT;
+  if (vcpu.continued) {
+    vcpu.continued = false;
+    direct.toRegisters(u32, vcpu.base);
+    vcpu.skip(-SYSCALL_LENGTH);
+  } else if (vcpu.noResult) vcpu.noResult = false;
   else vcpu.setResult(result);
 }

@@ -85,6 +85,7 @@ function reservation(vcpu: GuestCpu, args: HypercallArgs, op: number): number {
   if (!isSelf(vcpu, MemoryReservation.domid.get(view, 0))) return start;
   if (wanted >= 1n << 50n || order > ORDER_MAX || start >= Number(wanted)) return start;
   const done = forExtents(vcpu, op, extents, start, Number(wanted), 2 ** order);
+  if (vcpu.continued) args.setLo(0, op | (done << START_EXTENT_SHIFT));
   // Whatever the guest still has cached of frames that left must go.
   if (op === XENMEM.decrease_reservation && done > start) vcpu.engine.flushTlb();
   return done;
@@ -114,11 +115,19 @@ function forExtents(vcpu: GuestCpu, op: number, extents: bigint, start: number, 
         if (first < 0) break;
         search = first + count;
       }
+      if (done + i > start && vcpu.work <= 0) {
+        vcpu.continued = true;
+        break;
+      }
       if (!work(vcpu, first, count)) break;
+      vcpu.work -= 1 + count;
       view.setUint32(8 * i, first, true);
       view.setUint32(8 * i + 4, 0, true);
     }
-    if (writes && i > 0 && !vcpu.writeGuest(at, chunk.subarray(0, 8 * i))) return done;
+    if (writes && i > 0 && !vcpu.writeGuest(at, chunk.subarray(0, 8 * i))) {
+      vcpu.continued = false;
+      return done;
+    }
     done += i;
     if (i < n) return done;
   }

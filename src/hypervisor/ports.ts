@@ -3,6 +3,7 @@
  * domain that hypercall handlers rely on. `Vcpu` and `Domain` implement the latter; tests pass small ones of their own.
  */
 import type { Engine } from '../x86/engine.ts';
+import type { Continuable } from './continuation.ts';
 import type { EventChannels } from './event-channels.ts';
 import type { GrantTable } from './grant-table.ts';
 import type { HypercallArgs } from './hypercall-args.ts';
@@ -54,7 +55,7 @@ export interface GuestDomain {
   readonly discardFrame?: (mfn: number) => void;
 }
 
-export interface GuestCpu {
+export interface GuestCpu extends Continuable {
   readonly id: number;
   readonly domain: GuestDomain;
   readonly memory: GuestMemory;

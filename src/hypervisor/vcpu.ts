@@ -65,6 +65,9 @@ export class Vcpu implements GuestCpu {
   pollTimeout = Number.POSITIVE_INFINITY;
   /** A multicall is running: hypercalls that end it (iret) say so here. */
   inMulticall = false;
+  /** See continuation.ts. */
+  work = Number.POSITIVE_INFINITY;
+  continued = false;
   /** A hypercall has replaced the register state (iret): there is no result to store. */
   noResult = false;
 

@@ -536,3 +536,60 @@ onBothTiers(
     assert.equal(m.u64('out_cmps_flags') & 0x40n, 0x40n);
   },
 );
+
+/** Requests that each set the entry of `page` to what it is, behind the kernel's image. */
+const MANY = 40_000;
+onBothTiers(
+  'batches that take long are finished in pieces, with all results, while timers go on',
+  `
+    ${entryOf('page')}
+    mov rax, [rbp]
+    mov rdi, FREE_VA
+    mov ecx, ${MANY}
+    fill: mov [rdi], rbx
+    mov [rdi + 8], rax
+    add rdi, 16
+    dec ecx
+    jne fill
+    ${hypercall('mmu_update', 'FREE_VA', MANY, 'mmu_done', 'DOMID_SELF')}
+    ${save('updates')}
+    mov eax, [mmu_done]
+    ${save('done')}
+    # One unlawful entry near the end.
+    mov rax, 0x7fffffff067
+    mov [FREE_VA + ${16 * (MANY - 10) + 8}], rax
+    ${hypercall('mmu_update', 'FREE_VA', MANY, 'mmu_done', 'DOMID_SELF')}
+    ${save('stopped')}
+    mov eax, [mmu_done]
+    ${save('stopped_at')}
+    # A multicall of 600 calls, of which each asks for the page size, and the last makes all those updates.
+    mov rdi, FREE_VA + 1048576
+    mov ecx, 600
+    calls: mov qword [rdi], 17
+    mov qword [rdi + 16], 7
+    mov qword [rdi + 24], 0
+    add rdi, 64
+    dec ecx
+    jne calls
+    mov qword [rdi - 64], 1
+    mov qword [rdi - 48], FREE_VA
+    mov qword [rdi - 40], ${MANY - 20}
+    mov qword [rdi - 32], mmu_done
+    mov qword [rdi - 24], DOMID_SELF
+    mov dword [mmu_done], 0
+    ${hypercall('multicall', 'FREE_VA + 1048576', 600)}
+    ${save('multicall')}
+    mov eax, [mmu_done]
+    ${save('within')}
+    ${pages('page')}
+  `,
+  (m) => {
+    const names = ['updates', 'done', 'stopped', 'stopped_at', 'multicall', 'within'];
+    assert.deepEqual(
+      names.map((name) => m.s64(`out_${name}`)),
+      [0, MANY, -22, MANY - 10, 0, MANY - 20],
+    );
+    const results = Array.from({ length: 600 }, (_, i) => m.s64('FREE_VA', (1048576 + 64 * i + 8) / 8));
+    assert.deepEqual(results, [...new Array(599).fill(4096), 0]);
+  },
+);

@@ -21,6 +21,8 @@ export class FrameTypes {
   /** Shared, so that every vCPU thread can look at one map. */
   readonly buffer: SharedArrayBuffer;
   private readonly words: Uint32Array;
+  /** Tables that were validated or released, ever: the work that a hypercall has made is a difference of two readings. */
+  visits = 0;
 
   constructor(memory: GuestMemory, buffer = new SharedArrayBuffer(memory.layout.frames * 4)) {
     this.memory = memory;
@@ -107,6 +109,7 @@ export class FrameTypes {
   }
 
   private acquireEntries(mfn: number, level: number): number {
+    this.visits++;
     const { u32 } = this.memory;
     const at = this.memory.at(mfn) / 4;
     for (let i = 0; i < 512; i++) {
@@ -125,6 +128,7 @@ export class FrameTypes {
 
   private releaseEntries(mfn: number, level: number, end: number): void {
     if (level === 1) return;
+    this.visits++;
     const { u32 } = this.memory;
     const at = this.memory.at(mfn) / 4;
     for (let i = 0; i < end; i++) {

@@ -4,13 +4,14 @@
  */
 import { Errno } from '../../abi/errno.ts';
 import { DOMID, MMU } from '../../abi/numbers.ts';
+import { FRAME_WORK } from '../continuation.ts';
 import type { HypercallArgs } from '../hypercall-args.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { TABLE_CHANGED, updateEntry } from './entries.ts';
 import { setM2p } from './m2p.ts';
 
 const REQUEST = 16;
-/** Xen's mark of a call that it continues itself; a guest has no reason to set it. */
+/** Mark in the count of a call that goes on: `done` has what earlier pieces did. A guest has no reason to set it. */
 const PREEMPTED = 0x8000_0000;
 
 /** Reads arrays of small records from guest memory: each word once, the translation once a page and call. */
@@ -65,13 +66,34 @@ export function storeDone(vcpu: Vcpu, args: HypercallArgs, done: number): boolea
   return args.isZero(2) || vcpu.writeU32(args.u64(2), done);
 }
 
+/** The number of entries that a call has still to do. */
+export function entryCount(args: HypercallArgs): number {
+  return (args.lo(1) & ~PREEMPTED) >>> 0;
+}
+
+/** What the pieces before this one did. */
+export function doneBefore(vcpu: Vcpu, args: HypercallArgs): number {
+  if (!(args.lo(1) & PREEMPTED) || args.isZero(2)) return 0;
+  return vcpu.readU32(args.u64(2)) ?? 0;
+}
+
+/** Stop after `done` entries of `size` bytes; the guest makes the call again for the rest. */
+export function goOnLater(vcpu: Vcpu, args: HypercallArgs, done: number, size: number): number {
+  if (!storeDone(vcpu, args, doneBefore(vcpu, args) + done)) return -Errno.EFAULT;
+  args.setLo(1, (entryCount(args) - done) | PREEMPTED);
+  args.advance(0, done * size);
+  vcpu.continued = true;
+  return 0;
+}
+
 /** Made once: a batch is often a single entry, and typed arrays are dear to make. MMU hypercalls do not nest. */
 const reader = new RecordReader(REQUEST);
 
 export function mmuUpdate(vcpu: Vcpu, args: HypercallArgs): number {
   const error = checkOwner(vcpu, args.lo(3));
   if (error) return error;
-  const count = args.lo(1) & ~PREEMPTED;
+  const count = entryCount(args);
+  const { types } = vcpu.domain;
   reader.start(vcpu);
   let lo = args.lo(0);
   let hi = args.hi(0);
@@ -79,6 +101,11 @@ export function mmuUpdate(vcpu: Vcpu, args: HypercallArgs): number {
   let flush = false;
   let done = 0;
   for (; done < count; done++) {
+    if (done > 0 && vcpu.work <= 0) {
+      if (flush) vcpu.engine.flushTlb();
+      return goOnLater(vcpu, args, done, REQUEST);
+    }
+    const visits = types.visits;
     if (!reader.read(lo, hi)) {
       result = -Errno.EFAULT;
       break;
@@ -99,6 +126,7 @@ export function mmuUpdate(vcpu: Vcpu, args: HypercallArgs): number {
       result = updateEntry(vcpu, frame, ptrLo & 0xff8, valLo, valHi, preserve);
     }
     if (result < 0) break;
+    vcpu.work -= 1 + (types.visits - visits) * FRAME_WORK;
     if (result === TABLE_CHANGED) {
       flush = true;
       result = 0;
@@ -110,6 +138,6 @@ export function mmuUpdate(vcpu: Vcpu, args: HypercallArgs): number {
     }
   }
   if (flush) vcpu.engine.flushTlb();
-  if (!storeDone(vcpu, args, done) && result === 0) result = -Errno.EFAULT;
+  if (!storeDone(vcpu, args, doneBefore(vcpu, args) + done) && result === 0) result = -Errno.EFAULT;
   return result;
 }

@@ -3,11 +3,12 @@
  */
 import { Errno } from '../../abi/errno.ts';
 import { MMUEXT } from '../../abi/numbers.ts';
+import { FRAME_WORK } from '../continuation.ts';
 import type { HypercallArgs } from '../hypercall-args.ts';
 import { PAGE_SIZE } from '../memory.ts';
 import { LDT_ENTRIES_MAX } from '../segments.ts';
 import type { Vcpu } from '../vcpu.ts';
-import { checkOwner, RecordReader, storeDone } from './mmu-update.ts';
+import { checkOwner, doneBefore, entryCount, goOnLater, RecordReader, storeDone } from './mmu-update.ts';
 import { setKernelRoot, setUserRoot } from './roots.ts';
 import { isCanonical, NO_ROOT } from './walk.ts';
 
@@ -90,12 +91,18 @@ function perform(vcpu: Vcpu, op: Uint32Array, pending: Pending): number {
   }
 }
 
+function settle(vcpu: Vcpu, pending: Pending): void {
+  if (pending.roots) vcpu.engine.modeChanged();
+  if (pending.flush) vcpu.engine.flushTlb();
+}
+
 const reader = new RecordReader(OP);
 
 export function mmuextOp(vcpu: Vcpu, args: HypercallArgs): number {
   const error = checkOwner(vcpu, args.lo(3));
   if (error) return error;
-  const count = args.lo(1);
+  const count = entryCount(args);
+  const { types } = vcpu.domain;
   reader.start(vcpu);
   const pending: Pending = { flush: false, roots: false };
   let lo = args.lo(0);
@@ -103,16 +110,21 @@ export function mmuextOp(vcpu: Vcpu, args: HypercallArgs): number {
   let result = 0;
   let done = 0;
   for (; done < count; done++) {
+    if (done > 0 && vcpu.work <= 0) {
+      settle(vcpu, pending);
+      return goOnLater(vcpu, args, done, OP);
+    }
+    const visits = types.visits;
     result = reader.read(lo, hi) ? perform(vcpu, reader.words, pending) : -Errno.EFAULT;
     if (result < 0) break;
+    vcpu.work -= (1 + types.visits - visits) * FRAME_WORK;
     lo += OP;
     if (lo > 0xffff_ffff) {
       lo >>>= 0;
       hi = (hi + 1) >>> 0;
     }
   }
-  if (pending.roots) vcpu.engine.modeChanged();
-  if (pending.flush) vcpu.engine.flushTlb();
-  if (!storeDone(vcpu, args, done) && result === 0) result = -Errno.EFAULT;
+  settle(vcpu, pending);
+  if (!storeDone(vcpu, args, doneBefore(vcpu, args) + done) && result === 0) result = -Errno.EFAULT;
   return result;
 }

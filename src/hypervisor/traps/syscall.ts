@@ -7,7 +7,7 @@ import type { Vcpu } from '../vcpu.ts';
 import { bounce, Entry, NO_ERROR } from './bounce.ts';
 import { deliver, generalProtection, Vector } from './exceptions.ts';
 
-const SYSCALL_LENGTH = 2;
+export const SYSCALL_LENGTH = 2;
 
 /** What SYSCALL does to registers, in both modes: rcx is the return address, r11 the flags. */
 export function syscallRegisters(vcpu: Vcpu): void {
