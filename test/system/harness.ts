@@ -21,6 +21,7 @@ import { StoreClient } from '../../src/store/client.ts';
 /** Time limits are for machines that are slow and busy: what they bound takes a tenth of it. */
 export const BOOT_MS = 240_000;
 export const STEP_MS = 60_000;
+const INTERRUPT_AGAIN_MS = 3000;
 /** So much of a command is echoed without the shell breaking the line. */
 const ECHO_SURE = 40;
 const PROMPT = /root@\w+:\S* *[#$] $/;
@@ -81,6 +82,21 @@ export class Person {
     await this.expect(command.slice(0, ECHO_SURE)); // A prompt before this one may not have been read yet.
     const shown = await this.expect(PROMPT, timeoutMs);
     return shown.slice(shown.indexOf('\n') + 1, shown.lastIndexOf('\n') + 1);
+  }
+
+  /** Ctrl-C until the shell is back: one that comes while a process just ends goes nowhere, on any Linux. */
+  async interrupt(timeoutMs = STEP_MS): Promise<void> {
+    const deadline = performance.now() + timeoutMs;
+    for (;;) {
+      this.send('\x03');
+      const last = performance.now() > deadline;
+      try {
+        await this.expect(PROMPT, INTERRUPT_AGAIN_MS);
+        return;
+      } catch (error) {
+        if (last) throw error;
+      }
+    }
   }
 
   /** Wait for the program's end; returns its exit code. */

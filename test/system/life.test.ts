@@ -44,8 +44,7 @@ describe('a domain from create to shutdown', { skip }, async () => {
     assert.deepEqual([idle[0], idle[2]], ['web', '96']);
     console_.send('while :; do :; done\n');
     await system.eventually(async () => (await system.row('web'))?.[4] === 'r----', 'a busy domain is running');
-    console_.send('\x03');
-    await console_.run('true');
+    await console_.interrupt();
     assert.ok(Number((await system.row('web'))![5]) > Number(idle[5]), 'time was used');
   });
 
@@ -58,8 +57,7 @@ describe('a domain from create to shutdown', { skip }, async () => {
     assert.ok(await console_.silentFor(1000), 'nothing comes from a paused domain');
     assert.equal((await system.xm('unpause', 'web')).code, 0);
     await console_.expect('tick\ntick\n');
-    console_.send('\x03');
-    await console_.run('true');
+    await console_.interrupt();
   });
 
   test('leaving the console leaves the domain; who comes later sees what was printed before', async () => {
