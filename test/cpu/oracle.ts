@@ -41,6 +41,15 @@ export class Oracle {
   #waiting: { target: Uint8Array; filled: number; done: () => void; failed: (error: Error) => void } | undefined;
   #lastWords = '';
 
+  /** One case by itself, twice if need be: on a busy machine a child may miss its time without any fault of the case. */
+  async #alone(one: Uint8Array, outcome: Uint8Array): Promise<void> {
+    try {
+      await this.#exchange(one, 1, outcome);
+    } catch {
+      await this.#exchange(one, 1, outcome);
+    }
+  }
+
   /** Run `count` cases; the outcomes are in the same order. */
   async run(cases: Uint8Array, count: number): Promise<Uint8Array> {
     const outcomes = new Uint8Array(count * OUTCOME.size);
@@ -52,7 +61,7 @@ export class Oracle {
         const outcome = outcomes.subarray(i * OUTCOME.size, (i + 1) * OUTCOME.size);
         try {
           if (deaths === DEATHS) throw new Error('given up');
-          await this.#exchange(cases.subarray(i * CASE.size, (i + 1) * CASE.size), 1, outcome);
+          await this.#alone(cases.subarray(i * CASE.size, (i + 1) * CASE.size), outcome);
         } catch {
           deaths = Math.min(deaths + 1, DEATHS);
           outcome.fill(0);
