@@ -788,3 +788,32 @@ onBothTiers(
       [0, 13, 13, 13, 13],
     ),
 );
+
+onBothTiers(
+  'a jump, call or return to an address that is not canonical faults at itself, with stack and memory as they were',
+  `
+    mov rbx, 0x0000800000000000
+    mov qword [rsp - 8], 0x55
+    mov [out_rsp], rsp
+    mov qword [resume], after_jump
+    jump: jmp rbx
+    after_jump: mov qword [resume], after_call
+    call: call rbx
+    after_call: mov [out_called], rsp
+    push rbx
+    mov qword [resume], after_return
+    return: ret
+    after_return: mov qword [resume], 0
+    mov rax, [rsp]
+    ${save('top')}
+    add rsp, 8
+  `,
+  (m) => {
+    assert.deepEqual(
+      m.traps().map(({ vector, error, rip }) => [vector, error, rip]),
+      ['jump', 'call', 'return'].map((name) => [13, 0n, m.address(name)]),
+    );
+    assert.equal(m.u64('out_called'), m.u64('out_rsp'));
+    assert.equal(m.u64('out_top'), 0x0000800000000000n);
+  },
+);

@@ -56,7 +56,7 @@ const compareExchange =
   (cpu, insn) => {
     const va = cpu.address(insn, 0);
     if (half === 8 && (va & 15n) !== 0n) cpu.fault(GP);
-    cpu.checkWrite(va, 2 * half);
+    cpu.checkWrite(va, 2 * half, insn, 0);
     const low = cpu.read(va, half);
     const high = cpu.read(va + BigInt(half), half);
     const mask = half === 8 ? 0xffff_ffff_ffff_ffffn : 0xffff_ffffn;

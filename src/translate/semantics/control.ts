@@ -1,13 +1,23 @@
 /** Control transfer: jumps, calls, returns, loops, system calls. Conditional jumps are beside the flags in integer.ts. */
-import { i32, i64 } from '../../wasm/expr.ts';
+import { type E, i32, i64 } from '../../wasm/expr.ts';
 import { Kind } from '../../x86/decode.ts';
 import { Exit } from '../../x86/exits.ts';
 import { GPR, STATE } from '../../x86/state.ts';
+import { ACCESS } from '../layout.ts';
 import type { Lift, Semantics } from '../lift.ts';
 
+const GENERAL_PROTECTION = 13;
+
+/** A computed target must be canonical: otherwise the fault is the branch's, before it has changed anything. */
+const canonical = (c: Lift, target: E): E => {
+  c.f.if(target.shl(16).shrS(16).ne(target), () => c.raise(GENERAL_PROTECTION));
+  return target;
+};
+
+// Direct branches are not checked: only from the last 2 GiB of user addresses could one lead out, and it faults there.
 const jmp: Semantics = (c) => {
   if (c.operand(0).kind === Kind.Rel) c.jump();
-  else c.jumpTo(c.f.let(c.load(0)));
+  else c.jumpTo(canonical(c, c.f.let(c.load(0))));
 };
 const call: Semantics = (c) => {
   if (c.operand(0).kind === Kind.Rel) {
@@ -16,11 +26,17 @@ const call: Semantics = (c) => {
     return;
   }
   const target = c.f.let(c.load(0));
-  c.push(c.nextRip(), 8);
+  // The stack is looked at first, the target second, and only then anything is written.
+  const rsp = c.f.let(c.gpr(GPR.rsp, 8).sub(8));
+  const at = c.linear(rsp, 8, ACCESS.write | ACCESS.stack);
+  canonical(c, target);
+  c.storeLinear(at, 8, c.nextRip());
+  c.stored(rsp, at, 8);
+  c.setGpr(GPR.rsp, 8, rsp);
   c.jumpTo(target);
 };
 const ret: Semantics = (c) => {
-  const target = c.top(8);
+  const target = canonical(c, c.top(8));
   const extra = c.insn.operands.length > 0 ? c.immediate(0, 4).and(0xffff).extendU() : i64(0);
   c.setGpr(GPR.rsp, 8, c.gpr(GPR.rsp, 8).add(8).add(extra));
   c.jumpTo(target);

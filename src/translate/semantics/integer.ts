@@ -528,7 +528,13 @@ const bitTest =
     const within = f.let(index.and(c.constant(bits - 1, size)));
     if (c.isMem(0) && c.operand(1).kind === 1) {
       const signed = f.let(c.signed(index, size));
-      const va = f.let(c.address(0).add(signed.shrS(Math.log2(bits)).shl(Math.log2(size))));
+      const distance = signed.shrS(Math.log2(bits)).shl(Math.log2(size));
+      let va: E;
+      if (c.insn.addrSize === 4) {
+        // The sum wraps at 4 GiB, before a segment's base is added.
+        const offset = f.let(c.addressWithoutSegment(0));
+        va = f.let(c.address(0).sub(offset).add(offset.add(distance).wrap().extendU()));
+      } else va = f.let(c.address(0).add(distance));
       if (change === undefined) {
         const bit = c.loadAt(va, size, 0).shrU(within);
         c.setCarry(f.let((size === 8 ? bit.wrap() : bit).and(1)));
@@ -746,6 +752,7 @@ export const INTEGER: Record<string, Semantics> = {
   prefetcht1: nop,
   prefetcht2: nop,
   endbr32: nop,
-  clflush: nop,
+  // There is no cache to flush; the address is checked as a load's.
+  clflush: (c) => c.f.drop(c.loadAt(c.f.let(c.address(0)), 1, 0)),
   ...Object.assign({}, ...CONDITIONS.map(conditional)),
 };
