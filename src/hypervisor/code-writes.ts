@@ -2,9 +2,10 @@
  * Tells a vCPU's engine that the device thread has written to frames from which code was decoded. The engine looks whenever
  * it is entered; the writer kicks the vCPU, so that it is entered soon: before the guest can hear of the finished request.
  */
+
+import { STATE } from '../x86/state.ts';
 import { CONTROL, Lock } from './control.ts';
 import type { GuestMemory } from './memory.ts';
-import { STATE } from '../x86/state.ts';
 
 const CAPACITY = 1000;
 
