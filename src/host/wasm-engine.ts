@@ -43,7 +43,16 @@ const DEBUG = 1;
 /** The second tier: how often control comes to an instruction before its region is translated; false for never. */
 export interface EngineOptions {
   readonly tier1?: false | { readonly threshold: number };
+  /** Handlers of their own to keep at most, before all are made anew as they are needed. */
+  readonly shapes?: number;
 }
+/**
+ * Linux boots with a few hundred. A guest can make tens of thousands, of 12 KB and a millisecond each: it shall fill neither the
+ * table nor the host's memory.
+ */
+const SHAPES_MAX = 4096;
+/** Shapes that one look-up may add: a block of instructions. */
+const SHAPES_AT_ONCE = 128;
 const THRESHOLD = 3000;
 /** Regions that are translated together, unless a slice ends before there are as many. */
 const BATCH = 8;
@@ -105,7 +114,7 @@ export class WasmEngine implements Engine {
     wasmMemory: WebAssembly.Memory,
     index: number,
     now: () => number,
-    { tier1 = { threshold: THRESHOLD } }: EngineOptions = {},
+    { tier1 = { threshold: THRESHOLD }, shapes = SHAPES_MAX }: EngineOptions = {},
   ) {
     this.memory = memory;
     this.wasmMemory = wasmMemory;
@@ -162,6 +171,8 @@ export class WasmEngine implements Engine {
     );
     this.invalidOpcode = this.raiser(UD);
     this.tooLong = this.raiser(GP);
+    this.firstOwnHandler = this.nextHandler;
+    this.lastOwnHandler = Math.min(this.nextHandler + shapes + SHAPES_AT_ONCE, REGION_SLOTS) - SHAPES_AT_ONCE;
     const view = memory.view;
     view.setUint32(this.cpu + STATE.writableFrame, 0xffffffff, true);
     this.modeChanged();
@@ -170,6 +181,9 @@ export class WasmEngine implements Engine {
 
   /** The TLB has been cleared as a whole once, so that the list of fills since tells everything. */
   private flushed = false;
+  /** Slots for handlers of shapes that have no arm. */
+  private readonly firstOwnHandler: number;
+  private readonly lastOwnHandler: number;
   private readonly invalidOpcode: number;
   private readonly tooLong: number;
 
@@ -244,6 +258,15 @@ export class WasmEngine implements Engine {
     return Status.Jump;
   }
 
+  /** Before code is decoded: when shapes have become too many, forget all of them, and all code with them. */
+  private limitShapes(): void {
+    if (this.nextHandler <= this.lastOwnHandler) return;
+    for (const [key, slot] of this.handlers) if (slot >= this.firstOwnHandler) this.handlers.delete(key);
+    for (let slot = this.firstOwnHandler; slot < this.nextHandler; slot++) this.table.set(slot, null);
+    this.nextHandler = this.firstOwnHandler;
+    this.cache.dropAll();
+  }
+
   private readonly dropFrame = (frame: number): void => this.cache.drop(frame);
   private readonly dropAll = (): void => this.cache.dropAll();
 
@@ -255,7 +278,9 @@ export class WasmEngine implements Engine {
   private lookup(): number {
     const rip = this.memory.view.getBigUint64(this.cpu + STATE.rip, true);
     const at = this.fetch(rip);
-    return at === 0 ? 0 : this.cache.lookup(at);
+    if (at === 0) return 0;
+    this.limitShapes();
+    return this.cache.lookup(at);
   }
 
   private hot(record: number): void {
@@ -276,7 +301,9 @@ export class WasmEngine implements Engine {
     if (at === 0) return 0;
     const next = BigInt.asUintN(64, (rip | 0xfffn) + 1n);
     const second = this.fetch(next);
-    return second === 0 ? 0 : this.cache.crossing(at, second);
+    if (second === 0) return 0;
+    this.limitShapes();
+    return this.cache.crossing(at, second);
   }
 
   run(): Exit {
@@ -375,7 +402,7 @@ export class WasmEngine implements Engine {
     return at;
   }
 
-  get statistics(): CodeCache['stats'] & RegionStatistics {
-    return { ...this.cache.stats, ...this.regions.stats };
+  get statistics(): CodeCache['stats'] & RegionStatistics & { readonly shapes: number } {
+    return { ...this.cache.stats, ...this.regions.stats, shapes: this.handlers.size };
   }
 }

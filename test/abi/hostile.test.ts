@@ -173,7 +173,7 @@ test('code of chance that begins elsewhere after each fault runs long and harms 
       .align 4096
       code: .zero 8192
       `,
-      { engine: { tier1: round % 2 ? false : { threshold: 20 } } },
+      { engine: { tier1: round % 2 ? false : { threshold: 20 }, shapes: round % 3 ? 4000 : 40 } },
     );
     m.memory.u8.set(randomCode(random, 8192), m.at('code'));
     m.run(1);
@@ -182,6 +182,28 @@ test('code of chance that begins elsewhere after each fault runs long and harms 
     for (const callback of Object.values(m.vcpu.callbacks)) callback.set(m.address('skip'), true);
     survive(m, `round ${round}, seed ${SEED + 3}`, 10);
   }
+});
+
+test('more shapes of instructions than the engine keeps are made anew, and the guest does not notice', () => {
+  // Shifts by an immediate in a vector register: the immediate is part of the shape.
+  const shapes = Array.from({ length: 256 }, (_, i) => `.byte 0x66, 0x0f, 0x70, 0xc0, ${i}\ninc rbx`).join('\n');
+  const m = new Machine(
+    `
+    mov rbx, 0
+    mov ecx, 3
+    again:
+    ${Array.from({ length: 4 }, (_, i) => `jmp part_${i}\n.align 4096\npart_${i}: ${shapes}`).join('\n')}
+    dec ecx
+    jne again
+    mov [out_count], rbx
+    ${shutdown()}
+    `,
+    { engine: { tier1: false, shapes: 16 } },
+  );
+  m.runToEnd();
+  assert.equal(m.u64('out_count'), 3n * 4n * 256n);
+  assert.ok(m.engine.statistics.flushes > 0);
+  assert.ok(m.engine.statistics.shapes < 700, `${m.engine.statistics.shapes} shapes are kept`);
 });
 
 // Work without end. --------------------------------------------------------------------------------------------------------

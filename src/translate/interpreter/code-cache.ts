@@ -75,6 +75,8 @@ export class CodeCache {
   private readonly pages = new Map<number, CodePage>();
   private readonly crossings = new Map<number, Crossing>();
   private next: number;
+  /** How often the arena had been emptied when a branch was last linked. */
+  private linkedAtFlush = 0;
   /** Times the arena was emptied, pages dropped: for the engine's statistics. */
   readonly stats = { blocks: 0, instructions: 0, pagesDropped: 0, flushes: 0 };
 
@@ -207,6 +209,11 @@ export class CodeCache {
 
   /** `from`, a direct branch with its target in its own page, goes to record `to`. */
   link(from: number, to: number): void {
+    // The look-up of `to` may have emptied the arena: `from` is something else now.
+    if (this.linkedAtFlush !== this.stats.flushes) {
+      this.linkedAtFlush = this.stats.flushes;
+      return;
+    }
     // Only while both are live records of one page.
     const { u16, u32 } = this.memory;
     if (u16[from >>> 1] === Arm.Resolve) return;
