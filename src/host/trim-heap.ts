@@ -7,7 +7,7 @@ import v8 from 'node:v8';
 import vm from 'node:vm';
 
 /** A heap is trimmed when it holds this much more than what was in use after the last collection. */
-const SLACK_BYTES = 6 << 20;
+const SLACK_BYTES = 16 << 20;
 /** Looks at the heap are this far apart, and cost some microseconds. */
 const INTERVAL_MS = 3000;
 
@@ -37,8 +37,8 @@ export function heapTrimmer(now: () => number = () => performance.now()): () => 
   };
 }
 
-/** Resident memory must have changed by this much before the C library is asked again. */
-const NATIVE_SLACK_BYTES = 4 << 20;
+/** Resident memory must have grown by this much before the C library is asked again. */
+const NATIVE_SLACK_BYTES = 8 << 20;
 
 /**
  * A function to call from time to time: gives what V8's compilers have freed back to the system (malloc_trim of glibc, through
@@ -54,9 +54,7 @@ export function nativeTrimmer(): () => void {
   }
   let kept = 0;
   return () => {
-    const resident = process.memoryUsage.rss();
-    // Also when there is less than before: what the collector gave back must not hide what is left to trim.
-    if (Math.abs(resident - kept) < NATIVE_SLACK_BYTES) return;
+    if (process.memoryUsage.rss() < kept + NATIVE_SLACK_BYTES) return;
     trim(0);
     kept = process.memoryUsage.rss();
   };

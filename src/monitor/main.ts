@@ -4,7 +4,6 @@
  * session, so neither xend's death nor a terminal's hang-up reaches it.
  */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { flushCompileCache } from 'node:module';
 import path from 'node:path';
 import { consoleSocket, controlSocket } from '../host/paths.ts';
 import { identify } from '../host/process-identity.ts';
@@ -61,7 +60,6 @@ async function main(): Promise<void> {
   rmSync(controlSocket(runDir), { force: true });
   await consoleServer.listen(consoleSocket(runDir));
   await shell.listen(controlSocket(runDir));
-  flushCompileCache();
   const trimHeap = heapTrimmer();
   const trimNative = nativeTrimmer();
   setInterval(() => {

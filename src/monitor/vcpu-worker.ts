@@ -3,7 +3,6 @@
  * to stop; waiting is done here, asleep in the kernel. It hears the device thread through CONTROL_VCPU.command and
  * STATE.kick only, as its event loop stands still while the guest runs.
  */
-import { flushCompileCache } from 'node:module';
 import { parentPort, workerData } from 'node:worker_threads';
 import { SHUTDOWN } from '../abi/numbers.ts';
 import { heapTrimmer } from '../host/trim-heap.ts';
@@ -138,8 +137,6 @@ function live(): VcpuMessage {
   }
 }
 
-// Written now, as a thread that is stopped has no time for it: the next start needs no compiler for TypeScript.
-flushCompileCache();
 say({ kind: 'ready' });
 const end = obey() ? ({ kind: 'stopped' } as const) : live();
 become(VcpuActivity.ended);
