@@ -126,7 +126,7 @@ test('a life: create, list, domid, pause, unpause, destroy', async () => {
   const { out } = await xm('list');
   const rows = out.split('\n');
   assert.equal(rows[0], 'Name              Id  Mem(MB)  CPU  State  Time(s)  Console');
-  assert.match(rows[1]!, /^Domain-0 {11}0 {2} {1,6}\d+ {4}0 {2}r---- {2} {1,6}[\d.]+ {8}$/);
+  assert.match(rows[1]!, /^Domain-0 {11}0 {2} {1,6}\d+ {4}0 {2}r---- {1,8}[\d.]+ {8}$/);
   assert.match(rows[2]!, /^guest {12} {1,2}\d+ {7}32 {4}0 {2}-b--- {6}1\.5 {8}$/);
   const domid = (await xm('domid', 'guest')).out.trim();
   assert.equal((await xm('domname', domid)).out, 'guest\n');
