@@ -298,3 +298,18 @@ test('a client that counts in transactions loses and repeats nothing it was told
   assert.equal((await client.list('/log'))!.length, count);
   assert.ok(events > 60);
 });
+
+test('a guest that asks without end and reads no reply is not listened to any more until it reads', async () => {
+  const world = new World();
+  const client = new TestStream();
+  new XenstoreLink(client, world.ports);
+  await settle();
+  client.open = false;
+  // A transaction that does not exist is answered at once, without the server.
+  const request = encode({ type: MessageType.READ, reqId: 1, txId: 99, payload: fromLatin1('/a\0') });
+  for (let i = 0; i < 1000; i++) client.receive(request);
+  assert.equal(client.messages().length, 1);
+  assert.equal(client.paused, true);
+  client.drain();
+  assert.ok(client.messages().length > 900);
+});

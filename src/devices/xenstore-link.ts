@@ -44,6 +44,8 @@ export class XenstoreLink {
   #connecting = false;
   #retryMs = 0;
   #clientPaused = false;
+  /** The client does not read its replies: nothing more is taken from it that would make further ones. */
+  #clientFull = false;
   /** `off`: the client broke the protocol, or is gone. */
   #state: 'on' | 'off' | 'closed' = 'on';
   /** In the client's order; replies leave in this order. */
@@ -64,7 +66,11 @@ export class XenstoreLink {
         this.#fromClient.push(chunk);
         this.#take();
       },
-      drained: () => this.#server?.resume(),
+      drained: () => {
+        this.#clientFull = false;
+        this.#server?.resume();
+        this.#take();
+      },
       closed: () => this.#stop('off'),
     });
   }
@@ -90,6 +96,7 @@ export class XenstoreLink {
     this.#server = undefined;
     this.#serverBlocked = false;
     this.#clientPaused = false;
+    this.#clientFull = false;
     this.#entries = [];
     this.#watches.clear();
     this.#transactions.clear();
@@ -185,7 +192,7 @@ export class XenstoreLink {
   }
 
   #full(): boolean {
-    return this.#serverBlocked || this.#entries.length >= REQUESTS_MAX;
+    return this.#serverBlocked || this.#clientFull || this.#entries.length >= REQUESTS_MAX;
   }
 
   #send(entry: Entry): void {
@@ -276,7 +283,9 @@ export class XenstoreLink {
   }
 
   #deliver(message: Message): void {
-    if (!this.#client.write(encode(message))) this.#server?.pause();
+    if (this.#client.write(encode(message))) return;
+    this.#clientFull = true;
+    this.#server?.pause();
   }
 
   /** What came is no answer to what was sent: nothing on this connection can be relied on. */

@@ -128,6 +128,44 @@ test('what did not fit follows though the guest, which read while the ring was f
   assert.equal(guest.get('rsp_prod'), 1512);
 });
 
+test('a request that Linux adds while those before it are taken is taken too, though it sends no event', () => {
+  const guest = new FakeGuest();
+  const added = { done: false };
+  guest.ring.attach({
+    bytes: (chunk) => guest.got.push(...chunk),
+    drained: () => {},
+    closed: () => {},
+  });
+  const store = Atomics.store;
+  // The moment between the look at the guest's index and the move of our own.
+  Atomics.store = ((array: Uint32Array, index: number, value: number) => {
+    if (!added.done && index === (guest.memory.at(1) + XenstoreRing.req_cons.offset) >>> 2) {
+      added.done = true;
+      guest.memory.u8[guest.memory.at(1) + 2] = 3;
+      guest.set('req_prod', 3);
+    }
+    return store(array, index, value);
+  }) as typeof Atomics.store;
+  try {
+    guest.send([1, 2]);
+  } finally {
+    Atomics.store = store;
+  }
+  assert.ok(added.done);
+  assert.deepEqual(guest.got, [1, 2, 3]);
+});
+
+test('who waits for room is told of it also when the next write finds it, without an event', () => {
+  const guest = new FakeGuest();
+  guest.listen();
+  assert.equal(guest.ring.write(new Uint8Array(1500)), false);
+  guest.set('rsp_cons', 1024);
+  guest.ring.write(new Uint8Array(10));
+  assert.equal(guest.drains, 1);
+  guest.ring.onEvent();
+  assert.equal(guest.drains, 1);
+});
+
 test('a paused ring takes nothing, and everything once resumed', () => {
   const guest = new FakeGuest();
   guest.listen();

@@ -31,6 +31,8 @@ export class XenstoreRingStream implements ByteStream {
   #queue: Uint8Array[] = [];
   #paused = false;
   #closed = false;
+  /** `write` has said that it is full, and the writer waits for `drained`. */
+  #writerWaits = false;
 
   /** Takes up the ring where the page says it is: at zero in a new domain. */
   constructor(ports: XenstoreRingPorts) {
@@ -51,9 +53,8 @@ export class XenstoreRingStream implements ByteStream {
   onEvent(): void {
     if (this.#load(XenstoreRing.connection.offset) === CONNECTION.reconnect) this.#restart();
     if (!this.#handlers || this.#closed) return;
-    const waited = this.#queue.length > 0;
     if (this.#produce()) this.#ports.notify();
-    if (waited && this.#queue.length === 0) this.#handlers.drained();
+    this.#tellDrained();
     this.#consume();
   }
 
@@ -61,7 +62,17 @@ export class XenstoreRingStream implements ByteStream {
     if (this.#closed) return true;
     if (bytes.length > 0) this.#queue.push(bytes);
     if (this.#produce()) this.#ports.notify();
-    return this.#queue.length === 0;
+    // What waited may have found room just now, without any event of the guest's.
+    this.#tellDrained();
+    if (this.#queue.length === 0) return true;
+    this.#writerWaits = true;
+    return false;
+  }
+
+  #tellDrained(): void {
+    if (!this.#writerWaits || this.#queue.length > 0) return;
+    this.#writerWaits = false;
+    this.#handlers?.drained();
   }
 
   pause(): void {
@@ -79,15 +90,23 @@ export class XenstoreRingStream implements ByteStream {
     this.#stop(RING_ERROR.protocol);
   }
 
-  // One pass is enough: what the guest adds after we read its index is followed by another event.
+  /**
+   * Linux sends an event for a request only when it finds the ring empty before it: one that it adds while we take those before
+   * it comes without. So we look again after each time that we have moved our index, until there is nothing.
+   */
   #consume(): void {
-    if (this.#closed || this.#paused || !this.#handlers) return;
+    while (this.#takeRequests());
+  }
+
+  /** Hands over what is in the ring; false when there was nothing, or nobody to take more. */
+  #takeRequests(): boolean {
+    if (this.#closed || this.#paused || !this.#handlers) return false;
     const prod = this.#load(XenstoreRing.req_prod.offset);
     const length = (prod - this.#reqCons) >>> 0;
-    if (length === 0) return;
+    if (length === 0) return false;
     if (length > REQ.size) {
       this.#fail();
-      return;
+      return false;
     }
     const chunk = new Uint8Array(length);
     const start = this.#reqCons & (REQ.size - 1);
@@ -100,6 +119,7 @@ export class XenstoreRingStream implements ByteStream {
     this.#store(XenstoreRing.req_cons.offset, prod);
     this.#ports.notify();
     this.#handlers.bytes(chunk);
+    return true;
   }
 
   /** Moves queued bytes into the ring as long as there is room; says whether there was any. */
@@ -146,6 +166,7 @@ export class XenstoreRingStream implements ByteStream {
     if (this.#closed) return;
     this.#closed = true;
     this.#queue = [];
+    this.#writerWaits = false;
     this.#store(XenstoreRing.error.offset, error);
     this.#ports.notify();
   }
@@ -156,6 +177,7 @@ export class XenstoreRingStream implements ByteStream {
     this.#reqCons = 0;
     this.#rspProd = 0;
     this.#queue = [];
+    this.#writerWaits = false;
     this.#paused = false;
     this.#closed = false;
     this.#store(connection.offset, CONNECTION.connected);
