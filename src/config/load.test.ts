@@ -19,7 +19,7 @@ after(() => rmSync(dir, { recursive: true, force: true }));
 const host: HostFacts = {
   env: {},
   uname: ['Linux', 'calypso', '6.1.0', '#1', 'x86_64'],
-  cwd: '/work',
+  cwd: '/folder',
   exists: () => undefined,
   interfaceAddress: () => undefined,
   gateway: () => undefined,
@@ -123,7 +123,7 @@ test("Domus's own kernel options come first and have reasons", () => {
 const DISKS: [text: string, uname: string, dev: string, mode: string][] = [
   ['phy:sda6,sda6,r',                          'phy:sda6',         'sda6',  'r'],
   ['file:/a,hda,w',                            'file:/a',          'hda',   'w'],
-  ['file:images/a.img, sda1 ,rw',              'file:/work/images/a.img', 'sda1', 'w'],
+  ['file:images/a.img, sda1 ,rw',              'file:/folder/images/a.img', 'sda1', 'w'],
   ['tap:aio:/a,xvda,w',                        'file:/a',          'xvda',  'w'],
   ['phy:/dev/vg/b,/dev/sda2,',                 'phy:/dev/vg/b',    'sda2',  'r'],
   ['/a.img,raw,xvda,rw',                       'file:/a.img',      'xvda',  'w'],
@@ -213,7 +213,7 @@ test('without ramdisk, the initrd-VERSION beside a vmlinuz-VERSION is taken', ()
   const kernel = `name="n"\nkernel = "${dir}/vmlinuz-6.1-x"\n`;
   assert.equal(load(kernel).config.ramdisk, path.join(dir, 'initrd-6.1-x'));
   assert.equal(load(`${kernel}ramdisk = ""\n`).config.ramdisk, undefined);
-  assert.equal(load(`${kernel}ramdisk = "other"\n`).config.ramdisk, '/work/other');
+  assert.equal(load(`${kernel}ramdisk = "other"\n`).config.ramdisk, '/folder/other');
 });
 
 test("a file is looked for as named, then along the path, and its name is the domain's", () => {

@@ -8,7 +8,7 @@ const printed: string[] = [];
 const host: HostFacts = {
   env: { HOME: '/home/me' },
   uname: ['Linux', 'calypso', '6.1.0', '#1', 'x86_64'],
-  cwd: '/work',
+  cwd: '/folder',
   exists: (file) => (file === '/etc/passwd' ? 'file' : file === '/etc' ? 'folder' : undefined),
   interfaceAddress: (device) => (device === 'eth0' ? { address: '10.0.0.7', netmask: '255.255.255.0' } : undefined),
   gateway: () => '10.0.0.1',
