@@ -1,0 +1,185 @@
+/**
+ * What becomes of a domain whose guest or whose monitor has ended: it is destroyed, restarted or kept, as it was asked to
+ * be or as its configuration says. Listens to the monitors; everything it does to a domain goes through its queue.
+ */
+import type { ExitAction } from '../config/domain-config.ts';
+import { recordsDir } from '../host/paths.ts';
+import type { MachineExit } from '../monitor/machine-types.ts';
+import type { Books } from './books.ts';
+import { BOOT, CREATE, type CreateContext, monitorCall, writeRings, writeTree } from './create.ts';
+import type { Domain } from './domain.ts';
+import type { Exits } from './exits.ts';
+import type { LinkEvents } from './monitor-link.ts';
+import { operation, perform, undo } from './operation.ts';
+import { logLine, tell, type XendPorts } from './ports.ts';
+import { saveRecord } from './record.ts';
+
+/** A domain that was restarted this often within this time is not restarted again: it would go round for ever. */
+export const RESTART_LIMIT = { times: 5, withinMs: 60_000 };
+
+type Fate = 'destroy' | 'restart' | 'preserve';
+
+export class Endings {
+  readonly #ports: XendPorts;
+  readonly #books: Books;
+  readonly #exits: Exits;
+  #closing = false;
+
+  constructor(ports: XendPorts, books: Books, exits: Exits) {
+    this.#ports = ports;
+    this.#books = books;
+    this.#exits = exits;
+  }
+
+  /** Take no notice of monitors any more: xend lets go of them. */
+  close(): void {
+    this.#closing = true;
+  }
+
+  /** What the steps of create.ts work with. */
+  context(domain: Domain): CreateContext {
+    return {
+      domain,
+      paths: this.#ports.paths,
+      store: this.#ports.store,
+      reserve: (one) => this.#books.reserve(one),
+      forget: (one) => this.#books.strike(one),
+      events: (one) => this.events(one),
+    };
+  }
+
+  progress(domain: Domain): (text: string) => void {
+    return (text) => logLine(this.#ports, 'DEBUG', `domain ${domain.domid} "${domain.name}": ${text}`);
+  }
+
+  /** What a domain's monitor tells. */
+  events(domain: Domain): LinkEvents {
+    const queue = (work: () => Promise<void>) =>
+      void domain.enqueue(work).catch((error) => logLine(this.#ports, 'ERROR', String(error)));
+    return {
+      state: (status) => {
+        domain.status = status;
+        if (status.state !== 'shutdown' || status.builds <= domain.decided) return;
+        domain.decided = status.builds;
+        queue(() => this.#guestEnded(domain));
+      },
+      closed: () => {
+        if (this.#closing || domain.link === undefined || domain.record.phase !== 'alive') return;
+        domain.link = undefined;
+        domain.status = undefined;
+        queue(() =>
+          this.#monitorDied(domain, {
+            kind: 'crash',
+            report: ['its monitor process ended unexpectedly; see its log file'],
+          }),
+        );
+      },
+    };
+  }
+
+  /** End a domain: note why, then undo everything that made it. Asked for twice, it is done once. */
+  end(domain: Domain, exit: MachineExit | undefined): Promise<void> {
+    domain.ending ??= this.#endOnce(domain, exit);
+    return domain.ending;
+  }
+
+  async #endOnce(domain: Domain, exit: MachineExit | undefined): Promise<void> {
+    domain.record.phase = 'ending';
+    domain.record.exit = exit;
+    this.#save(domain);
+    const { uuid, name, domid } = domain;
+    const kind = exit?.kind ?? 'destroyed';
+    this.#exits.note({ uuid, name, domid, kind, report: exit?.report ?? [] });
+    await undo(operation('destroy', CREATE.steps), this.context(domain), this.progress(domain));
+    tell(this.#ports, `d${domid} "${name}" is gone: ${kind}`);
+    this.#exits.wake();
+  }
+
+  /** Decide what becomes of a domain whose guest has ended, and see to it. */
+  async #guestEnded(domain: Domain): Promise<void> {
+    if (domain.record.phase !== 'alive') return;
+    const exit: MachineExit = domain.status?.exit ?? { kind: 'crash' };
+    if (exit.kind === 'crash') this.#tellCrash(domain, exit.report ?? []);
+    const fate = decide(domain, exit.kind);
+    logLine(this.#ports, 'INFO', `domain ${domain.domid} "${domain.name}" ended: ${exit.kind}; now: ${fate}`);
+    if (fate === 'preserve') {
+      await monitorCall({ domain }, 'keep');
+      return this.#answered(domain);
+    }
+    if (fate === 'restart') return this.#restart(domain, exit);
+    await this.end(domain, exit);
+  }
+
+  #tellCrash({ domid, name }: Domain, [why, ...rest]: readonly string[]): void {
+    tell(this.#ports, `d${domid} "${name}" crashed${why ? `: ${why}` : ''}`);
+    for (const line of rest) tell(this.#ports, `d${domid} ${line}`);
+  }
+
+  /** What was asked for is done; a xend killed before this does it again. */
+  #answered(domain: Domain): void {
+    delete domain.record.wanted;
+    this.#save(domain);
+  }
+
+  /** May it be restarted once more? Notes the restart. */
+  #mayRestart(domain: Domain): boolean {
+    const { record } = domain;
+    const since = this.#ports.now() - RESTART_LIMIT.withinMs;
+    record.restartsMs = [...record.restartsMs.filter((at) => at > since), this.#ports.now()];
+    this.#save(domain);
+    if (record.restartsMs.length <= RESTART_LIMIT.times) return true;
+    const limit = `${RESTART_LIMIT.times} times in ${RESTART_LIMIT.withinMs / 1000} s`;
+    logLine(this.#ports, 'ERROR', `VM ${domain.name} restarting too fast: ${limit}`);
+    tell(this.#ports, `d${domain.domid} "${domain.name}" is restarting too fast: it ends`);
+    return false;
+  }
+
+  async #restart(domain: Domain, exit: MachineExit): Promise<void> {
+    if (!this.#mayRestart(domain)) return this.end(domain, exit);
+    try {
+      // The old machine must be gone before the tree is new, or its backends would write into it.
+      await monitorCall({ domain }, 'release');
+      await writeTree(this.context(domain));
+      await monitorCall({ domain }, 'rebuild');
+      this.#answered(domain);
+      await writeRings(this.context(domain));
+    } catch (error) {
+      const { message } = error as Error;
+      logLine(this.#ports, 'ERROR', `restarting domain ${domain.domid} "${domain.name}": ${message}`);
+      await this.end(domain, { kind: 'crash', report: [`it could not be restarted: ${message}`] });
+    }
+  }
+
+  async #monitorDied(domain: Domain, exit: MachineExit): Promise<void> {
+    if (domain.record.phase !== 'alive') return;
+    tell(this.#ports, `d${domain.domid} "${domain.name}": ${exit.report?.[0]}`);
+    if (decide(domain, 'crash') !== 'restart' || !this.#mayRestart(domain)) return this.end(domain, exit);
+    const context = this.context(domain);
+    try {
+      await undo(BOOT, context, this.progress(domain));
+      domain.decided = 0;
+      await perform(BOOT, context, this.progress(domain));
+      await monitorCall({ domain }, 'unpause');
+    } catch {
+      await this.end(domain, exit);
+    }
+  }
+
+  #save(domain: Domain): void {
+    saveRecord(recordsDir(this.#ports.paths), domain.record);
+  }
+}
+
+/** What was asked for is stronger than the configuration, except after a crash. */
+function decide({ config, record }: Domain, kind: MachineExit['kind']): Fate {
+  const { wanted } = record;
+  if (wanted !== undefined && kind !== 'crash') return wanted;
+  const action: ExitAction = {
+    poweroff: config.onPoweroff,
+    reboot: config.onReboot,
+    crash: config.onCrash,
+    suspend: 'preserve' as const,
+  }[kind];
+  if (action === 'restart' || action === 'rename-restart' || action === 'coredump-restart') return 'restart';
+  return action === 'preserve' ? 'preserve' : 'destroy';
+}
