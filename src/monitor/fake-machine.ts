@@ -1,7 +1,7 @@
 /**
  * A machine without a CPU, for tests of everything around machines (DOMUS_MACHINE names this file): it prints a banner,
  * echoes what is typed, and obeys the words poweroff, reboot, crash, suspend and die typed as a line. A kernel whose file
- * begins with "bad" cannot be built.
+ * begins with "bad" cannot be built, one that begins with "endless" is built for ever.
  */
 import { readFileSync } from 'node:fs';
 import { BuildError, type CreateMachine, type MachineExit } from './machine-types.ts';
@@ -14,7 +14,9 @@ const EXITS: Record<string, MachineExit> = {
 };
 
 export const createMachine: CreateMachine = async (config, ports) => {
-  if (readFileSync(config.kernel, 'latin1').startsWith('bad')) {
+  const kernel = readFileSync(config.kernel, 'latin1');
+  if (kernel.startsWith('endless')) await new Promise(() => {});
+  if (kernel.startsWith('bad')) {
     throw new BuildError(`${config.kernel} is no kernel: it begins with "bad"`);
   }
   let exited: ((exit: MachineExit) => void) | undefined;

@@ -62,8 +62,6 @@ export const BOOT: Operation<CreateContext> = operation('create', [
   step('start its monitor', startMonitor, stopMonitor),
   step('build it', build),
   step('note that it lives', (c) => {
-    if (c.domain.record.phase === 'ending')
-      throw new XendError('wrong-state', c.domain.name, 'it was destroyed meanwhile');
     c.domain.record.phase = 'alive';
     saveRecord(recordsDir(c.paths), c.domain.record);
   }),
@@ -160,7 +158,7 @@ export async function writeRings({ domain, store }: CreateContext): Promise<void
   ]);
 }
 
-async function startMonitor(c: CreateContext): Promise<void> {
+async function startMonitor(c: CreateContext, gaveUp: AbortSignal): Promise<void> {
   const { domain, paths } = c;
   const logFile = monitorLog(paths, domain.name);
   const who = identify(await spawnMonitor(domain.runDir, logFile));
@@ -170,6 +168,12 @@ async function startMonitor(c: CreateContext): Promise<void> {
       domain.link = await MonitorLink.connect(controlSocket(domain.runDir), c.events(domain));
       return;
     } catch {
+      if (gaveUp.aborted) {
+        // It has not said yet who it is, so that whoever undoes this step might not find it.
+        signal(who, 'SIGKILL');
+        await waitGone(who, DESTROY_TIMEOUT_MS);
+        throw gaveUp.reason;
+      }
       if (!isAlive(who)) throw new XendError('monitor-failed', domain.name, `ended while starting; see ${logFile}`);
       if (Date.now() > deadline) {
         signal(who, 'SIGKILL');
@@ -181,7 +185,7 @@ async function startMonitor(c: CreateContext): Promise<void> {
 }
 
 /** End the monitor: it is asked, then killed. Works from its pid file alone, so also for what another xend left. */
-async function stopMonitor({ domain }: CreateContext): Promise<void> {
+export async function stopMonitor({ domain }: CreateContext): Promise<void> {
   const who = readPidFile(path.join(domain.runDir, 'monitor.pid'));
   let { link } = domain;
   domain.link = undefined;
@@ -189,7 +193,9 @@ async function stopMonitor({ domain }: CreateContext): Promise<void> {
     const quiet: LinkEvents = { state() {}, closed() {} };
     link ??= await MonitorLink.connect(controlSocket(domain.runDir), quiet).catch(() => undefined);
     link?.call('destroy').catch(() => {});
-    if (!link) signal(who, 'SIGTERM');
+    // A machine that is being built has nothing to write back, and its build may take long.
+    if (domain.status?.state === 'building') signal(who, 'SIGKILL');
+    else if (!link) signal(who, 'SIGTERM');
     if (!(await waitGone(who, DESTROY_TIMEOUT_MS))) {
       signal(who, 'SIGKILL');
       await waitGone(who, 2000);
