@@ -67,7 +67,7 @@ const qemuArguments = (kernel: string, initrd: string, disk: string): string[] =
   '-accel', 'tcg', '-machine', 'q35', '-m', String(TTYLINUX_MEMORY_MIB), '-smp', '1',
   '-nodefaults', '-display', 'none', '-no-reboot',
   '-kernel', kernel, '-initrd', initrd,
-  '-append', `${defaultBootOptions()} root=/dev/vda ro console=hvc0`,
+  '-append', `${defaultBootOptions(1)} root=/dev/vda ro console=hvc0`,
   '-drive', `if=none,id=d0,format=raw,file=${disk}`, '-device', 'virtio-blk-pci,drive=d0',
   '-chardev', 'stdio,id=c0,signal=off', '-device', 'virtio-serial-pci', '-device', 'virtconsole,chardev=c0',
 ];

@@ -115,8 +115,10 @@ for (const [text, line] of KERNEL_LINES) {
 
 test("Domus's own kernel options come first and have reasons", () => {
   const { config } = load('kernel = "/k"\nroot = "/dev/sda1"\n');
-  assert.equal(kernelLine(config), `${defaultBootOptions()} root=/dev/sda1`);
+  assert.equal(kernelLine(config), `${defaultBootOptions(1)} root=/dev/sda1`);
   for (const { reason } of BOOT_OPTIONS) assert.ok(reason.length > 20);
+  const two = load('kernel = "/k"\nvcpus = 2\n').config;
+  assert.match(kernelLine(two), / nr_cpus=2 /, 'the guest prepares for as many CPUs as it has');
 });
 
 // biome-ignore format: a table

@@ -222,7 +222,7 @@ function build(values: Values, options: LoadOptions, host: HostFacts): DomainCon
     maxmemMiB,
     vcpus,
     ...kernelLineParts(values),
-    bootOptions: values.text('domus_boot_options') ?? defaultBootOptions(),
+    bootOptions: values.text('domus_boot_options') ?? defaultBootOptions(vcpus),
     disks,
     vifs,
     ...exitActions(values),

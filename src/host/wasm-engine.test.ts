@@ -64,6 +64,13 @@ function run(at: bigint, budget = 10_000): Exit {
 
 const SYSCALL = [0x0f, 0x05];
 
+test('code that stores to the instruction behind its SERIALIZE runs what it stored', () => {
+  // mov byte [rip + 3], 0xbb; serialize; mov eax (now ebx), 1; syscall
+  put(0, 0xc6, 0x05, 3, 0, 0, 0, 0xbb, 0x0f, 0x01, 0xe8, 0xb8, 1, 0, 0, 0, ...SYSCALL);
+  assert.equal(run(CODE), Exit.Syscall);
+  assert.deepEqual([reg(GPR.rax), reg(GPR.rbx)], [0n, 1n]);
+});
+
 for (const offset of [0x010, 0x2f0, 0x812, 0xe00]) {
   test(`code at page offset ${offset.toString(16)} that is overwritten through another mapping runs as it now is`, () => {
     put(offset, 0x66, 0x90, 0xb8, 1, 0, 0, 0, ...SYSCALL);

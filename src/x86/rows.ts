@@ -53,6 +53,7 @@ export const FEATURES = [
   'fxsr',
   'fsgsbase',
   'rdtscp',
+  'serialize',
 ] as const;
 export type Feature = (typeof FEATURES)[number];
 

@@ -49,7 +49,20 @@ const EXCLUDED: Record<string, string> = {
 };
 /** Linux's names of features, where they differ from the rows'. */
 const FEATURE_NAMES: Record<string, string> = { x87: 'fpu', sse3: 'pni' };
-const FEATURE_FLAGS = ['x87', 'mmx', 'sse', 'sse2', 'sse3', 'ssse3', 'sse4_1', 'sse4_2', 'popcnt', 'cx16', 'fxsr'];
+const FEATURE_FLAGS = [
+  'x87',
+  'mmx',
+  'sse',
+  'sse2',
+  'sse3',
+  'ssse3',
+  'sse4_1',
+  'sse4_2',
+  'popcnt',
+  'cx16',
+  'fxsr',
+  'serialize',
+];
 
 /** What only one of the makers does: forms by the end of their key. */
 const AMD_DIFFERS: readonly { readonly test: (form: Form) => boolean; readonly reason: string }[] = [

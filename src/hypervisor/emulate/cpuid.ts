@@ -54,6 +54,8 @@ export const CPUID_FEATURES: readonly Feature[] = [
   feature('hypervisor', 0x00000001, 'ecx', 31, true),
   feature('fsgsbase',   0x00000007, 'ebx',  0, false),
   feature('erms',       0x00000007, 'ebx',  9, true),
+  // Linux serializes after each of its 50,000 patches to its own text, otherwise by an IRET that would be ours to perform.
+  feature('serialize',  0x00000007, 'edx', 14, true),
   feature('lahf_lm',    0x80000001, 'ecx',  0, true),
   feature('syscall',    0x80000001, 'edx', 11, true),
   feature('nx',         0x80000001, 'edx', 20, true),

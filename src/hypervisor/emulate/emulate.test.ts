@@ -69,6 +69,7 @@ test('CPUID says what 3.7 recommends, from the feature table', () => {
   }
   assert.equal(cpuidLeaf(vcpu, 1, 0)[2] >>> 31, 1, 'hypervisor');
   assert.deepEqual(cpuidLeaf(vcpu, 0x80000001, 0), [0, 0, 1, 0x20100800]);
+  assert.equal(cpuidLeaf(vcpu, 7, 0)[3], 1 << 14, 'SERIALIZE');
   assert.deepEqual(cpuidLeaf(vcpu, 0x16, 0), [1000, 1000, 100, 0]);
   assert.deepEqual(cpuidLeaf(vcpu, 0x40000100, 0), [0, 0, 0, 0]);
   const brand = [2, 3, 4].flatMap((leaf) => [...cpuidLeaf(vcpu, 0x80000000 + leaf, 0)]);

@@ -745,6 +745,8 @@ export const INTEGER: Record<string, Semantics> = {
   lfence: nop,
   mfence: nop,
   sfence: nop,
+  // Stores to code are seen at the next instruction anyway.
+  serialize: nop,
   prefetch: nop,
   prefetchw: nop,
   prefetchnta: nop,

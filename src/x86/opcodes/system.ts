@@ -45,6 +45,7 @@ export const SYSTEM: readonly Row[] = [
   row('0F 01 C9',    'mwait',       '',      'priv'),
   row('0F 01 CA',    'clac',        '',      'priv'),
   row('0F 01 CB',    'stac',        '',      'priv'),
+  row('NP 0F 01 E8', 'serialize',   '',      'serialize'),
   row('0F 01 D0',    'xgetbv',      '',      'priv'),
   row('0F 01 D1',    'xsetbv',      '',      'priv'),
   row('0F 01 F8',    'swapgs',      '',      'priv'),
