@@ -7,15 +7,19 @@ export const ElfHeader = struct('Elf64_Ehdr', 64, {
   magic: u32(0),
   class: u8(4),
   data: u8(5),
+  ident_version: u8(6),
   type: u16(16),
   machine: u16(18),
+  version: u32(20),
   entry: u64(24),
   phoff: u64(32),
   shoff: u64(40),
+  ehsize: u16(52),
   phentsize: u16(54),
   phnum: u16(56),
   shentsize: u16(58),
   shnum: u16(60),
+  shstrndx: u16(62),
 });
 export const ElfProgramHeader = struct('Elf64_Phdr', 56, {
   type: u32(0),
@@ -34,12 +38,18 @@ export const ElfSectionHeader = struct('Elf64_Shdr', 64, {
   addr: u64(16),
   offset: u64(24),
   length: u64(32),
+  addralign: u64(48),
+  entsize: u64(56),
 });
 export const ElfNoteHeader = struct('Elf64_Nhdr', 12, { namesz: u32(0), descsz: u32(4), type: u32(8) });
 
 /** "\x7fELF", read as a little-endian word. */
 export const ELF_MAGIC = 0x464c457f;
-export const ELF = { class64: 2, dataLsb: 1, machineX86_64: 62, PT_LOAD: 1, PT_NOTE: 4, SHT_NOTE: 7 } as const;
+// biome-ignore format: a table
+export const ELF = {
+  class64: 2, dataLsb: 1, version: 1, machineX86_64: 62, ET_CORE: 4,
+  PT_LOAD: 1, PT_NOTE: 4, SHT_PROGBITS: 1, SHT_STRTAB: 3, SHT_NOTE: 7,
+} as const;
 
 /** Types of notes whose owner is "Xen". */
 // biome-ignore format: a table

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as calls from './calls.ts';
+import * as coreFile from './core-file.ts';
 import * as elf from './elf.ts';
 import * as grants from './grants.ts';
 import * as rings from './rings.ts';
@@ -18,9 +19,9 @@ const EXPECTED: Record<string, string> = {
   vcpu_info: '64 0:1 1:1 8:8 10:8',
   shared_info: '3136 c00:4 c04:4 c08:4 c0c:4 c10:8 c18:8 c20:8 c28:8 c30:8 c38:8',
   vcpu_runstate_info: '48 0:4 8:8 10:8 18:8 20:8 28:8',
-  Elf64_Ehdr: '64 0:4 4:1 5:1 10:2 12:2 18:8 20:8 28:8 36:2 38:2 3a:2 3c:2',
+  Elf64_Ehdr: '64 0:4 4:1 5:1 6:1 10:2 12:2 14:4 18:8 20:8 28:8 34:2 36:2 38:2 3a:2 3c:2 3e:2',
   Elf64_Phdr: '56 0:4 4:4 8:8 10:8 18:8 20:8 28:8 30:8',
-  Elf64_Shdr: '64 0:4 4:4 8:8 10:8 18:8 20:8',
+  Elf64_Shdr: '64 0:4 4:4 8:8 10:8 18:8 20:8 30:8 38:8',
   Elf64_Nhdr: '12 0:4 4:4 8:4',
   trap_info: '16 0:1 1:1 2:2 8:8',
   mmu_update: '16 0:8 8:8',
@@ -67,11 +68,15 @@ const EXPECTED: Record<string, string> = {
   netif_rx_response: '8 0:2 2:2 4:2 6:2',
   vcpu_guest_context: '5168 200:8 12d0:8 12d8:8 1360:8 1368:8 1370:8 13f8:8 1400:8 1408:8 1410:8 1418:8 1420:8 1428:8',
   cpu_user_regs: '200 0:8 8:8 10:8 18:8 20:8 28:8 30:8 38:8 40:8 48:8 50:8 58:8 60:8 68:8 70:8 78:4 7c:4 80:8 88:2 8c:1 90:8 98:8 a0:2 a8:2 b0:2 b8:2 c0:2',
+  elf_prstatus: '336 0:4 20:4 70:8 148:4',
+  xen_dumpcore_elfnote_header_desc: '32 0:8 8:8 10:8 18:8',
+  xen_dumpcore_elfnote_xen_version_desc: '1280 0:8 8:8 4f0:8 4f8:8',
+  xen_dumpcore_p2m: '16 0:8 8:8',
 };
 
 test('every layout of the guest ABI has the size and the offsets that the public headers give it', () => {
   const found: Record<string, string> = {};
-  for (const module of [startInfo, sharedInfo, elf, calls, grants, rings, context]) {
+  for (const module of [startInfo, sharedInfo, elf, calls, grants, rings, context, coreFile]) {
     for (const value of Object.values(module) as unknown[]) {
       const layout = value as { name?: unknown; size?: unknown };
       if (typeof layout !== 'object' || typeof layout.name !== 'string' || typeof layout.size !== 'number') continue;

@@ -50,13 +50,16 @@ export const DomainConfig = Type.Object(
     onPoweroff: Action,
     onReboot: Action,
     onCrash: Action,
+    /** After the guest's own watchdog found it hanging; as onCrash when not given. */
+    onWatchdog: Type.Optional(Action),
   },
   { additionalProperties: false },
 );
 type Plain = Static<typeof DomainConfig>;
 export type Disk = Static<typeof Disk>;
-export interface DomainConfig extends Omit<Plain, 'onPoweroff' | 'onReboot' | 'onCrash'> {
+export interface DomainConfig extends Omit<Plain, 'onPoweroff' | 'onReboot' | 'onCrash' | 'onWatchdog'> {
   onPoweroff: ExitAction;
   onReboot: ExitAction;
   onCrash: ExitAction;
+  onWatchdog?: ExitAction;
 }

@@ -52,10 +52,15 @@ export const CONTROL_VCPU = {
   /** f64: nanoseconds of CPU time used up to `runningSince`, and when (domain clock) the vCPU last began to run. */
   cpuTime: 16,
   runningSince: 24,
+  /** How much of a CPU the domain may use, in percent (may be above 100); 0: no limit. */
+  cap: 32,
+  /** 1: an NMI was asked for from outside. */
+  nmi: 36,
   /** Port of each of the 24 per-vCPU virtual interrupts, 0 when it is not bound. Global ones are in vCPU 0's record. */
   virqPorts: 0x40,
 } as const;
-export const VcpuCommand = { run: 0, pause: 1, stop: 2 } as const;
+/** `look`: run on, after looking at this record again. */
+export const VcpuCommand = { run: 0, pause: 1, stop: 2, look: 3 } as const;
 export const VcpuActivity = { idle: 0, running: 1, paused: 2, ended: 3 } as const;
 export const CONTROL_VCPUS_MAX = (CONTROL.ports - CONTROL.vcpus) / CONTROL_VCPU.size;
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Errno } from '../abi/errno.ts';
+import { RUNSTATE } from '../abi/numbers.ts';
 import { Exit } from '../x86/exits.ts';
 import { GPR, RFLAGS, STATE } from '../x86/state.ts';
 import { CONTROL_VCPU, controlVcpu, VcpuCommand } from './control.ts';
@@ -170,6 +171,21 @@ test('pausing returns to the caller and resuming goes on where it was', () => {
   engine.script.push(hypercallStep(17, 7));
   assert.equal(runVcpu(vcpu).kind, 'shutdown');
   assert.equal(vcpu.reg64(GPR.rax), 4096n);
+});
+
+test('at runUntil the loop returns although there is more to run, and later goes on where it was', () => {
+  const { vcpu, engine, time } = testDomain();
+  vcpu.runUntil = 1000;
+  engine.script.push((v) => {
+    time.now = 1000;
+    return hypercallStep(17, 7)(v);
+  });
+  engine.script.push(() => Exit.Slice);
+  assert.deepEqual(runVcpu(vcpu), { kind: 'preempted' });
+  assert.equal(vcpu.runstate.state, RUNSTATE.runnable);
+  assert.deepEqual(runVcpu(vcpu), { kind: 'preempted' }, 'not before it may');
+  vcpu.runUntil = Number.POSITIVE_INFINITY;
+  assert.equal(runVcpu(vcpu).kind, 'shutdown');
 });
 
 test('an NMI comes before an event, blocks further ones until iret, and is dropped without a handler', () => {

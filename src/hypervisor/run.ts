@@ -22,6 +22,8 @@ export type RunResult =
   | { readonly kind: 'blocked'; readonly deadline: number }
   | { readonly kind: 'shutdown'; readonly reason: number }
   | { readonly kind: 'crashed'; readonly report: readonly string[] }
+  /** `runUntil` has come: there is more to run, when the caller sees fit. */
+  | { readonly kind: 'preempted' }
   /** The device thread asked for it: CONTROL_VCPU.command says whether to pause or to stop. */
   | { readonly kind: 'paused' };
 
@@ -60,6 +62,10 @@ export function runVcpu(vcpu: Vcpu): RunResult {
       const deadline = Math.min(timers.nextDeadline(), vcpu.pollTimeout);
       if (deadline > now) return { kind: 'blocked', deadline };
       continue;
+    }
+    if (now >= vcpu.runUntil) {
+      runstate.change(vcpu, RUNSTATE.runnable, now);
+      return { kind: 'preempted' };
     }
     runstate.change(vcpu, RUNSTATE.running, now);
 

@@ -101,6 +101,16 @@ test('a watchdog that is not fed ends the domain, one that is fed or disarmed do
   assert.deepEqual(guest.domain.shutdown, { reason: SHUTDOWN.watchdog });
 });
 
+test('a watchdog does not bite a guest for the time that it was paused', () => {
+  const guest = newGuest();
+  guest.call(schedOp, SCHEDOP.watchdog, guest.put(words(0, 10)));
+  guest.vcpu.timers.postponeWatchdogs(3600e9);
+  guest.vcpu.timers.fire(3600e9);
+  assert.equal(guest.domain.shutdown, undefined);
+  guest.vcpu.timers.fire(3610.1e9);
+  assert.deepEqual(guest.domain.shutdown, { reason: SHUTDOWN.watchdog });
+});
+
 test('the periodic timer ticks, counts missed ticks as one, and keeps its beat', () => {
   const guest = newGuest();
   const port = guest.events.bindVirq(VIRQ.TIMER, 0);

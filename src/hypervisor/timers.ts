@@ -46,6 +46,11 @@ export class VcpuTimers {
     this.singleshot = Number.POSITIVE_INFINITY;
   }
 
+  /** The domain was paused for so long: its watchdogs wait longer by that, for it could not have fed them. */
+  postponeWatchdogs(ns: number): void {
+    for (let id = 0; id < WATCHDOGS; id++) this.watchdogs[id]! += ns;
+  }
+
   /** When `fire` has to be called next; Infinity when nothing is armed. */
   nextDeadline(): number {
     return Math.min(this.nextPeriodic, this.singleshot, this.watchdogs[0]!, this.watchdogs[1]!);

@@ -58,6 +58,8 @@ export class Vcpu implements GuestCpu {
   initialised = false;
   up = false;
   paused = false;
+  /** Domain clock (ns) at which the run loop returns although there is more to run: its caller limits CPU time. */
+  runUntil = Number.POSITIVE_INFINITY;
   nmiPending = false;
   nmiBlocked = false;
   blocked = false;

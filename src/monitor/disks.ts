@@ -5,6 +5,7 @@ import { type GuestDisk, guestDisk } from '../devices/blk/vdev.ts';
 import type { EventPorts, GuestPages } from '../devices/guest.ts';
 import type { XenbusStore } from '../devices/xenbus.ts';
 import { DiskError } from '../host/disk-error.ts';
+import type { DiskOwner } from '../host/disk-lock.ts';
 import { FileBlockStore } from '../host/file-block-store.ts';
 import { BuildError, type DiskConfig, type MachineConfig, type MachinePorts } from './machine-types.ts';
 
@@ -21,57 +22,79 @@ interface OpenDisk {
 }
 
 export class Disks {
-  readonly #domid: number;
+  readonly #owner: DiskOwner;
   readonly #ports: MachinePorts;
-  readonly #disks: OpenDisk[] = [];
+  readonly #disks = new Map<number, OpenDisk>();
+  #surroundings: DiskSurroundings | undefined;
 
-  private constructor(domid: number, ports: MachinePorts) {
-    this.#domid = domid;
+  private constructor({ domid, name }: MachineConfig, ports: MachinePorts) {
+    this.#owner = { domid, name };
     this.#ports = ports;
   }
 
   /** All of them or none; a BuildError says which one cannot be had and why. */
   static async open(config: MachineConfig, ports: MachinePorts): Promise<Disks> {
-    const disks = new Disks(config.domid, ports);
+    const disks = new Disks(config, ports);
     try {
-      for (const disk of config.disks) await disks.#open(disk, config);
+      for (const disk of config.disks) await disks.open(disk);
     } catch (error) {
       await disks.close();
-      throw error instanceof DiskError ? new BuildError(error.message) : error;
+      throw error;
     }
     return disks;
   }
 
-  async #open({ uname, dev, mode, shared = false }: DiskConfig, config: MachineConfig): Promise<void> {
+  /** Open and lock one more. */
+  async open({ uname, dev, mode, shared = false }: DiskConfig): Promise<void> {
     const place = guestDisk(dev);
     if (place === undefined) throw new BuildError(`vbd: Device not found: ${dev}`);
-    const owner = { domid: config.domid, name: config.name };
+    if (this.#disks.has(place.vdev)) throw new BuildError(`vbd: the domain has a disk ${place.name} already`);
     const log = (text: string): void => this.#ports.log('error', `${place.name}: ${text}`);
-    this.#disks.push({ place, file: await FileBlockStore.open({ uname, mode, shared, owner, log }) });
-  }
-
-  /** Offer them to the guest. */
-  attach({ guest, events, store }: DiskSurroundings): void {
-    for (const disk of this.#disks) {
-      const { name, vdev } = disk.place;
-      disk.vbd = new Vbd({
-        store,
-        guest,
-        events,
-        disk: disk.file,
-        back: `/local/domain/0/backend/vbd/${this.#domid}/${vdev}`,
-        name,
-        log: (level, text) => this.#ports.log(level, text),
-      });
-      disk.vbd.start().catch((error: Error) => this.#ports.log('error', `${name}: ${error.message}`));
+    try {
+      const file = await FileBlockStore.open({ uname, mode, shared, owner: this.#owner, log });
+      this.#disks.set(place.vdev, { place, file });
+    } catch (error) {
+      throw error instanceof DiskError ? new BuildError(error.message) : error;
     }
   }
 
-  /** Finish what is under way, write back, give up the locks. */
+  /** Offer all to the guest, and from now on those that `offer` names. */
+  attach(surroundings: DiskSurroundings): void {
+    this.#surroundings = surroundings;
+    for (const [vdev, { place }] of this.#disks) {
+      this.offer(vdev).catch((error: Error) => this.#ports.log('error', `${place.name}: ${error.message}`));
+    }
+  }
+
+  /** Resolves when the guest can see it. */
+  async offer(vdev: number): Promise<void> {
+    const disk = this.#disks.get(vdev);
+    if (!disk || !this.#surroundings) throw new Error(`disk ${vdev} is not open`);
+    if (disk.vbd) return;
+    disk.vbd = new Vbd({
+      ...this.#surroundings,
+      disk: disk.file,
+      back: `/local/domain/0/backend/vbd/${this.#owner.domid}/${vdev}`,
+      name: disk.place.name,
+      log: (level, text) => this.#ports.log(level, text),
+    });
+    await disk.vbd.start();
+  }
+
+  /** Device numbers of the open ones. */
+  numbers(): number[] {
+    return [...this.#disks.keys()];
+  }
+
+  /** Finish what is under way, write back, give up the lock. */
+  async closeOne(vdev: number): Promise<void> {
+    const disk = this.#disks.get(vdev);
+    this.#disks.delete(vdev);
+    await disk?.vbd?.close();
+    await disk?.file.close();
+  }
+
   async close(): Promise<void> {
-    for (const { vbd, file } of this.#disks.splice(0)) {
-      await vbd?.close();
-      await file.close();
-    }
+    for (const vdev of this.numbers()) await this.closeOne(vdev);
   }
 }

@@ -1,24 +1,44 @@
 /**
  * A machine without a CPU, for tests of everything around machines (DOMUS_MACHINE names this file): it prints a banner,
- * echoes what is typed, and obeys the words poweroff, reboot, crash, suspend and die typed as a line. A kernel whose file
- * begins with "bad" cannot be built, one that begins with "endless" is built for ever.
+ * echoes what is typed, and obeys the words of EXITS, die and hang typed as a line. A kernel whose file begins with "bad"
+ * cannot be built. Its disks are real, locks, store and all; whoever writes the frontend's nodes into the store is the guest.
  */
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { connectBackendStore } from '../devices/xenstore.ts';
+import { connectStoreSocket } from '../host/store-socket.ts';
+import { Disks } from './disks.ts';
 import { BuildError, type CreateMachine, type MachineExit } from './machine-types.ts';
 
 const EXITS: Record<string, MachineExit> = {
   poweroff: { kind: 'poweroff' },
   reboot: { kind: 'reboot' },
   suspend: { kind: 'suspend' },
+  watchdog: { kind: 'watchdog', report: ['fake guest hangs: told to'] },
   crash: { kind: 'crash', report: ['fake guest panicked: told to', 'rip 0000000000000000'] },
 };
 
+/** Every grant leads to a page of zeros: a ring on which nothing happens. */
+const NO_PAGES = {
+  memory: new SharedArrayBuffer(4096),
+  acquire: () => 0,
+  release() {},
+  written() {},
+};
+const NO_EVENTS = {
+  bind: () => ({ notify() {}, close() {} }),
+  later: (run: () => void) => void setImmediate(run),
+};
+
 export const createMachine: CreateMachine = async (config, ports) => {
-  const kernel = readFileSync(config.kernel, 'latin1');
-  if (kernel.startsWith('endless')) await new Promise(() => {});
-  if (kernel.startsWith('bad')) {
+  if (readFileSync(config.kernel, 'latin1').startsWith('bad')) {
     throw new BuildError(`${config.kernel} is no kernel: it begins with "bad"`);
   }
+  const disks = await Disks.open(config, ports);
+  const store = connectBackendStore({
+    connect: () => connectStoreSocket(config.store.backendSocket),
+    after: (ms, run) => void setTimeout(run, ms).unref(),
+  });
+  disks.attach({ guest: NO_PAGES, events: NO_EVENTS, store: store.client });
   let exited: ((exit: MachineExit) => void) | undefined;
   let running = false;
   let line = '';
@@ -37,6 +57,8 @@ export const createMachine: CreateMachine = async (config, ports) => {
     async destroy() {
       running = false;
       exited = undefined;
+      await disks.close();
+      store.close();
     },
     onExit(callback) {
       exited = callback;
@@ -50,12 +72,35 @@ export const createMachine: CreateMachine = async (config, ports) => {
         }
         print(`[${line}]\r\n`);
         if (line === 'die') process.exit(9);
+        // The process takes no notice of anything any more.
+        if (line === 'hang') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
         const exit = EXITS[line];
         line = '';
         if (exit) exited?.(exit);
       }
       return bytes.length;
     },
-    info: () => ({ cpuTimeNs: 1.5e9, running: false, memoryMiB: config.memoryMiB, vcpusOnline: config.vcpus }),
+    info: () => ({
+      cpuTimeNs: 1.5e9,
+      running: false,
+      memoryMiB: config.memoryMiB,
+      vcpusOnline: config.vcpus,
+      vcpus: Array.from({ length: config.vcpus }, () => ({
+        state: running ? 'blocked' : 'paused',
+        cpuTimeNs: 1.5e9,
+        cpu: 0,
+      })),
+      disks: disks.numbers(),
+    }),
+    openDisk: (disk) => disks.open(disk),
+    offerDisk: (vdev) => disks.offer(vdev),
+    closeDisk: (vdev) => disks.closeOne(vdev),
+    closeDisks: () => disks.close(),
+    schedule: ({ weight, cap, affinity }) =>
+      print(`[weight ${weight} cap ${cap} cpus ${JSON.stringify(affinity)}]\r\n`),
+    sendNmi: () => print('[nmi]\r\n'),
+    async dumpCore(file) {
+      writeFileSync(file, `fake core of domain ${config.domid}`, { flag: 'wx' });
+    },
   };
 };

@@ -2,6 +2,8 @@
  * The states of a domain and the only ways between them. The monitor moves by this table, xend refuses by it and xm
  * explains by it. State letters are xm-xend 1.4's.
  */
+import type { MachineExit } from './machine-types.ts';
+
 export type DomainState = 'building' | 'paused' | 'running' | 'shutdown' | 'dead';
 export type DomainEvent = 'built' | 'unpause' | 'pause' | 'guestExit' | 'rebuild' | 'destroy';
 
@@ -18,6 +20,10 @@ export const TRANSITIONS = {
 export function nextState(from: DomainState, event: DomainEvent): DomainState | undefined {
   return (TRANSITIONS[from] as Partial<Record<DomainEvent, DomainState>>)[event];
 }
+
+/** Did the guest end otherwise than it wanted? */
+export const isCrash = (kind: MachineExit['kind'] | 'destroyed' | undefined): boolean =>
+  kind === 'crash' || kind === 'watchdog';
 
 /** The five letters of `xm list`: r b p s c. */
 export function stateLetters(state: DomainState, running: boolean, crashed: boolean): string {

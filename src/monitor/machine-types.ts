@@ -15,6 +15,16 @@ export interface DiskConfig {
   readonly shared?: boolean;
 }
 
+/** How much of the CPUs the domain may have. */
+export interface Scheduling {
+  /** Share of contended CPUs, 1 to 65535; 256 is everybody's. */
+  readonly weight: number;
+  /** Percent of one CPU that it never exceeds; 0: no limit. */
+  readonly cap: number;
+  /** For each vCPU the CPUs that it may run on; none: any. */
+  readonly affinity: readonly (readonly number[])[];
+}
+
 export interface MachineConfig {
   readonly domid: number;
   /** 8-4-4-4-12 hexadecimal digits. */
@@ -28,6 +38,7 @@ export interface MachineConfig {
   readonly ramdisk?: string;
   readonly cmdline: string;
   readonly disks: readonly DiskConfig[];
+  readonly scheduling?: Scheduling;
   readonly paths: {
     /** This domain's folder under run/: control.sock, console.sock. */
     readonly run: string;
@@ -48,7 +59,7 @@ export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 
 /** How a machine's life ended. `report` is for people: a crash report's lines, the shortest description first. */
 export interface MachineExit {
-  readonly kind: 'poweroff' | 'reboot' | 'crash' | 'suspend';
+  readonly kind: 'poweroff' | 'reboot' | 'crash' | 'watchdog' | 'suspend';
   readonly report?: readonly string[];
 }
 
@@ -77,6 +88,16 @@ export interface MachineInfo {
   };
   /** Last physical CPU, when known. */
   readonly cpu?: number;
+  readonly vcpus?: readonly VcpuInfo[];
+  /** Device numbers of the disks that are open. */
+  readonly disks?: readonly number[];
+}
+
+export interface VcpuInfo {
+  readonly state: 'running' | 'blocked' | 'paused' | 'offline';
+  readonly cpuTimeNs: number;
+  /** The CPU it runs on, or last ran on, when known. */
+  readonly cpu?: number;
 }
 
 export interface Machine {
@@ -97,6 +118,19 @@ export interface Machine {
   /** Called when console input that was not taken can be offered again. Optional: the shell also asks from time to time. */
   onConsoleReady?(callback: () => void): void;
   info(): MachineInfo;
+  /** Open and lock a further disk. Rejects with a BuildError for what people can mend. */
+  openDisk(disk: DiskConfig): Promise<void>;
+  /** Offer an opened disk to the guest; its nodes are in the store. */
+  offerDisk(vdev: number): Promise<void>;
+  /** Stop serving a disk, whatever the guest does with it; write back and unlock it. Nothing happens when there is none. */
+  closeDisk(vdev: number): Promise<void>;
+  /** Close all disks of a machine whose guest has ended; its memory stays. */
+  closeDisks(): Promise<void>;
+  /** Throws a BuildError that says what the host does not allow. */
+  schedule(scheduling: Scheduling): void;
+  sendNmi(): void;
+  /** Write memory and registers to a core file; the guest does not run meanwhile. */
+  dumpCore(file: string): Promise<void>;
 }
 
 /** Builds a domain ready to run, paused before its first instruction. Rejects with a `BuildError` for what people can mend. */

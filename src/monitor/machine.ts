@@ -11,23 +11,28 @@ import { BackendEvents, type BoundPort, guestPages } from '../devices/guest.ts';
 import { connectBackendStore, connectGuestStore } from '../devices/xenstore.ts';
 import { KernelError } from '../guest/kernel.ts';
 import { loadKernelFile } from '../guest/kernel-cache.ts';
+import { writeCoreFile } from '../host/core-file.ts';
 import { connectStoreSocket } from '../host/store-socket.ts';
+import { everyCpu, pinThread, SchedulingError, threadFacts, weighProcess } from '../host/threads.ts';
 import { buildDomain, BuildError as KernelBuildError } from '../hypervisor/builder/index.ts';
 import { CodeWrites } from '../hypervisor/code-writes.ts';
 import { CONTROL_VCPU, controlVcpu, VcpuActivity, VcpuCommand } from '../hypervisor/control.ts';
+import { coreHead } from '../hypervisor/core-dump.ts';
 import { EventChannels } from '../hypervisor/event-channels.ts';
 import { GrantTable } from '../hypervisor/grant-table.ts';
-import { GuestMemory, planLayout } from '../hypervisor/memory.ts';
+import { GuestMemory, PAGE_SIZE, planLayout } from '../hypervisor/memory.ts';
 import { STATE } from '../x86/state.ts';
 import { clockOrigin, domainClock } from './clock.ts';
 import { Disks } from './disks.ts';
 import {
   BuildError,
+  type DiskConfig,
   type Machine,
   type MachineConfig,
   type MachineExit,
   type MachineInfo,
   type MachinePorts,
+  type Scheduling,
 } from './machine-types.ts';
 import type { VcpuMessage, VcpuWorkerData } from './vcpu-worker.ts';
 
@@ -114,9 +119,13 @@ export async function createMachine(config: MachineConfig, ports: MachinePorts):
     if (initrd) giveBack(initrd);
   }
   const disks = await Disks.open(config, ports);
+  let machine: DomainMachine | undefined;
   try {
-    return new DomainMachine(config, ports, { memory, wasmMemory, built, disks, origin, clock });
+    machine = new DomainMachine(config, ports, { memory, wasmMemory, built, disks, origin, clock });
+    if (config.scheduling) machine.schedule(config.scheduling);
+    return machine;
   } catch (error) {
+    await machine?.destroy();
     await disks.close();
     throw error;
   }
@@ -147,6 +156,11 @@ class DomainMachine implements Machine {
   #ended = false;
   #pauseWaiters: (() => void)[] = [];
   #destroyed: Promise<void> | undefined;
+  /** The vCPU's thread as the host's kernel numbers it; 0: not known (yet). */
+  #thread = 0;
+  #scheduling: Scheduling | undefined;
+  /** Its thread may not use every CPU. */
+  #bound = false;
 
   constructor(config: MachineConfig, ports: MachinePorts, parts: Parts) {
     this.#config = config;
@@ -212,7 +226,11 @@ class DomainMachine implements Machine {
   #command(command: number): void {
     const word = controlVcpu(0, CONTROL_VCPU.command) >>> 2;
     Atomics.store(this.#memory.i32, word, command);
-    Atomics.notify(this.#memory.i32, word);
+    this.#wake();
+  }
+
+  #wake(): void {
+    Atomics.notify(this.#memory.i32, controlVcpu(0, CONTROL_VCPU.command) >>> 2);
     const kick = (this.#memory.vcpuBase(0) + STATE.kick) >>> 2;
     Atomics.store(this.#memory.i32, kick, 1);
     Atomics.notify(this.#memory.i32, kick);
@@ -229,11 +247,19 @@ class DomainMachine implements Machine {
       case 'log':
         this.#ports.log(message.level, message.text);
         return;
+      case 'ready':
+        this.#thread = message.thread;
+        try {
+          this.#bind();
+        } catch (error) {
+          this.#ports.log('warn', (error as Error).message);
+        }
+        return;
       case 'paused':
         for (const waiter of this.#pauseWaiters.splice(0)) waiter();
         return;
       case 'crashed':
-        this.#finish({ kind: 'crash', report: message.report });
+        this.#finish({ kind: message.watchdog ? 'watchdog' : 'crash', report: message.report });
         return;
       case 'shutdown':
         this.#finish({ kind: EXIT_KINDS[message.reason] ?? 'poweroff' });
@@ -297,6 +323,72 @@ class DomainMachine implements Machine {
     this.#consoleReady = callback;
   }
 
+  openDisk(disk: DiskConfig): Promise<void> {
+    return this.#parts.disks.open(disk);
+  }
+
+  offerDisk(vdev: number): Promise<void> {
+    return this.#parts.disks.offer(vdev);
+  }
+
+  closeDisk(vdev: number): Promise<void> {
+    return this.#parts.disks.closeOne(vdev);
+  }
+
+  closeDisks(): Promise<void> {
+    return this.#parts.disks.close();
+  }
+
+  schedule(scheduling: Scheduling): void {
+    const before = this.#scheduling;
+    this.#scheduling = scheduling;
+    try {
+      if (scheduling.weight !== before?.weight) weighProcess(scheduling.weight);
+      this.#bind();
+    } catch (error) {
+      if (before) this.#scheduling = before;
+      throw error instanceof SchedulingError ? new BuildError(error.message) : error;
+    }
+    this.#record(CONTROL_VCPU.cap, scheduling.cap);
+  }
+
+  /** The thread has a number only after it began; what was asked before is done then. */
+  #bind(): void {
+    const cpus = this.#scheduling?.affinity[0] ?? [];
+    if (this.#thread === 0) return;
+    if (cpus.length > 0) pinThread(this.#thread, cpus);
+    else if (this.#bound) pinThread(this.#thread, everyCpu());
+    this.#bound = cpus.length > 0;
+  }
+
+  sendNmi(): void {
+    this.#record(CONTROL_VCPU.nmi, 1);
+  }
+
+  /** Change a word of the vCPU's record, and have its thread look at it. */
+  #record(offset: number, value: number): void {
+    Atomics.store(this.#memory.i32, controlVcpu(0, offset) >>> 2, value);
+    const command = controlVcpu(0, CONTROL_VCPU.command) >>> 2;
+    // A paused thread looks when it goes on.
+    const was = Atomics.compareExchange(this.#memory.i32, command, VcpuCommand.run, VcpuCommand.look);
+    if (was === VcpuCommand.run) this.#wake();
+  }
+
+  async dumpCore(file: string): Promise<void> {
+    const { layout } = this.#memory;
+    const halt = !this.#ended && this.#activity() !== VcpuActivity.paused;
+    if (halt) await this.pause();
+    try {
+      const ram = this.#memory.u8.subarray(layout.ramBase, layout.ramBase + layout.pages * PAGE_SIZE);
+      await writeCoreFile(file, coreHead(this.#memory), ram);
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException;
+      throw code === undefined ? error : new BuildError(`${file} cannot be written: ${message}`);
+    } finally {
+      if (halt) await this.unpause();
+    }
+  }
+
   #activity(): number {
     return Atomics.load(this.#memory.i32, controlVcpu(0, CONTROL_VCPU.activity) >>> 2);
   }
@@ -304,12 +396,20 @@ class DomainMachine implements Machine {
   info(): MachineInfo {
     const { built, clock } = this.#parts;
     const view = this.#memory.view;
-    const running = this.#activity() === VcpuActivity.running;
+    const activity = this.#activity();
+    const running = activity === VcpuActivity.running;
+    // The kernel's own account is better than ours: it does not count time that other threads had the CPU.
+    const facts = this.#ended ? undefined : threadFacts(this.#thread);
     const since = view.getFloat64(controlVcpu(0, CONTROL_VCPU.runningSince), true);
     const used = view.getFloat64(controlVcpu(0, CONTROL_VCPU.cpuTime), true);
+    const cpuTimeNs = facts?.cpuTimeNs ?? used + (running ? Math.max(0, clock.now() - since) : 0);
+    const state = running ? 'running' : activity === VcpuActivity.idle ? 'blocked' : 'paused';
     return {
-      cpuTimeNs: used + (running ? Math.max(0, clock.now() - since) : 0),
+      cpuTimeNs,
       running,
+      cpu: facts?.cpu,
+      vcpus: [{ state: this.#ended ? 'offline' : state, cpuTimeNs, cpu: facts?.cpu }],
+      disks: this.#parts.disks.numbers(),
       memoryMiB: this.#config.memoryMiB,
       vcpusOnline: 1,
       rings: {

@@ -4,7 +4,7 @@
  * Rows are only ever added: a monitor may be older than the xend that finds it.
  */
 import type { DomainState } from './lifecycle.ts';
-import type { MachineExit, MachineInfo } from './machine-types.ts';
+import type { DiskConfig, MachineConfig, MachineExit, MachineInfo, Scheduling } from './machine-types.ts';
 
 export const PROTOCOL_VERSION = 1;
 
@@ -23,23 +23,41 @@ export interface MonitorStatus {
   readonly info?: MachineInfo;
 }
 
-/** Every method takes nothing but its name; all answer with the status after they are done. */
+/** All answer with the status after they are done. What some take is in MethodParams. */
 // biome-ignore format: a table
 export const METHODS = {
-  status:  'tell how the domain is',
-  build:   'build the machine, paused before its first instruction',
-  unpause: 'run, or go on running',
-  pause:   'stop executing; memory and devices stay',
-  release: 'after the guest has ended: give up the machine with its memory and disks',
-  rebuild: 'after the guest has ended: build it again (reboot) and run; consoles stay connected',
-  keep:    'after the guest has ended: keep it to be looked at, close the consoles',
-  destroy: 'end the machine and this process',
+  status:    'tell how the domain is',
+  build:     'build the machine, paused before its first instruction',
+  unpause:   'run, or go on running',
+  pause:     'stop executing; memory and devices stay',
+  release:   'after the guest has ended: give up the machine with its memory and disks',
+  rebuild:   'after the guest has ended: build it again (reboot) and run; consoles stay connected',
+  keep:      'after the guest has ended: keep it to be looked at, close consoles and disks',
+  destroy:   'end the machine and this process',
+  openDisk:  'open and lock a further disk',
+  offerDisk: 'serve an opened disk, whose nodes are in the store, to the guest',
+  closeDisk: 'stop serving a disk and unlock it',
+  schedule:  'set weight, cap and the CPUs to run on',
+  nmi:       'send a non-maskable interrupt to vCPU 0',
+  dumpCore:  'write memory and registers to a core file',
 } as const;
 export type Method = keyof typeof METHODS;
 
-export interface Request {
+export interface MethodParams {
+  /** What the new machine is to be; without it, what the old one was. */
+  rebuild: { readonly machine?: MachineConfig };
+  openDisk: { readonly disk: DiskConfig };
+  offerDisk: { readonly vdev: number };
+  closeDisk: { readonly vdev: number };
+  schedule: { readonly scheduling: Scheduling };
+  dumpCore: { readonly file: string };
+}
+export type ParamsOf<M extends Method> = M extends keyof MethodParams ? MethodParams[M] : Record<string, never>;
+
+export interface Request<M extends Method = Method> {
   readonly id: number;
-  readonly method: Method;
+  readonly method: M;
+  readonly params?: ParamsOf<M>;
 }
 /** `error.kind`: build = people can mend it; state = not possible now; internal = our mistake, details in the log. */
 export interface Failure {

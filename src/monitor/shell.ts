@@ -5,7 +5,7 @@
  */
 import net from 'node:net';
 import type { ConsoleServer } from './console-server.ts';
-import { type DomainEvent, type DomainState, nextState } from './lifecycle.ts';
+import { type DomainEvent, type DomainState, isCrash, nextState } from './lifecycle.ts';
 import type { CreateMachine, LogLevel, Machine, MachineConfig, MachineExit } from './machine-types.ts';
 import {
   type Failure,
@@ -14,6 +14,7 @@ import {
   type Message,
   type Method,
   type MonitorStatus,
+  type ParamsOf,
   PROTOCOL_VERSION,
   type Request,
 } from './protocol.ts';
@@ -39,7 +40,7 @@ export interface ShellPorts {
 }
 
 export class Shell {
-  readonly #config: MachineConfig;
+  #config: MachineConfig;
   readonly #ports: ShellPorts;
   readonly #clients = new Set<net.Socket>();
   readonly #server: net.Server;
@@ -92,13 +93,14 @@ export class Shell {
   }
 
   /** Perform one command, after those that came before it. */
-  command(method: Method): Promise<MonitorStatus> {
-    const done = this.#queue.then(() => this.#run[method]()).then(() => this.status());
+  command<M extends Method>(method: M, params?: ParamsOf<M>): Promise<MonitorStatus> {
+    const run = this.#run[method] as (params: ParamsOf<M>) => Promise<void>;
+    const done = this.#queue.then(() => run(params ?? ({} as ParamsOf<M>))).then(() => this.status());
     this.#queue = done.catch(() => {});
     return done;
   }
 
-  readonly #run: Record<Method, () => Promise<void>> = {
+  readonly #run: { readonly [M in Method]: (params: ParamsOf<M>) => Promise<void> } = {
     status: async () => {},
     build: async () => {
       if (this.#state !== 'building' || this.#machine) throw new Refusal('state', 'the machine is built already');
@@ -125,17 +127,29 @@ export class Shell {
       this.#need('rebuild');
       await this.#release();
     },
-    rebuild: async () => {
+    rebuild: async ({ machine }) => {
       this.#need('rebuild');
       await this.#release();
+      if (machine) this.#config = machine;
       this.#move('rebuild');
       this.#ports.console.reopen();
       await this.#build();
-      await this.#run.unpause();
+      await this.#run.unpause({});
     },
     keep: async () => {
       if (this.#state !== 'shutdown') throw new Refusal('state', `the domain is ${this.#state}`);
       this.#ports.console.end();
+      await this.#machine?.closeDisks();
+    },
+    openDisk: ({ disk }) => this.#live().openDisk(disk),
+    offerDisk: ({ vdev }) => this.#live().offerDisk(vdev),
+    closeDisk: async ({ vdev }) => this.#machine?.closeDisk(vdev),
+    schedule: async ({ scheduling }) => this.#live().schedule(scheduling),
+    nmi: async () => this.#live().sendNmi(),
+    dumpCore: async ({ file }) => {
+      const machine = this.#machine;
+      if (!machine) throw new Refusal('state', `a domain that is ${this.#state} has no memory`);
+      await machine.dumpCore(file);
     },
     destroy: async () => {
       if (this.#state !== 'dead') this.#move('destroy');
@@ -170,7 +184,7 @@ export class Shell {
   #guestEnded(exit: MachineExit): void {
     if (nextState(this.#state, 'guestExit') === undefined) return;
     this.#exit = exit.report ? { ...exit, report: [...exit.report, ...this.#lastWords()] } : exit;
-    this.#ports.log(exit.kind === 'crash' ? 'error' : 'info', `the guest ended: ${exit.kind}`);
+    this.#ports.log(isCrash(exit.kind) ? 'error' : 'info', `the guest ended: ${exit.kind}`);
     for (const line of this.#exit.report ?? []) this.#ports.log('error', line);
     this.#move('guestExit');
   }
@@ -178,6 +192,13 @@ export class Shell {
   #lastWords(): string[] {
     const lines = this.#ports.console.lastLines(LAST_WORDS);
     return lines.length === 0 ? [] : ['last lines of its console:', ...lines.map((line) => `  | ${line}`)];
+  }
+
+  /** The machine of a guest that has not ended. */
+  #live(): Machine {
+    if (!this.#machine || (this.#state !== 'running' && this.#state !== 'paused'))
+      throw new Refusal('state', `the domain is ${this.#state}`);
+    return this.#machine;
   }
 
   async #release(): Promise<void> {
@@ -228,7 +249,7 @@ export class Shell {
     }
     try {
       // A question about the state must not wait for a long build.
-      const result = request.method === 'status' ? this.status() : await this.command(request.method);
+      const result = request.method === 'status' ? this.status() : await this.command(request.method, request.params);
       this.#send(socket, { id: request.id, result });
     } catch (error) {
       this.#send(socket, { id: request.id, error: this.#failure(error) });

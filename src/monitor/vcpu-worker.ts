@@ -3,6 +3,8 @@
  * to stop; waiting is done here, asleep in the kernel. It hears the device thread through CONTROL_VCPU.command and
  * STATE.kick only, as its event loop stands still while the guest runs.
  */
+import { readlinkSync } from 'node:fs';
+import path from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
 import { SHUTDOWN } from '../abi/numbers.ts';
 import { heapTrimmer } from '../host/trim-heap.ts';
@@ -16,9 +18,11 @@ import { GrantTable } from '../hypervisor/grant-table.ts';
 import { GuestMemory, type MemoryLayout } from '../hypervisor/memory.ts';
 import type { LogLevel } from '../hypervisor/ports.ts';
 import { runVcpu } from '../hypervisor/run.ts';
+import { updateVcpuTime } from '../hypervisor/time.ts';
 import { Vcpu } from '../hypervisor/vcpu.ts';
 import { STATE } from '../x86/state.ts';
 import { type ClockOrigin, domainClock } from './clock.ts';
+import { CpuCap } from './cpu-cap.ts';
 
 export interface VcpuWorkerData {
   readonly wasmMemory: WebAssembly.Memory;
@@ -32,7 +36,8 @@ export interface VcpuWorkerData {
 
 /** What the thread tells its domain's main thread. */
 export type VcpuMessage =
-  | { readonly kind: 'ready' }
+  /** The thread as the host's kernel numbers it, 0 where that cannot be known. */
+  | { readonly kind: 'ready'; readonly thread: number }
   /** The guest sent events to backends. */
   | { readonly kind: 'events' }
   | { readonly kind: 'console'; readonly bytes: Uint8Array }
@@ -41,7 +46,7 @@ export type VcpuMessage =
   | { readonly kind: 'stopped' }
   /** Of its own will: power off, reboot, suspend. */
   | { readonly kind: 'shutdown'; readonly reason: number }
-  | { readonly kind: 'crashed'; readonly report: readonly string[] };
+  | { readonly kind: 'crashed'; readonly report: readonly string[]; readonly watchdog?: boolean };
 
 /** Waits that are long enough to tidy up in. */
 const TRIM_WAIT_NS = 50e6;
@@ -85,6 +90,8 @@ const activity = controlVcpu(vcpu.id, CONTROL_VCPU.activity) >>> 2;
 const cpuTime = controlVcpu(vcpu.id, CONTROL_VCPU.cpuTime);
 const runningSince = controlVcpu(vcpu.id, CONTROL_VCPU.runningSince);
 let runs = false;
+/** The guest has begun to run. */
+let alive = false;
 const become = (what: number): void => {
   const now = clock.now();
   if (runs) {
@@ -99,22 +106,72 @@ const become = (what: number): void => {
 /** Pauses or stops as commanded; true when the thread is to end. */
 function obey(): boolean {
   for (;;) {
-    const wanted = Atomics.load(memory.i32, command);
+    const wanted = Atomics.compareExchange(memory.i32, command, VcpuCommand.look, VcpuCommand.run);
     if (wanted === VcpuCommand.stop) return true;
-    if (wanted === VcpuCommand.run) return false;
+    if (wanted !== VcpuCommand.pause) break;
     become(VcpuActivity.paused);
     say({ kind: 'paused' });
+    const since = clock.now();
     Atomics.wait(memory.i32, command, VcpuCommand.pause);
+    if (alive) resumed(clock.now() - since);
+  }
+  lookAround();
+  return false;
+}
+
+/**
+ * The guest's clocks ran on while it was paused, as Xen's do: time of day stays right. It is told, so that Linux does not take
+ * the gap for a CPU that hung; and its watchdogs wait that much longer.
+ */
+function resumed(pausedNs: number): void {
+  vcpu.timers.postponeWatchdogs(pausedNs);
+  updateVcpuTime(vcpu, true);
+}
+
+/** CPU time of all of the domain's threads: the cap is on what the host pays for it. */
+const cpuUsed = (): number => {
+  const { user, system } = process.cpuUsage();
+  return (user + system) * 1000;
+};
+const capWord = controlVcpu(vcpu.id, CONTROL_VCPU.cap) >>> 2;
+const nmiWord = controlVcpu(vcpu.id, CONTROL_VCPU.nmi) >>> 2;
+let capPercent = 0;
+let cap: CpuCap | undefined;
+
+/** Take up what the device thread has changed in our record. */
+function lookAround(): void {
+  if (Atomics.exchange(memory.i32, nmiWord, 0) !== 0) vcpu.nmiPending = true;
+  const percent = Atomics.load(memory.i32, capWord);
+  if (percent === capPercent) return;
+  capPercent = percent;
+  cap = percent === 0 ? undefined : new CpuCap(percent, clock.now(), cpuUsed());
+  vcpu.runUntil = Number.POSITIVE_INFINITY;
+}
+
+/** Before running on under a cap: rests if credit is used up. */
+function takeTurn(limit: CpuCap): void {
+  for (;;) {
+    const now = clock.now();
+    const turn = limit.turn(now, cpuUsed());
+    if ('runUntil' in turn) {
+      vcpu.runUntil = turn.runUntil;
+      return;
+    }
+    become(VcpuActivity.idle);
+    // Any other command than to run ends the rest.
+    if (Atomics.wait(memory.i32, command, VcpuCommand.run, (turn.restUntil - now) / 1e6) !== 'timed-out') return;
   }
 }
 
 /** The guest ended itself; if not in good order, the state that it was in is told as of any crash. */
 function ended(reason: number): VcpuMessage {
   const crash = CRASHES[reason];
-  return crash ? { kind: 'crashed', report: crashReport(vcpu, crash) } : { kind: 'shutdown', reason };
+  if (!crash) return { kind: 'shutdown', reason };
+  return { kind: 'crashed', report: crashReport(vcpu, crash), watchdog: reason === SHUTDOWN.watchdog };
 }
 
 function live(): VcpuMessage {
+  alive = true;
   for (;;) {
     become(VcpuActivity.running);
     const result = runVcpu(vcpu);
@@ -129,6 +186,9 @@ function live(): VcpuMessage {
       case 'paused':
         if (obey()) return { kind: 'stopped' };
         break;
+      case 'preempted':
+        if (cap) takeTurn(cap);
+        break;
       case 'shutdown':
         return ended(result.reason);
       case 'crashed':
@@ -137,7 +197,16 @@ function live(): VcpuMessage {
   }
 }
 
-say({ kind: 'ready' });
+/** Linux names the thread that asks. */
+function threadNumber(): number {
+  try {
+    return Number(path.basename(readlinkSync('/proc/thread-self')));
+  } catch {
+    return 0;
+  }
+}
+
+say({ kind: 'ready', thread: threadNumber() });
 const end = obey() ? ({ kind: 'stopped' } as const) : live();
 become(VcpuActivity.ended);
 say(end);

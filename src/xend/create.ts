@@ -18,6 +18,7 @@ import {
 } from '../host/paths.ts';
 import { identify, isAlive, readPidFile, signal, waitGone } from '../host/process-identity.ts';
 import type { MonitorConfig } from '../monitor/main.ts';
+import type { Method, ParamsOf } from '../monitor/protocol.ts';
 import { diskNodes } from './disk-nodes.ts';
 import type { Domain } from './domain.ts';
 import { type DomainStore, domainTree, homeOf, treeRoots } from './domain-store.ts';
@@ -62,6 +63,8 @@ export const BOOT: Operation<CreateContext> = operation('create', [
   step('start its monitor', startMonitor, stopMonitor),
   step('build it', build),
   step('note that it lives', (c) => {
+    if (c.domain.record.phase === 'ending')
+      throw new XendError('wrong-state', c.domain.name, 'it was destroyed meanwhile');
     c.domain.record.phase = 'alive';
     saveRecord(recordsDir(c.paths), c.domain.record);
   }),
@@ -158,7 +161,7 @@ export async function writeRings({ domain, store }: CreateContext): Promise<void
   ]);
 }
 
-async function startMonitor(c: CreateContext, gaveUp: AbortSignal): Promise<void> {
+async function startMonitor(c: CreateContext): Promise<void> {
   const { domain, paths } = c;
   const logFile = monitorLog(paths, domain.name);
   const who = identify(await spawnMonitor(domain.runDir, logFile));
@@ -168,12 +171,6 @@ async function startMonitor(c: CreateContext, gaveUp: AbortSignal): Promise<void
       domain.link = await MonitorLink.connect(controlSocket(domain.runDir), c.events(domain));
       return;
     } catch {
-      if (gaveUp.aborted) {
-        // It has not said yet who it is, so that whoever undoes this step might not find it.
-        signal(who, 'SIGKILL');
-        await waitGone(who, DESTROY_TIMEOUT_MS);
-        throw gaveUp.reason;
-      }
       if (!isAlive(who)) throw new XendError('monitor-failed', domain.name, `ended while starting; see ${logFile}`);
       if (Date.now() > deadline) {
         signal(who, 'SIGKILL');
@@ -185,7 +182,7 @@ async function startMonitor(c: CreateContext, gaveUp: AbortSignal): Promise<void
 }
 
 /** End the monitor: it is asked, then killed. Works from its pid file alone, so also for what another xend left. */
-export async function stopMonitor({ domain }: CreateContext): Promise<void> {
+async function stopMonitor({ domain }: CreateContext): Promise<void> {
   const who = readPidFile(path.join(domain.runDir, 'monitor.pid'));
   let { link } = domain;
   domain.link = undefined;
@@ -193,9 +190,7 @@ export async function stopMonitor({ domain }: CreateContext): Promise<void> {
     const quiet: LinkEvents = { state() {}, closed() {} };
     link ??= await MonitorLink.connect(controlSocket(domain.runDir), quiet).catch(() => undefined);
     link?.call('destroy').catch(() => {});
-    // A machine that is being built has nothing to write back, and its build may take long.
-    if (domain.status?.state === 'building') signal(who, 'SIGKILL');
-    else if (!link) signal(who, 'SIGTERM');
+    if (!link) signal(who, 'SIGTERM');
     if (!(await waitGone(who, DESTROY_TIMEOUT_MS))) {
       signal(who, 'SIGKILL');
       await waitGone(who, 2000);
@@ -210,14 +205,15 @@ async function build(c: CreateContext): Promise<void> {
 }
 
 /** Call the monitor; its refusals become ours. */
-export async function monitorCall(
+export async function monitorCall<M extends Method>(
   c: { readonly domain: Domain },
-  method: Parameters<MonitorLink['call']>[0],
+  method: M,
+  params?: ParamsOf<M>,
 ): Promise<void> {
   const { domain } = c;
   try {
     if (!domain.link) throw new MonitorFailure('gone', 'has ended');
-    await domain.link.call(method);
+    await domain.link.call(method, params);
   } catch (error) {
     if (!(error instanceof MonitorFailure)) throw error;
     if (error.kind === 'build') throw new XendError('build-failed', domain.name, error.message);

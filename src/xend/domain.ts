@@ -1,32 +1,25 @@
-/** One domain as xend holds it: its record on disk, the link to its monitor, and the queue of work on it. */
+/** One domain as xend holds it: its record on disk, the link to its monitor, and the queue its operations go through. */
 import type { DomainConfig } from '../config/domain-config.ts';
-import { domainRunDir } from '../host/paths.ts';
-import { stateLetters } from '../monitor/lifecycle.ts';
+import { isCrash, stateLetters } from '../monitor/lifecycle.ts';
 import type { MonitorStatus } from '../monitor/protocol.ts';
 import type { MonitorLink } from './monitor-link.ts';
-import type { Course } from './operation.ts';
-import { observeWork, type XendPorts } from './ports.ts';
 import type { DomainRecord } from './record.ts';
 import type { DomainView } from './view.ts';
-import { WorkQueue } from './work-queue.ts';
 
 export class Domain {
   readonly record: DomainRecord;
   readonly runDir: string;
-  readonly work: WorkQueue;
   link: MonitorLink | undefined;
   status: MonitorStatus | undefined;
   /** The build whose end has been dealt with. */
   decided = 0;
   /** Set while the domain is being ended. */
   ending: Promise<void> | undefined;
-  /** Set when somebody wanted it ended at once. */
-  destroying: Promise<void> | undefined;
+  #queue: Promise<unknown> = Promise.resolve();
 
-  constructor(record: DomainRecord, ports: XendPorts) {
+  constructor(record: DomainRecord, runDir: string) {
     this.record = record;
-    this.runDir = domainRunDir(ports.paths, record.domid, record.uuid);
-    this.work = new WorkQueue(observeWork(ports, this));
+    this.runDir = runDir;
   }
 
   get config(): DomainConfig {
@@ -45,9 +38,11 @@ export class Domain {
     return this.record.uuid;
   }
 
-  /** Do `work` after what was asked for before on this domain. */
-  enqueue<T>(name: string, work: (course: Course) => Promise<T>): Promise<T> {
-    return this.work.enqueue(name, work);
+  /** Run `work` after the operations on this domain that were asked for before. */
+  enqueue<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#queue.then(work);
+    this.#queue = done.catch(() => {});
+    return done;
   }
 
   /** Ask the monitor how the domain is; keeps the last known answer when there is none soon. */
@@ -62,7 +57,7 @@ export class Domain {
   }
 
   view(now: number): DomainView {
-    const { record, status, work } = this;
+    const { record, status } = this;
     const state = record.phase === 'ending' ? 'dead' : (status?.state ?? 'building');
     const exit = state === 'shutdown' || state === 'dead' ? (record.exit ?? status?.exit) : undefined;
     return {
@@ -73,14 +68,13 @@ export class Domain {
       maxmemMiB: this.config.maxmemMiB,
       vcpus: status?.info?.vcpusOnline ?? this.config.vcpus,
       state,
-      letters: stateLetters(state, status?.info?.running ?? false, exit?.kind === 'crash'),
+      letters: stateLetters(state, status?.info?.running ?? false, isCrash(exit?.kind)),
       cpu: status?.info?.cpu ?? 0,
       cpuTimeS: (status?.info?.cpuTimeNs ?? 0) / 1e9,
       upTimeS: Math.max(0, (now - (status?.startedAtMs ?? now)) / 1000),
       startTime: (status?.startedAtMs ?? record.createdAtMs) / 1000,
       builds: status?.builds ?? 0,
       shutdownReason: exit?.kind,
-      operation: work.current && { ...work.current, waiting: work.waiting },
       config: this.config,
     };
   }

@@ -3,7 +3,14 @@ import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import net from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { type Failure, lineSplitter, type Message, type Method, type MonitorStatus } from '../monitor/protocol.ts';
+import {
+  type Failure,
+  lineSplitter,
+  type Message,
+  type Method,
+  type MonitorStatus,
+  type ParamsOf,
+} from '../monitor/protocol.ts';
 
 export class MonitorFailure extends Error {
   readonly kind: Failure['kind'] | 'gone';
@@ -62,12 +69,12 @@ export class MonitorLink {
     });
   }
 
-  call(method: Method): Promise<MonitorStatus> {
+  call<M extends Method>(method: M, params?: ParamsOf<M>): Promise<MonitorStatus> {
     return new Promise((resolve, reject) => {
       if (!this.#socket.writable) return reject(new MonitorFailure('gone', 'has ended'));
       const id = this.#nextId++;
       this.#waiting.set(id, { resolve, reject });
-      this.#socket.write(`${JSON.stringify({ id, method })}\n`);
+      this.#socket.write(`${JSON.stringify({ id, method, params })}\n`);
     });
   }
 

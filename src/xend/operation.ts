@@ -5,7 +5,7 @@
  */
 export interface Step<C> {
   readonly name: string;
-  run(context: C, signal: AbortSignal): Promise<void> | void;
+  run(context: C): Promise<void> | void;
   undo?(context: C): Promise<void> | void;
 }
 
@@ -18,39 +18,29 @@ export interface Operation<C> {
 
 export const operation = <C>(name: string, steps: readonly Step<C>[]): Operation<C> => ({ name, steps });
 
-/** How far work has come, for those who watch it; and whether something stronger wants it to give up. */
-export interface Course {
-  /** Fires when the work is to be given up: no further step begins. Steps that wait for others listen to it. */
-  readonly signal: AbortSignal;
-  /** A step begins: number `at` of `of`, from 1. */
-  step(name: string, at: number, of: number): void;
-  /** A line for the log. */
-  note(text: string): void;
-}
+export type Progress = (text: string) => void;
 
-export async function perform<C>({ name, steps }: Operation<C>, context: C, course: Course): Promise<void> {
-  for (const [at, { name: stepName, run }] of steps.entries()) {
+export async function perform<C>(operation: Operation<C>, context: C, progress: Progress): Promise<void> {
+  for (const [at, { name, run }] of operation.steps.entries()) {
     try {
-      course.signal.throwIfAborted();
-      course.step(stepName, at + 1, steps.length);
-      await run(context, course.signal);
+      progress(`${operation.name}: ${name}`);
+      await run(context);
     } catch (error) {
-      course.note(`${stepName} failed: ${(error as Error).message}`);
-      await undo({ name, steps: steps.slice(0, at + 1) }, context, course);
+      progress(`${operation.name}: ${name} failed: ${(error as Error).message}`);
+      await undo({ name: operation.name, steps: operation.steps.slice(0, at + 1) }, context, progress);
       throw error;
     }
   }
 }
 
 /** Undo all steps, last one first. A failing undo is reported and does not stop the others. */
-export async function undo<C>({ steps }: Operation<C>, context: C, course: Course): Promise<void> {
-  const undoable = steps.filter(({ undo }) => undo).toReversed();
-  for (const [at, { name, undo }] of undoable.entries()) {
+export async function undo<C>(operation: Operation<C>, context: C, progress: Progress): Promise<void> {
+  for (const { name, undo } of operation.steps.toReversed()) {
+    if (!undo) continue;
     try {
-      course.step(`undo: ${name}`, at + 1, undoable.length);
-      await undo!(context);
+      await undo(context);
     } catch (error) {
-      course.note(`undoing "${name}" failed: ${(error as Error).message}`);
+      progress(`${operation.name}: undoing "${name}" failed: ${(error as Error).message}`);
     }
   }
 }

@@ -215,7 +215,7 @@ export class Machine {
         const result = runVcpu(this.vcpu);
         if (result.kind === 'crashed') return result;
         if (result.kind === 'shutdown') return result.reason === -1 ? { kind: 'time' } : result;
-        if (result.kind === 'paused') return { kind: 'stuck' };
+        if (result.kind === 'paused' || result.kind === 'preempted') return { kind: 'stuck' };
         if (result.deadline === Number.POSITIVE_INFINITY) {
           const kicked = this.memory.u32[(this.vcpu.base + STATE.kick) >>> 2] !== 0;
           if (!kicked) return { kind: 'stuck' };
