@@ -1,4 +1,7 @@
-/** `npm run bench`: how quick domains and the engine are on this machine, beside QEMU's software emulation where there is one. */
+/**
+ * `npm run bench`: how quick domains are on this machine, beside the machine itself, QEMU's software emulation, User-Mode Linux
+ * and v86, as far as they are installed. A complete run writes docs/performance.md.
+ */
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import os from 'node:os';
@@ -7,35 +10,67 @@ import { parseArgs } from 'node:util';
 import { prepareGuest } from '../src/guest/index.ts';
 import { guestCache } from '../src/host/paths.ts';
 import { VERSION } from '../src/xend/routes.ts';
-import { type BootPlaces, bootRows, qemuVersion } from './bench/boot.ts';
+import { bootRow } from './bench/boot.ts';
+import type { ProgramRow } from './bench/compare.ts';
 import { engineRows } from './bench/engine.ts';
 import { idleRows } from './bench/idle.ts';
+import { GROUPS, type Group, PROGRAMS } from './bench/programs.ts';
+import { figures } from './bench/ratios.ts';
 import { printRow, type Row } from './bench/report.ts';
+import { SUBJECTS, type SubjectName } from './bench/subject.ts';
+import { figureLine, tableHead, tableLine } from './bench/table.ts';
+import { measureTable } from './bench/tabled.ts';
 import { OwnXend } from './lib/own-xend.ts';
 
-const PARTS = ['boot', 'engine', 'idle'] as const;
+const PARTS = ['table', 'engine', 'idle'] as const;
+type Part = (typeof PARTS)[number];
 
 const { values } = parseArgs({
   options: {
     json: { type: 'string' },
-    runs: { type: 'string', default: '3' },
+    rounds: { type: 'string', default: '3' },
     only: { type: 'string' },
+    groups: { type: 'string' },
+    rows: { type: 'string' },
+    subjects: { type: 'string' },
+    config: { type: 'string', multiple: true, default: [] },
     help: { type: 'boolean' },
   },
 });
 if (values.help) {
-  console.log('usage: bench.ts [--json FILE] [--runs N] [--only boot|engine|idle]');
-  console.log('  --json  write machine, versions and rows to a file as well');
-  console.log('  --runs  boots of each kind; the median counts (3)');
+  console.log('usage: bench.ts [options]; lists are separated by commas');
+  console.log('  --json FILE      write machine, versions and rows to a file as well');
+  console.log('  --rounds N       how often each program runs in each subject; medians count (3)');
+  console.log(`  --only LIST      parts: ${PARTS.join(', ')}`);
+  console.log(`  --groups LIST    of the table: ${GROUPS.join(', ')}`);
+  console.log(`  --rows LIST      of the table: login, ${PROGRAMS.map(({ id }) => id).join(', ')}`);
+  console.log(`  --subjects LIST  ${SUBJECTS.join(', ')}`);
+  console.log('  --config LINE    a further line of the configuration of the domain that runs the programs');
   process.exit(0);
 }
-const only = values.only as (typeof PARTS)[number] | undefined;
-const runs = Number(values.runs);
-if ((only !== undefined && !PARTS.includes(only)) || !(runs >= 1)) {
-  console.error(`bench.ts: --only is one of ${PARTS.join(', ')}; --runs is 1 or more`);
+
+function usage(text: string): never {
+  console.error(`bench.ts: ${text}; see --help`);
   process.exit(1);
 }
-const wanted = (part: (typeof PARTS)[number]): boolean => only === undefined || only === part;
+
+/** The chosen ones of `all`, in their order. */
+function chosen<T extends string>(option: string, text: string | undefined, all: readonly T[]): readonly T[] {
+  if (text === undefined) return all;
+  const names = text.split(',').filter(Boolean);
+  const unknown = names.find((name) => !all.some((one) => one === name));
+  if (unknown !== undefined) usage(`--${option} knows no "${unknown}"`);
+  return all.filter((one) => names.includes(one));
+}
+
+const restricted = values.groups !== undefined || values.rows !== undefined || values.subjects !== undefined;
+const parts: readonly Part[] = chosen('only', values.only ?? (restricted ? 'table' : undefined), PARTS);
+const groups: readonly Group[] = chosen('groups', values.groups, GROUPS);
+const ids: readonly string[] = chosen('rows', values.rows, ['login', ...PROGRAMS.map(({ id }) => id)]);
+const subjects: readonly SubjectName[] = chosen('subjects', values.subjects, SUBJECTS);
+const rounds = Number(values.rounds);
+if (!(rounds >= 1)) usage('--rounds is 1 or more');
+const programs = PROGRAMS.filter(({ id, group }) => ids.includes(id) && groups.includes(group));
 const progress = (text: string): void => console.error(`  ${text}`);
 
 function commit(): string {
@@ -57,10 +92,10 @@ const versions: Record<string, string> = {
   node: process.versions.node,
   v8: process.versions.v8,
 };
-
-const rows: Row[] = [];
+const rows: ProgramRow[] = [];
+const measurements: Row[] = [];
 const take = (more: readonly Row[]): void => {
-  rows.push(...more);
+  measurements.push(...more);
   for (const row of more) console.log(printRow(row));
 };
 
@@ -68,17 +103,26 @@ async function domains(): Promise<void> {
   const cacheDir = guestCache();
   const guest = await prepareGuest({ cacheDir, onProgress: progress });
   versions.kernel = `${guest.release} (${guest.version})`;
-  const qemu = qemuVersion();
-  if (qemu !== undefined) versions.qemu = qemu;
   const xend = new OwnXend();
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(signal, () => void xend.stop().then(() => process.exit(1)));
   }
+  const places = { guest, xend, cacheDir };
   try {
     await xend.start();
-    const places: BootPlaces = { guest, xend, cacheDir };
-    if (wanted('boot')) take(await bootRows(places, runs, progress));
-    if (wanted('idle')) take(await idleRows(places, progress));
+    if (parts.includes('table')) {
+      if (programs.length > 0) {
+        const table = await measureTable({ programs, subjects, rounds, config: values.config }, places, progress);
+        rows.push(...table.rows);
+        Object.assign(versions, table.versions);
+      }
+      if (groups.includes('boot') && ids.includes('login')) {
+        const row = await bootRow(places, subjects, rounds, progress);
+        rows.push(row);
+        console.log(`${tableHead(['domus', 'qemu'])}\n${tableLine(row, ['domus', 'qemu'])}`);
+      }
+    }
+    if (parts.includes('idle')) take(await idleRows(places, progress));
   } finally {
     await xend.stop();
   }
@@ -87,13 +131,16 @@ async function domains(): Promise<void> {
 console.log(
   `${machine.cpu}, ${machine.cores} cores, ${machine.memoryMiB} MiB, ${machine.system}, load ${machine.load.toFixed(1)}`,
 );
-if (wanted('engine')) take(engineRows());
-if (wanted('boot') || wanted('idle')) await domains();
+if (parts.includes('table') || parts.includes('idle')) await domains();
+if (parts.includes('engine')) take(engineRows());
+for (const figure of figures(rows)) console.log(figureLine(figure));
 console.log(
   Object.entries(versions)
     .map(([name, version]) => `${name} ${version}`)
     .join(', '),
 );
 if (values.json !== undefined) {
-  writeFileSync(values.json, `${JSON.stringify({ machine, versions, rows }, null, 1)}\n`);
+  // Each row's times directly in it: native, domus, qemu, uml, v86, in milliseconds.
+  const flat = rows.map(({ ms, ...rest }) => ({ ...rest, ...ms }));
+  writeFileSync(values.json, `${JSON.stringify({ machine, versions, rows: flat, measurements }, null, 1)}\n`);
 }

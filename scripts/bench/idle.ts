@@ -3,8 +3,9 @@ import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { planLayout } from '../../src/hypervisor/memory.ts';
 import { TTYLINUX_MEMORY_MIB } from '../lib/ttylinux.ts';
-import { type BootPlaces, bootDomain } from './boot.ts';
+import { bootDomain } from './boot.ts';
 import type { Row } from './report.ts';
+import type { TablePlaces } from './tabled.ts';
 
 const SETTLE_MS = 5_000;
 const WATCH_MS = 20_000;
@@ -51,7 +52,7 @@ function residentIn(pid: number, start: number, bytes: number): number {
   }
 }
 
-export async function idleRows(places: BootPlaces, progress: (text: string) => void): Promise<Row[]> {
+export async function idleRows(places: TablePlaces, progress: (text: string) => void): Promise<Row[]> {
   const before = new Set(places.xend.monitors().map(({ pid }) => pid));
   await bootDomain(places, 'idle', true);
   const monitor = places.xend.monitors().find(({ pid }) => !before.has(pid));

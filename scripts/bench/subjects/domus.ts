@@ -1,0 +1,43 @@
+/** The programs as processes of a domain, made and used with `xm` as anyone would. */
+import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import type { Guest } from '../../../src/guest/index.ts';
+import type { OwnXend } from '../../lib/own-xend.ts';
+import type { BenchDisk } from '../disk.ts';
+import { guestWords, processCpuMs, Runner, type Subject } from '../subject.ts';
+
+export const MEMORY_MIB = 256;
+
+/** `extra` are further lines of the domain's configuration. */
+export async function startDomus(
+  disk: BenchDisk,
+  guest: Guest,
+  xend: OwnXend,
+  extra: readonly string[],
+): Promise<Subject> {
+  const config = path.join(xend.folder, 'bench.cfg');
+  const lines = [
+    `kernel  = ${JSON.stringify(guest.kernel)}`,
+    `ramdisk = ${JSON.stringify(guest.initrd)}`,
+    `memory  = ${MEMORY_MIB}`,
+    'name    = "bench"',
+    `disk    = ['file:${disk.image},sda1,r']`,
+    'root    = "/dev/sda1 ro"',
+    'extra   = "quiet"',
+    ...extra,
+  ];
+  await writeFile(config, `${lines.join('\n')}\n`);
+  const xm = xend.spawn('xm', ['create', '-c', config], { stdio: ['pipe', 'pipe', 'pipe'] });
+  let pid: number | undefined;
+  const runner = new Runner(xm, { cpu: () => (pid === undefined ? undefined : processCpuMs(pid)) });
+  await runner.ready();
+  pid = xend.monitors()[0]?.pid;
+  return {
+    name: 'domus',
+    versions: {},
+    run: (program) => runner.run(guestWords(program)),
+    async stop() {
+      await xend.run('xm', ['destroy', 'bench']);
+    },
+  };
+}

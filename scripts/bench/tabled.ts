@@ -1,0 +1,74 @@
+/** The part of the benchmark that is a table: chosen programs in chosen subjects, started here and stopped here. */
+import type { Guest } from '../../src/guest/index.ts';
+import type { OwnXend } from '../lib/own-xend.ts';
+import { comparePrograms, type ProgramRow } from './compare.ts';
+import { type BenchDisk, prepareDisk } from './disk.ts';
+import type { Program } from './programs.ts';
+import { Missing, type Subject, type SubjectName } from './subject.ts';
+import { MEMORY_MIB, startDomus } from './subjects/domus.ts';
+import { startNative } from './subjects/native.ts';
+import { startQemu, virtioInitramfs } from './subjects/qemu.ts';
+import { tableHead, tableLine } from './table.ts';
+
+export interface TablePlan {
+  readonly programs: readonly Program[];
+  readonly subjects: readonly SubjectName[];
+  readonly rounds: number;
+  /** Further lines of the domain's configuration. */
+  readonly config: readonly string[];
+}
+
+export interface TablePlaces {
+  readonly guest: Guest;
+  readonly xend: OwnXend;
+  readonly cacheDir: string;
+}
+
+export interface TableResult {
+  readonly rows: readonly ProgramRow[];
+  readonly subjects: readonly SubjectName[];
+  readonly versions: Readonly<Record<string, string>>;
+}
+
+export async function measureTable(
+  plan: TablePlan,
+  places: TablePlaces,
+  progress: (text: string) => void,
+): Promise<TableResult> {
+  const disk = await prepareDisk(places.cacheDir, progress);
+  const running: Subject[] = [];
+  try {
+    for (const name of plan.subjects) {
+      try {
+        running.push(await start(name, disk, places, plan));
+      } catch (error) {
+        if (!(error instanceof Missing)) throw error;
+        progress(`without ${name}: ${error.message}`);
+      }
+    }
+    const subjects = running.map(({ name }) => name);
+    console.log(tableHead(subjects));
+    const rows = await comparePrograms(plan.programs, running, plan.rounds, (row) => {
+      console.log(tableLine(row, subjects));
+      for (const [name, why] of Object.entries(row.wrong)) progress(`${row.id} in ${name}: ${why}`);
+    });
+    const versions = Object.assign({}, ...running.map((subject) => subject.versions), disk.packages);
+    return { rows, subjects, versions };
+  } finally {
+    for (const subject of running) await subject.stop();
+  }
+}
+
+async function start(name: SubjectName, disk: BenchDisk, places: TablePlaces, plan: TablePlan): Promise<Subject> {
+  const { guest, xend, cacheDir } = places;
+  switch (name) {
+    case 'native':
+      return startNative(disk);
+    case 'domus':
+      return startDomus(disk, guest, xend, plan.config);
+    case 'qemu':
+      return startQemu(disk, guest, await virtioInitramfs(guest, cacheDir, xend.folder), MEMORY_MIB);
+    default:
+      throw new Missing('not measured yet');
+  }
+}
