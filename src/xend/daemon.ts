@@ -10,6 +10,7 @@ import { VERSION } from './routes.ts';
 import { makeServer } from './server.ts';
 import { openStoreHome } from './store-home.ts';
 import { Xend } from './xend.ts';
+import { loadXendConfig, xendConfigFile } from './xend-config.ts';
 
 /** Another xend serves these folders already. */
 export class AlreadyRunning extends Error {
@@ -31,8 +32,12 @@ export async function startDaemon(paths: Paths): Promise<Daemon> {
   makeFolders(paths);
   const owner = claimPidFile(pidFile(paths));
   if (owner) throw new AlreadyRunning(owner.pid);
-  const log = new XendLog(xendLog(paths));
+  const warnings: string[] = [];
+  let log = new XendLog(xendLog(paths));
   try {
+    const config = loadXendConfig(xendConfigFile(paths), paths, (text) => warnings.push(text));
+    log = new XendLog(config.logfile, { format: config['log-format'], level: config.loglevel });
+    for (const warning of warnings) log.write('WARNING', 'daemon', warning);
     const messages = new MessageBuffer(path.join(paths.log, 'dmesg'));
     const { cores, memoryMiB } = nodeInfo([]);
     messages.add(

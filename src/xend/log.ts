@@ -1,4 +1,7 @@
-/** xend's log file, in the original's line format and rotation, and the hypervisor's message buffer behind `xm dmesg`. */
+/**
+ * xend's log file, in the original's line format or as JSON lines, with its rotation; and the hypervisor's message buffer
+ * behind `xm dmesg`.
+ */
 import { appendFileSync, readFileSync, renameSync, statSync } from 'node:fs';
 import { writeAtomically } from './record.ts';
 
@@ -6,24 +9,46 @@ const ROTATE_BYTES = 1 << 20;
 const OLD_FILES = 5;
 const MESSAGES_MAX = 256 << 10;
 
-export type Level = 'DEBUG' | 'INFO' | 'WARNING' | 'ERROR';
+export const LEVELS = ['DEBUG', 'INFO', 'WARNING', 'ERROR'] as const;
+export type Level = (typeof LEVELS)[number];
+export type LogFormat = 'text' | 'json';
 
 const stamp = (): string => {
   const now = new Date();
   return new Date(now.getTime() - now.getTimezoneOffset() * 60_000).toISOString().slice(0, 19).replace('T', ' ');
 };
 
+// biome-ignore format: a table
+const FORMATS: Record<LogFormat, (level: Level, where: string, text: string) => string> = {
+  text: (level, where, text) => `[${stamp()} xend] ${level} (${where}) ${text.replaceAll('\n', '\n    ')}\n`,
+  json: (level, where, text) => `${JSON.stringify({ time: new Date().toISOString(), level, where, pid: process.pid, text })}\n`,
+};
+
+export interface LogOptions {
+  readonly format?: LogFormat;
+  /** What is below it is not written. */
+  readonly level?: Level;
+}
+
 export class XendLog {
   readonly file: string;
+  readonly #line: (level: Level, where: string, text: string) => string;
+  readonly #least: number;
   #size: number;
+  /** Lines of each level since this process began, written or not. */
+  readonly counts: Record<Level, number> = { DEBUG: 0, INFO: 0, WARNING: 0, ERROR: 0 };
 
-  constructor(file: string) {
+  constructor(file: string, { format = 'text', level = 'DEBUG' }: LogOptions = {}) {
     this.file = file;
+    this.#line = FORMATS[format];
+    this.#least = LEVELS.indexOf(level);
     this.#size = sizeOf(file);
   }
 
   write(level: Level, where: string, text: string): void {
-    const line = `[${stamp()} xend] ${level} (${where}) ${text.replaceAll('\n', '\n    ')}\n`;
+    this.counts[level]++;
+    if (LEVELS.indexOf(level) < this.#least) return;
+    const line = this.#line(level, where, text);
     try {
       if (this.#size + line.length > ROTATE_BYTES) this.#rotate();
       appendFileSync(this.file, line, { mode: 0o600 });

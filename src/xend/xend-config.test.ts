@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { after, test } from 'node:test';
+import { findPaths } from '../host/paths.ts';
+import { loadXendConfig, XEND_KEYS, xendConfigFile } from './xend-config.ts';
+
+const dir = mkdtempSync(path.join(os.tmpdir(), 'domus-'));
+after(() => rmSync(dir, { recursive: true, force: true }));
+const paths = findPaths({ DOMUS_HOME: dir });
+const file = path.join(dir, 'xend-config.sxp');
+
+function load(source: string) {
+  writeFileSync(file, source);
+  const warnings: string[] = [];
+  return { config: loadXendConfig(file, paths, (text) => warnings.push(text)), warnings };
+}
+
+test('without a file every setting has its default', () => {
+  const config = loadXendConfig(path.join(dir, 'none'), paths, () => {});
+  assert.deepEqual(Object.keys(config).sort(), Object.keys(XEND_KEYS).sort());
+  assert.deepEqual(
+    [config['xend-http-server'], config['xend-port'], config['xend-address'], config['console-port-base']],
+    [false, 8000, 'localhost', 9600],
+  );
+  assert.equal(config['xend-unix-path'], path.join(dir, 'lib', 'xend-socket'));
+});
+
+test("the original's file is understood, with its comments and its keys for networks", () => {
+  const { config, warnings } = load(`# -*- sh -*-
+(xend-http-server On)   # as in 4.0
+(xend-port         8010)
+(xend-address      '')
+(console-port-base 19600)
+(network-script    network)
+(vif-antispoof     no)
+(loglevel info)`);
+  assert.deepEqual(
+    [config['xend-http-server'], config['xend-port'], config['xend-address'], config['console-port-base']],
+    [true, 8010, '', 19600],
+  );
+  assert.equal(config.loglevel, 'INFO');
+  assert.deepEqual(warnings, []);
+});
+
+test('a key that nobody knows is told of, and the others count', () => {
+  const { config, warnings } = load('(xend-prot 1) (xend-port 2)');
+  assert.match(warnings[0]!, /xend-config\.sxp: unknown setting xend-prot$/);
+  assert.equal(config['xend-port'], 2);
+});
+
+for (const [source, problem] of [
+  ['(xend-port many)', /xend-config\.sxp: xend-port is "many": it must be a port/],
+  ['(xend-port 65536)', /must be a port/],
+  ['(xend-http-server maybe)', /must be yes or no/],
+  ['(loglevel loud)', /must be DEBUG or INFO or WARNING or ERROR/],
+  ['(xend-port 1', /xend-config\.sxp:1:\d+: a list has no end/],
+  ['xend-port 1', /a setting is written \(KEY VALUE\)/],
+  ['(xend-port 1 2)', /a setting is written/],
+] as const) {
+  test(`${source} is refused in one line`, () => {
+    assert.throws(() => load(source), problem);
+  });
+}
+
+test('XEND_CONFIG names another file', () => {
+  assert.equal(xendConfigFile(paths, {}), path.join(dir, 'etc', 'xend-config.sxp'));
+  assert.equal(xendConfigFile(paths, { XEND_CONFIG: '/x/y' }), '/x/y');
+});
