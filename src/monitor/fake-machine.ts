@@ -1,7 +1,8 @@
 /**
  * A machine without a CPU, for tests of everything around machines (DOMUS_MACHINE names this file): it prints a banner,
  * echoes what is typed, and obeys the words of EXITS, die and hang typed as a line. A kernel whose file begins with "bad"
- * cannot be built. Its disks are real, locks, store and all; whoever writes the frontend's nodes into the store is the guest.
+ * cannot be built, one that begins with "endless" is built for ever. Its disks are real, locks, store and all; whoever
+ * writes the frontend's nodes into the store is the guest.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { connectBackendStore } from '../devices/xenstore.ts';
@@ -30,7 +31,9 @@ const NO_EVENTS = {
 };
 
 export const createMachine: CreateMachine = async (config, ports) => {
-  if (readFileSync(config.kernel, 'latin1').startsWith('bad')) {
+  const kernel = readFileSync(config.kernel, 'latin1');
+  if (kernel.startsWith('endless')) await new Promise(() => {});
+  if (kernel.startsWith('bad')) {
     throw new BuildError(`${config.kernel} is no kernel: it begins with "bad"`);
   }
   const disks = await Disks.open(config, ports);

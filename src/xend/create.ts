@@ -63,8 +63,6 @@ export const BOOT: Operation<CreateContext> = operation('create', [
   step('start its monitor', startMonitor, stopMonitor),
   step('build it', build),
   step('note that it lives', (c) => {
-    if (c.domain.record.phase === 'ending')
-      throw new XendError('wrong-state', c.domain.name, 'it was destroyed meanwhile');
     c.domain.record.phase = 'alive';
     saveRecord(recordsDir(c.paths), c.domain.record);
   }),
@@ -161,7 +159,7 @@ export async function writeRings({ domain, store }: CreateContext): Promise<void
   ]);
 }
 
-async function startMonitor(c: CreateContext): Promise<void> {
+async function startMonitor(c: CreateContext, gaveUp: AbortSignal): Promise<void> {
   const { domain, paths } = c;
   const logFile = monitorLog(paths, domain.name);
   const who = identify(await spawnMonitor(domain.runDir, logFile));
@@ -171,6 +169,12 @@ async function startMonitor(c: CreateContext): Promise<void> {
       domain.link = await MonitorLink.connect(controlSocket(domain.runDir), c.events(domain));
       return;
     } catch {
+      if (gaveUp.aborted) {
+        // It has not said yet who it is, so that whoever undoes this step might not find it.
+        signal(who, 'SIGKILL');
+        await waitGone(who, DESTROY_TIMEOUT_MS);
+        throw gaveUp.reason;
+      }
       if (!isAlive(who)) throw new XendError('monitor-failed', domain.name, `ended while starting; see ${logFile}`);
       if (Date.now() > deadline) {
         signal(who, 'SIGKILL');
@@ -182,7 +186,7 @@ async function startMonitor(c: CreateContext): Promise<void> {
 }
 
 /** End the monitor: it is asked, then killed. Works from its pid file alone, so also for what another xend left. */
-async function stopMonitor({ domain }: CreateContext): Promise<void> {
+export async function stopMonitor({ domain }: CreateContext): Promise<void> {
   const who = readPidFile(path.join(domain.runDir, 'monitor.pid'));
   let { link } = domain;
   domain.link = undefined;
@@ -190,7 +194,9 @@ async function stopMonitor({ domain }: CreateContext): Promise<void> {
     const quiet: LinkEvents = { state() {}, closed() {} };
     link ??= await MonitorLink.connect(controlSocket(domain.runDir), quiet).catch(() => undefined);
     link?.call('destroy').catch(() => {});
-    if (!link) signal(who, 'SIGTERM');
+    // A machine that is being built has nothing to write back, and its build may take long.
+    if (domain.status?.state === 'building') signal(who, 'SIGKILL');
+    else if (!link) signal(who, 'SIGTERM');
     if (!(await waitGone(who, DESTROY_TIMEOUT_MS))) {
       signal(who, 'SIGKILL');
       await waitGone(who, 2000);

@@ -4,6 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { apiSocket, makeFolders, type Paths, pidFile, xendLog } from '../host/paths.ts';
 import { claimPidFile, readPidFile } from '../host/process-identity.ts';
+import { EventLog } from './events.ts';
 import { MessageBuffer, XendLog } from './log.ts';
 import { nodeInfo } from './node-info.ts';
 import { VERSION } from './routes.ts';
@@ -45,16 +46,19 @@ export async function startDaemon(paths: Paths): Promise<Daemon> {
     );
     log.write('INFO', 'daemon', `xend ${VERSION} starts, process ${process.pid}, files under ${paths.run}`);
     const store = await openStoreHome(paths, (text) => log.write('INFO', 'store', text));
-    const xend = new Xend({ paths, store, log, messages, now: Date.now });
+    const events = new EventLog(path.join(paths.lib, 'events.jsonl'));
+    const xend = new Xend({ paths, store, log, messages, events, now: Date.now });
     await xend.start();
     const server = makeServer(xend);
     rmSync(apiSocket(paths), { force: true });
     await server.listen({ path: apiSocket(paths) });
+    events.emit('xend.started', undefined, { version: VERSION, pid: process.pid });
     return {
       xend,
       log,
       async stop() {
         log.write('INFO', 'daemon', 'xend stops; its domains run on');
+        events.emit('xend.stopping');
         await xend.stop();
         await server.close();
         if (readPidFile(pidFile(paths))?.pid === process.pid) rmSync(pidFile(paths), { force: true });

@@ -1,25 +1,32 @@
-/** One domain as xend holds it: its record on disk, the link to its monitor, and the queue its operations go through. */
+/** One domain as xend holds it: its record on disk, the link to its monitor, and the queue of work on it. */
 import type { DomainConfig } from '../config/domain-config.ts';
+import { domainRunDir } from '../host/paths.ts';
 import { isCrash, stateLetters } from '../monitor/lifecycle.ts';
 import type { MonitorStatus } from '../monitor/protocol.ts';
 import type { MonitorLink } from './monitor-link.ts';
+import type { Course } from './operation.ts';
+import { observeWork, type XendPorts } from './ports.ts';
 import type { DomainRecord } from './record.ts';
 import type { DomainView } from './view.ts';
+import { WorkQueue } from './work-queue.ts';
 
 export class Domain {
   readonly record: DomainRecord;
   readonly runDir: string;
+  readonly work: WorkQueue;
   link: MonitorLink | undefined;
   status: MonitorStatus | undefined;
   /** The build whose end has been dealt with. */
   decided = 0;
   /** Set while the domain is being ended. */
   ending: Promise<void> | undefined;
-  #queue: Promise<unknown> = Promise.resolve();
+  /** Set when somebody wanted it ended at once. */
+  destroying: Promise<void> | undefined;
 
-  constructor(record: DomainRecord, runDir: string) {
+  constructor(record: DomainRecord, ports: XendPorts) {
     this.record = record;
-    this.runDir = runDir;
+    this.runDir = domainRunDir(ports.paths, record.domid, record.uuid);
+    this.work = new WorkQueue(observeWork(ports, this));
   }
 
   get config(): DomainConfig {
@@ -38,11 +45,9 @@ export class Domain {
     return this.record.uuid;
   }
 
-  /** Run `work` after the operations on this domain that were asked for before. */
-  enqueue<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.#queue.then(work);
-    this.#queue = done.catch(() => {});
-    return done;
+  /** Do `work` after what was asked for before on this domain. */
+  enqueue<T>(name: string, work: (course: Course) => Promise<T>): Promise<T> {
+    return this.work.enqueue(name, work);
   }
 
   /** Ask the monitor how the domain is; keeps the last known answer when there is none soon. */
@@ -57,7 +62,7 @@ export class Domain {
   }
 
   view(now: number): DomainView {
-    const { record, status } = this;
+    const { record, status, work } = this;
     const state = record.phase === 'ending' ? 'dead' : (status?.state ?? 'building');
     const exit = state === 'shutdown' || state === 'dead' ? (record.exit ?? status?.exit) : undefined;
     return {
@@ -75,6 +80,7 @@ export class Domain {
       startTime: (status?.startedAtMs ?? record.createdAtMs) / 1000,
       builds: status?.builds ?? 0,
       shutdownReason: exit?.kind,
+      operation: work.current && { ...work.current, waiting: work.waiting },
       config: this.config,
     };
   }

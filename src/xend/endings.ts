@@ -7,16 +7,32 @@ import { recordsDir } from '../host/paths.ts';
 import { isCrash } from '../monitor/lifecycle.ts';
 import type { MachineExit } from '../monitor/machine-types.ts';
 import type { Books } from './books.ts';
-import { BOOT, CREATE, type CreateContext, monitorCall, writeRings, writeTree } from './create.ts';
+import { BOOT, CREATE, type CreateContext, monitorCall, stopMonitor, writeRings, writeTree } from './create.ts';
 import type { Domain } from './domain.ts';
+import { XendError } from './errors.ts';
 import type { Exits } from './exits.ts';
 import type { LinkEvents } from './monitor-link.ts';
-import { operation, perform, undo } from './operation.ts';
+import { type Course, type Operation, operation, perform, step, undo } from './operation.ts';
 import { logLine, tell, type XendPorts } from './ports.ts';
 import { saveRecord } from './record.ts';
+import { stateEvents } from './state-events.ts';
 
 /** A domain that was restarted this often within this time is not restarted again: it would go round for ever. */
 export const RESTART_LIMIT = { times: 5, withinMs: 60_000 };
+
+type RestartContext = CreateContext & { answered(): void };
+
+/** A new machine in the same monitor, for a guest that has ended. */
+const RESTART: Operation<RestartContext> = operation('restart', [
+  // The old machine must be gone before the tree is new, or its backends would write into it.
+  step('release the old machine', (c) => monitorCall(c, 'release')),
+  step('write its store tree', writeTree),
+  step('build it again', (c) => monitorCall(c, 'rebuild')),
+  step('note that it lives', (c) => {
+    c.answered();
+    return writeRings(c);
+  }),
+]);
 
 type Fate = 'destroy' | 'restart' | 'preserve';
 
@@ -49,55 +65,72 @@ export class Endings {
     };
   }
 
-  progress(domain: Domain): (text: string) => void {
-    return (text) => logLine(this.#ports, 'DEBUG', `domain ${domain.domid} "${domain.name}": ${text}`);
-  }
-
   /** What a domain's monitor tells. */
   events(domain: Domain): LinkEvents {
-    const queue = (work: () => Promise<void>) =>
-      void domain.enqueue(work).catch((error) => logLine(this.#ports, 'ERROR', String(error)));
+    const queue = (name: string, work: (course: Course) => Promise<void>) =>
+      void domain.enqueue(name, work).catch((error) => {
+        // A domain that is being destroyed takes no more work, and needs none.
+        if (domain.destroying === undefined) logLine(this.#ports, 'ERROR', String(error));
+      });
     return {
       state: (status) => {
+        for (const { type, data } of stateEvents(domain.status, status)) this.#ports.events.emit(type, domain, data);
         domain.status = status;
         if (status.state !== 'shutdown' || status.builds <= domain.decided) return;
         domain.decided = status.builds;
-        queue(() => this.#guestEnded(domain));
+        queue('deal with the end of its guest', (course) => this.#guestEnded(domain, course));
       },
       closed: () => {
         if (this.#closing || domain.link === undefined || domain.record.phase !== 'alive') return;
         domain.link = undefined;
         domain.status = undefined;
-        queue(() =>
-          this.#monitorDied(domain, {
-            kind: 'crash',
-            report: ['its monitor process ended unexpectedly; see its log file'],
-          }),
+        const report = ['its monitor process ended unexpectedly; see its log file'];
+        queue('deal with the death of its monitor', (course) =>
+          this.#monitorDied(domain, { kind: 'crash', report }, course),
         );
       },
     };
   }
 
-  /** End a domain: note why, then undo everything that made it. Asked for twice, it is done once. */
-  end(domain: Domain, exit: MachineExit | undefined): Promise<void> {
-    domain.ending ??= this.#endOnce(domain, exit);
+  /** End a domain now, whatever is being done to it: that gives up, and its monitor is not waited for. */
+  destroy(domain: Domain): Promise<void> {
+    domain.destroying ??= this.#destroy(domain);
+    return domain.destroying;
+  }
+
+  async #destroy(domain: Domain): Promise<void> {
+    // Noted first, so that a xend that is killed meanwhile goes on with it. A record that is not there yet stays away.
+    domain.record.phase = 'ending';
+    if (this.#books.holds(domain)) this.#save(domain);
+    await domain.work.overtake(
+      'destroy',
+      new XendError('wrong-state', domain.name, 'it is being destroyed'),
+      () => stopMonitor(this.context(domain)),
+      (course) => this.end(domain, undefined, course),
+    );
+  }
+
+  /** End a domain as part of `course`: note why, then undo everything that made it. Asked for twice, it is done once. */
+  end(domain: Domain, exit: MachineExit | undefined, course: Course): Promise<void> {
+    domain.ending ??= this.#endOnce(domain, domain.destroying ? undefined : exit, course);
     return domain.ending;
   }
 
-  async #endOnce(domain: Domain, exit: MachineExit | undefined): Promise<void> {
+  async #endOnce(domain: Domain, exit: MachineExit | undefined, course: Course): Promise<void> {
     domain.record.phase = 'ending';
     domain.record.exit = exit;
     this.#save(domain);
     const { uuid, name, domid } = domain;
     const kind = exit?.kind ?? 'destroyed';
     this.#exits.note({ uuid, name, domid, kind, report: exit?.report ?? [] });
-    await undo(operation('destroy', CREATE.steps), this.context(domain), this.progress(domain));
+    await undo(CREATE, this.context(domain), course);
     tell(this.#ports, `d${domid} "${name}" is gone: ${kind}`);
+    this.#ports.events.emit('domain.gone', domain, { reason: kind });
     this.#exits.wake();
   }
 
   /** Decide what becomes of a domain whose guest has ended, and see to it. */
-  async #guestEnded(domain: Domain): Promise<void> {
+  async #guestEnded(domain: Domain, course: Course): Promise<void> {
     if (domain.record.phase !== 'alive') return;
     const exit: MachineExit = domain.status?.exit ?? { kind: 'crash' };
     if (isCrash(exit.kind)) this.#tellCrash(domain, exit.report ?? []);
@@ -107,8 +140,8 @@ export class Endings {
       await monitorCall({ domain }, 'keep');
       return this.#answered(domain);
     }
-    if (fate === 'restart') return this.#restart(domain, exit);
-    await this.end(domain, exit);
+    if (fate === 'restart') return this.#restart(domain, exit, course);
+    await this.end(domain, exit, course);
   }
 
   #tellCrash({ domid, name }: Domain, [why, ...rest]: readonly string[]): void {
@@ -135,34 +168,30 @@ export class Endings {
     return false;
   }
 
-  async #restart(domain: Domain, exit: MachineExit): Promise<void> {
-    if (!this.#mayRestart(domain)) return this.end(domain, exit);
+  async #restart(domain: Domain, exit: MachineExit, course: Course): Promise<void> {
+    if (!this.#mayRestart(domain)) return this.end(domain, exit, course);
     try {
-      // The old machine must be gone before the tree is new, or its backends would write into it.
-      await monitorCall({ domain }, 'release');
-      await writeTree(this.context(domain));
-      await monitorCall({ domain }, 'rebuild');
-      this.#answered(domain);
-      await writeRings(this.context(domain));
+      await perform(RESTART, { ...this.context(domain), answered: () => this.#answered(domain) }, course);
     } catch (error) {
       const { message } = error as Error;
-      logLine(this.#ports, 'ERROR', `restarting domain ${domain.domid} "${domain.name}": ${message}`);
-      await this.end(domain, { kind: 'crash', report: [`it could not be restarted: ${message}`] });
+      if (!domain.destroying)
+        logLine(this.#ports, 'ERROR', `restarting domain ${domain.domid} "${domain.name}": ${message}`);
+      await this.end(domain, { kind: 'crash', report: [`it could not be restarted: ${message}`] }, course);
     }
   }
 
-  async #monitorDied(domain: Domain, exit: MachineExit): Promise<void> {
+  async #monitorDied(domain: Domain, exit: MachineExit, course: Course): Promise<void> {
     if (domain.record.phase !== 'alive') return;
     tell(this.#ports, `d${domain.domid} "${domain.name}": ${exit.report?.[0]}`);
-    if (decide(domain, 'crash') !== 'restart' || !this.#mayRestart(domain)) return this.end(domain, exit);
+    if (decide(domain, 'crash') !== 'restart' || !this.#mayRestart(domain)) return this.end(domain, exit, course);
     const context = this.context(domain);
     try {
-      await undo(BOOT, context, this.progress(domain));
+      await undo(BOOT, context, course);
       domain.decided = 0;
-      await perform(BOOT, context, this.progress(domain));
+      await perform(BOOT, context, course);
       await monitorCall({ domain }, 'unpause');
     } catch {
-      await this.end(domain, exit);
+      await this.end(domain, exit, course);
     }
   }
 

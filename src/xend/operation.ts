@@ -5,7 +5,7 @@
  */
 export interface Step<C> {
   readonly name: string;
-  run(context: C): Promise<void> | void;
+  run(context: C, signal: AbortSignal): Promise<void> | void;
   undo?(context: C): Promise<void> | void;
 }
 
@@ -18,29 +18,39 @@ export interface Operation<C> {
 
 export const operation = <C>(name: string, steps: readonly Step<C>[]): Operation<C> => ({ name, steps });
 
-export type Progress = (text: string) => void;
+/** How far work has come, for those who watch it; and whether something stronger wants it to give up. */
+export interface Course {
+  /** Fires when the work is to be given up: no further step begins. Steps that wait for others listen to it. */
+  readonly signal: AbortSignal;
+  /** A step begins: number `at` of `of`, from 1. */
+  step(name: string, at: number, of: number): void;
+  /** A line for the log. */
+  note(text: string): void;
+}
 
-export async function perform<C>(operation: Operation<C>, context: C, progress: Progress): Promise<void> {
-  for (const [at, { name, run }] of operation.steps.entries()) {
+export async function perform<C>({ name, steps }: Operation<C>, context: C, course: Course): Promise<void> {
+  for (const [at, { name: stepName, run }] of steps.entries()) {
     try {
-      progress(`${operation.name}: ${name}`);
-      await run(context);
+      course.signal.throwIfAborted();
+      course.step(stepName, at + 1, steps.length);
+      await run(context, course.signal);
     } catch (error) {
-      progress(`${operation.name}: ${name} failed: ${(error as Error).message}`);
-      await undo({ name: operation.name, steps: operation.steps.slice(0, at + 1) }, context, progress);
+      course.note(`${stepName} failed: ${(error as Error).message}`);
+      await undo({ name, steps: steps.slice(0, at + 1) }, context, course);
       throw error;
     }
   }
 }
 
 /** Undo all steps, last one first. A failing undo is reported and does not stop the others. */
-export async function undo<C>(operation: Operation<C>, context: C, progress: Progress): Promise<void> {
-  for (const { name, undo } of operation.steps.toReversed()) {
-    if (!undo) continue;
+export async function undo<C>({ steps }: Operation<C>, context: C, course: Course): Promise<void> {
+  const undoable = steps.filter(({ undo }) => undo).toReversed();
+  for (const [at, { name, undo }] of undoable.entries()) {
     try {
-      await undo(context);
+      course.step(`undo: ${name}`, at + 1, undoable.length);
+      await undo!(context);
     } catch (error) {
-      progress(`${operation.name}: undoing "${name}" failed: ${(error as Error).message}`);
+      course.note(`undoing "${name}" failed: ${(error as Error).message}`);
     }
   }
 }

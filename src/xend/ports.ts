@@ -1,13 +1,16 @@
-/** What xend's parts share: where files are, the store, the log, the messages that `xm dmesg` shows, the clock. */
+/** What xend's parts share: where files are, the store, the log, the messages that `xm dmesg` shows, the events, the clock. */
 import type { Paths } from '../host/paths.ts';
 import type { DomainStore } from './domain-store.ts';
+import type { EventLog, Subject } from './events.ts';
 import type { Level, MessageBuffer, XendLog } from './log.ts';
+import type { WorkObserver } from './work-queue.ts';
 
 export interface XendPorts {
   readonly paths: Paths;
   readonly store: DomainStore;
   readonly log: XendLog;
   readonly messages: MessageBuffer;
+  readonly events: EventLog;
   now(): number;
 }
 
@@ -19,4 +22,24 @@ export function logLine({ log }: XendPorts, level: Level, text: string): void {
 export function tell(ports: XendPorts, text: string): void {
   ports.messages.add(text);
   logLine(ports, 'INFO', text);
+}
+
+/** Work on a domain shows as events and in the log. An operation's number is that of the event with which it began. */
+export function observeWork(ports: XendPorts, subject: Subject): WorkObserver {
+  const line = (text: string) => logLine(ports, 'DEBUG', `domain ${subject.domid} "${subject.name}": ${text}`);
+  return {
+    now: ports.now,
+    begun(name) {
+      const operation = ports.events.last + 1;
+      return ports.events.emit('operation.begun', subject, { operation, name }).seq;
+    },
+    step({ id, name, step, at, of }) {
+      line(`${name}: ${step}`);
+      ports.events.emit('operation.step', subject, { operation: id, name, step, at, of });
+    },
+    note: ({ name }, text) => line(`${name}: ${text}`),
+    ended({ id, name }, error) {
+      ports.events.emit('operation.ended', subject, { operation: id, name, ...(error && { error: error.message }) });
+    },
+  };
 }

@@ -15,9 +15,10 @@ export const FAKE_MACHINE = fileURLToPath(new URL('../monitor/fake-machine.ts', 
 export interface TestHome {
   readonly dir: string;
   readonly paths: Paths;
-  /** A file that the fake machine takes for a kernel, and one that it does not. */
+  /** A file that the fake machine takes for a kernel, one that it does not, and one that it never finishes with. */
   readonly kernel: string;
   readonly badKernel: string;
+  readonly endlessKernel: string;
   readonly disk: string;
   config(name: string, more?: Partial<DomainConfig>): DomainConfig;
   remove(): void;
@@ -38,6 +39,7 @@ export function makeHome(): TestHome {
     paths: findPaths({ DOMUS_HOME: path.join(dir, 'home') }),
     kernel,
     badKernel: file('bad', 'bad'),
+    endlessKernel: file('endless', 'endless'),
     disk,
     config: (name, more = {}) => ({
       name,

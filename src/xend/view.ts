@@ -1,38 +1,74 @@
-/** What the API tells about a domain. Types only: clients import this file for its types. */
-import type { DomainConfig } from '../config/domain-config.ts';
+/** What the API tells about domains: schemas, and the types that clients import. */
+import { type Static, Type } from '@sinclair/typebox';
+import { DomainConfig } from '../config/domain-config.ts';
 import type { DomainState } from '../monitor/lifecycle.ts';
 import type { MachineExit } from '../monitor/machine-types.ts';
 
-export interface DomainView {
-  readonly domid: number;
-  readonly uuid: string;
-  readonly name: string;
-  readonly memoryMiB: number;
-  readonly maxmemMiB: number;
-  readonly vcpus: number;
-  readonly state: DomainState;
-  /** r b p s c, `-` where not. */
-  readonly letters: string;
-  /** The CPU it last ran on. */
-  readonly cpu: number;
-  readonly cpuTimeS: number;
-  readonly upTimeS: number;
-  /** Seconds since 1970. */
-  readonly startTime: number;
-  /** How many times its machine was built: goes up with each reboot. */
-  readonly builds: number;
-  readonly shutdownReason?: MachineExit['kind'];
-  readonly consolePort?: number;
-  /** Absent for Domain-0. */
-  readonly config?: DomainConfig;
-}
+const text = (description: string) => Type.String({ description });
+const number = (description: string) => Type.Number({ description });
+const integer = (description: string) => Type.Integer({ description });
+const oneOf = <T extends string>(description: string, values: Record<T, true>) =>
+  Type.Unsafe<T>({ type: 'string', enum: Object.keys(values), description });
 
-/** How a domain ended that is no longer there. */
-export interface ExitView {
-  readonly uuid: string;
-  readonly name: string;
-  readonly domid: number;
-  readonly kind: MachineExit['kind'] | 'destroyed';
-  readonly report: readonly string[];
-  readonly atMs: number;
-}
+const State = oneOf<DomainState>('where it is in its life', {
+  building: true,
+  paused: true,
+  running: true,
+  shutdown: true,
+  dead: true,
+});
+type ExitKind = MachineExit['kind'];
+const EXIT_KINDS: Record<ExitKind, true> = { poweroff: true, reboot: true, crash: true, watchdog: true, suspend: true };
+
+export const OperationView = Type.Object(
+  {
+    id: integer('its number, as its events have it'),
+    name: text('what is being done: create, destroy, pause, ...'),
+    step: Type.Optional(text('the latest step')),
+    at: Type.Optional(integer('which step that is, from 1')),
+    of: Type.Optional(integer('how many there are')),
+    startedAtMs: integer('milliseconds since 1970'),
+    waiting: integer('how much more work waits for it'),
+  },
+  { $id: 'OperationView' },
+);
+export type OperationView = Static<typeof OperationView>;
+
+export const DomainView = Type.Object(
+  {
+    domid: integer('its number on this machine'),
+    uuid: text('its name for ever'),
+    name: text('its name'),
+    memoryMiB: integer('memory it has'),
+    maxmemMiB: integer('memory it may have'),
+    vcpus: integer('virtual CPUs online'),
+    state: State,
+    letters: text('r running, b blocked, p paused, s shut down, c crashed; - where not'),
+    cpu: integer('the CPU it last ran on'),
+    cpuTimeS: number('CPU seconds used'),
+    upTimeS: number('seconds since it began to run'),
+    startTime: number('when it began to run, seconds since 1970'),
+    builds: integer('how many times its machine was built: goes up with each reboot'),
+    shutdownReason: Type.Optional(oneOf<ExitKind>('how its guest ended', EXIT_KINDS)),
+    consolePort: Type.Optional(integer('TCP port of its console')),
+    operation: Type.Optional(OperationView),
+    config: Type.Optional(Type.Unsafe<DomainConfig>(DomainConfig)),
+  },
+  { $id: 'DomainView', description: 'A domain. Domain-0, this machine, has no config.' },
+);
+export type DomainView = Static<typeof DomainView>;
+
+export const ExitView = Type.Object(
+  {
+    uuid: text('its uuid'),
+    name: text('its name'),
+    domid: integer('its number'),
+    kind: oneOf<ExitKind | 'destroyed'>('how it ended', { ...EXIT_KINDS, destroyed: true }),
+    report: Type.Unsafe<readonly string[]>(
+      Type.Array(Type.String(), { description: 'lines for people, the shortest story first' }),
+    ),
+    atMs: integer('milliseconds since 1970'),
+  },
+  { $id: 'ExitView', description: 'How a domain ended that is no longer there.' },
+);
+export type ExitView = Static<typeof ExitView>;

@@ -287,6 +287,68 @@ test('destroy twice at once ends the domain once', async () => {
   assert.equal((await client.call('GET /exits/:uuid', { uuid })).exit?.kind, 'destroyed');
 });
 
+test('what is being done to a domain is shown, and destroy does not wait for it', async () => {
+  const { events } = xend.daemon.xend.ports;
+  const from = events.last;
+  const creating = assert.rejects(refused({ kernel: home.endlessKernel }, 'endless'), {
+    code: 'wrong-state',
+    message: 'domain "endless": it is being destroyed',
+  });
+  const at = (type: string, step?: string) =>
+    events.after(from).events.find((e) => e.type === type && (!step || e.data?.step === step));
+  while (!at('operation.step', 'build it')) await events.wait(events.last, 20_000);
+  const { operation, state, uuid, domid } = await view('endless');
+  assert.deepEqual(
+    [state, operation?.name, operation?.step, operation?.at, operation?.of, operation?.waiting],
+    ['building', 'create', 'build it', 6, 7, 0],
+  );
+  assert.equal(operation?.id, at('operation.begun')?.seq);
+  const monitor = monitorOf({ domid, uuid })!;
+  const waiting = assert.rejects(unpause('endless'), { code: 'wrong-state' });
+  while ((await view('endless')).operation?.waiting !== 1) await new Promise(setImmediate);
+  await client.call('POST /domains/:name/destroy', { name: 'endless' });
+  await Promise.all([creating, waiting]);
+  nothingLeft(uuid, domid);
+  assert.ok(await waitGone(monitor, 1000));
+  assert.equal((await client.call('GET /exits/:uuid', { uuid })).exit?.kind, 'destroyed');
+  assert.match(String(at('operation.ended')?.data?.error), /is being destroyed/);
+});
+
+test('every change of a domain is an event', async () => {
+  const { events } = xend.daemon.xend.ports;
+  const from = events.last;
+  const { console, uuid } = await create('eventful');
+  await unpause('eventful');
+  await console.until('login:');
+  await client.call('POST /domains/:name/pause', { name: 'eventful' });
+  await unpause('eventful');
+  console.type('reboot\n');
+  await console.until('login:', 2);
+  await client.call('POST /domains/:name/shutdown', { name: 'eventful', reason: 'poweroff' });
+  console.type('poweroff\n');
+  await client.call('GET /exits/:uuid', { uuid, waitS: 20 });
+  const of = events.after(from).events.filter(({ domain }) => domain?.uuid === uuid);
+  assert.deepEqual(
+    of.map(({ type }) => type).filter((type) => type.startsWith('domain.')),
+    [
+      'domain.created',
+      'domain.started',
+      'domain.paused',
+      'domain.unpaused',
+      'domain.exited',
+      'domain.restarted',
+      'domain.asked',
+      'domain.exited',
+      'domain.gone',
+    ],
+  );
+  const steps = of.filter(({ type, data }) => type === 'operation.step' && data?.name === 'create');
+  assert.deepEqual(
+    steps.map(({ data }) => data?.at),
+    [1, 2, 3, 4, 5, 6, 7],
+  );
+});
+
 test('requests that xend does not have are refused in its own words', async () => {
   await assert.rejects(client.call('GET /nonsense' as 'GET /node', {}), /xend has no GET \/nonsense/);
 });

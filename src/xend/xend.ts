@@ -7,7 +7,7 @@ import { randomUUID } from 'node:crypto';
 import { readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import type { DomainConfig } from '../config/domain-config.ts';
-import { consoleLog, consoleSocket, controlSocket, domainRunDir, recordsDir } from '../host/paths.ts';
+import { consoleLog, consoleSocket, controlSocket, recordsDir } from '../host/paths.ts';
 import { nextState } from '../monitor/lifecycle.ts';
 import { Books, isDomain0 } from './books.ts';
 import { CREATE, monitorCall, writeRings } from './create.ts';
@@ -19,7 +19,7 @@ import { XendError } from './errors.ts';
 import { Exits } from './exits.ts';
 import { MonitorLink } from './monitor-link.ts';
 import { type NodeInfo, nodeInfo } from './node-info.ts';
-import { perform } from './operation.ts';
+import { type Course, perform } from './operation.ts';
 import { logLine, tell, type XendPorts } from './ports.ts';
 import { loadRecords, saveRecord } from './record.ts';
 import type { DomainView, ExitView } from './view.ts';
@@ -50,27 +50,30 @@ export class Xend {
     await store.write(domain0Tree());
     await store.keepOnly(records);
     for (const record of records) {
-      this.#books.enter(new Domain(record, domainRunDir(paths, record.domid, record.uuid)));
+      this.#books.enter(new Domain(record, this.ports));
     }
-    await Promise.all(this.#books.all().map((domain) => domain.enqueue(() => this.#adopt(domain))));
+    await Promise.all(
+      this.#books.all().map((domain) => domain.enqueue('find again', (course) => this.#adopt(domain, course))),
+    );
     this.#removeStrayFolders();
   }
 
-  async #adopt(domain: Domain): Promise<void> {
+  async #adopt(domain: Domain, course: Course): Promise<void> {
     if (domain.record.phase !== 'alive') {
       const { domid, name, record } = domain;
       logLine(this.ports, 'WARNING', `domain ${domid} "${name}" was ${record.phase}: cleaning up`);
-      return this.#endings.end(domain, record.exit);
+      return this.#endings.end(domain, record.exit, course);
     }
     try {
       domain.link = await MonitorLink.connect(controlSocket(domain.runDir), this.#endings.events(domain));
     } catch {
       const report = ['its monitor process had ended while xend was not running'];
-      return this.#endings.end(domain, { kind: 'crash', report });
+      return this.#endings.end(domain, { kind: 'crash', report }, course);
     }
     await this.ports.store.introduce(domain.domid, domain.runDir);
     await writeRings(this.#endings.context(domain));
     logLine(this.ports, 'INFO', `found domain ${domain.domid} "${domain.name}" again: ${domain.status?.state}`);
+    this.ports.events.emit('domain.found', domain, { state: domain.status?.state });
   }
 
   /** Folders under run/domains that no record speaks of, left by a machine that stopped: sockets without processes. */
@@ -146,27 +149,28 @@ export class Xend {
         createdAtMs: this.ports.now(),
         restartsMs: [],
       },
-      domainRunDir(this.ports.paths, domid, uuid),
+      this.ports,
     );
-    await domain.enqueue(() => perform(CREATE, this.#endings.context(domain), this.#endings.progress(domain)));
+    await domain.enqueue('create', (course) => perform(CREATE, this.#endings.context(domain), course));
+    this.ports.events.emit('domain.created', domain, { memoryMiB: config.memoryMiB, vcpus: config.vcpus });
     tell(this.ports, `d${domid} "${domain.name}" created: ${config.memoryMiB} MiB, ${config.vcpus} vCPU(s)`);
     return domain.view(this.ports.now());
   }
 
   async pause(name: string): Promise<void> {
     const domain = this.#books.guest(name, 'pause');
-    await domain.enqueue(() => monitorCall({ domain }, 'pause'));
+    await domain.enqueue('pause', () => monitorCall({ domain }, 'pause'));
   }
 
   async unpause(name: string): Promise<void> {
     const domain = this.#books.guest(name, 'unpause');
-    await domain.enqueue(() => monitorCall({ domain }, 'unpause'));
+    await domain.enqueue('unpause', () => monitorCall({ domain }, 'unpause'));
   }
 
   /** Ask the guest to end itself. Whether it does is its own affair. */
   async shutdown(name: string, reason: ShutdownReason): Promise<{ uuid: string; builds: number }> {
     const domain = this.#books.guest(name, 'shut down');
-    return domain.enqueue(async () => {
+    return domain.enqueue(`ask for ${reason}`, async () => {
       const state = domain.status?.state ?? 'building';
       if (state === 'paused')
         throw new XendError('wrong-state', domain.name, 'it is paused and cannot answer: xm unpause it');
@@ -176,6 +180,7 @@ export class Xend {
       saveRecord(recordsDir(this.ports.paths), domain.record);
       const node = `${homeOf(domain.domid)}/control/shutdown`;
       await this.ports.store.write([{ path: node, value: reason, perms: `n${domain.domid}` }]);
+      this.ports.events.emit('domain.asked', domain, { reason });
       this.#later(SHUTDOWN_ANSWER_MS, async () => {
         if (!this.#books.holds(domain) || (await this.ports.store.read(node)) !== reason) return;
         const { domid, name } = domain;
@@ -186,9 +191,7 @@ export class Xend {
   }
 
   async destroy(name: string): Promise<void> {
-    const domain = this.#books.guest(name, 'destroy');
-    // Not through the queue: destroy is what one asks for when something else does not come to an end.
-    await this.#endings.end(domain, undefined);
+    await this.#endings.destroy(this.#books.guest(name, 'destroy'));
   }
 
   #later(ms: number, work: () => Promise<void>): void {

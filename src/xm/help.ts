@@ -1,27 +1,51 @@
-/** `xm help` and `xm help COMMAND`, made from the commands themselves. */
-import { type Command, GROUPS } from './command.ts';
+/** `xm help` and `xm help COMMAND`, made from the commands themselves (xm-xend 1.2). */
+import { type Command, GROUPS, type Option, optionsOf } from './command.ts';
 
-const row = (left: string, right: string, width: number): string => `${left.padEnd(width)} ${right}\n`;
+const row = (left: string, right: string, width: number): string =>
+  left.length > width ? `${left}\n${' '.repeat(width)} ${right}\n` : `${left.padEnd(width)} ${right}\n`;
 
 export function overview(commands: readonly Command[]): string {
   let text = '';
   for (const [group, title] of Object.entries(GROUPS)) {
     const members = commands.filter((one) => one.group === group).sort((a, b) => (a.name < b.name ? -1 : 1));
+    if (members.length === 0) continue;
     if (title) text += `\n${title}\n\n`;
     for (const { name, summary } of members) text += row(name, summary, 14);
   }
   return `${text}\nTry 'xm help CMD' for help on CMD\n`;
 }
 
-export function commandHelp(command: Command, typed: string): string {
-  const usage = [typed, command.usage].filter((part) => part !== '').join(' ');
-  let text = `${usage}\n\n${command.summary}.\n`;
-  if (command.details) text += `\n${command.details.trim()}\n`;
-  const options = Object.entries(command.options ?? {});
-  if (options.length > 0) text += '\nOptions:\n';
-  for (const [name, { short, value, help }] of options) {
-    const names = [short && `-${short}`, `--${name}`].filter(Boolean).join(', ');
-    text += row(`  ${names}${value ? ` ${value}` : ''}`, help, 32);
+/** `[-a] [-H|-R] [--path PATH] DOM`: everything behind the command's name. */
+export function usage(command: Command): string {
+  const options = optionsOf(command);
+  const one = (name: string): string => {
+    const { short, value, type } = options[name]!;
+    return `${short ? `-${short}` : `--${name}`}${type === 'string' ? ` ${value ?? 'VALUE'}` : ''}`;
+  };
+  const pairs = command.exclusive ?? [];
+  const partner = (name: string) =>
+    pairs.find(
+      ([first, second], at) => first === name && pairs.findLastIndex((pair) => pair[1] === second) === at,
+    )?.[1];
+  const seconds = new Set(pairs.map(([, second]) => second));
+  const words: string[] = [];
+  for (const name of Object.keys(options)) {
+    if (seconds.has(name)) continue;
+    const other = partner(name);
+    words.push(other ? `[${one(name)}|${one(other)}]` : `[${one(name)}]`);
   }
+  return [...words, ...(command.params ?? [])].join(' ');
+}
+
+export const optionNames = (name: string, { short, value, type }: Option): string =>
+  `${[short && `-${short}`, `--${name}`].filter(Boolean).join(', ')}${type === 'string' ? ` ${value ?? 'VALUE'}` : ''}`;
+
+export function commandHelp(command: Command, typed: string): string {
+  let text = `${[typed, usage(command)].filter((part) => part !== '').join(' ')}\n\n${command.summary}.\n`;
+  if (command.details) text += `\n${command.details.trim()}\n`;
+  if (command.aliases) text += `\nAlso called ${command.aliases.join(', ')}.\n`;
+  const options = Object.entries(optionsOf(command));
+  if (options.length > 0) text += '\nOptions:\n';
+  for (const [name, option] of options) text += row(`  ${optionNames(name, option)}`, option.help, 32);
   return text;
 }

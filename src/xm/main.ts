@@ -1,37 +1,36 @@
 /**
- * The command `xm`: finds the command by name or unambiguous beginning, parses its options (before or after its arguments),
- * runs it, and turns whatever goes wrong into one line `Error: ...` and exit code 1.
+ * The command `xm`: finds the command by name or unambiguous beginning, parses its options (parse.ts), runs it, and turns
+ * whatever goes wrong into one line `Error: ...` and exit code 1. Called as `xl` it prints that tool's tables.
  */
-import { parseArgs } from 'node:util';
+import { styleText } from 'node:util';
 import { apiSocket, findPaths, type Paths } from '../host/paths.ts';
 import { ApiError, XendClient } from '../sdk/client.ts';
-import { type Command, UserError } from './command.ts';
+import type { Command, Context, Dialect } from './command.ts';
 import { COMMANDS } from './commands/index.ts';
+import { NOT_IMPLEMENTED } from './commands/not-implemented.ts';
 import { commandHelp, overview } from './help.ts';
+import { asksForHelp, parseCommandLine } from './parse.ts';
+
+const NAMES: ReadonlyMap<string, Command> = new Map(
+  COMMANDS.flatMap((one) => [one.name, ...(one.aliases ?? [])].map((name): [string, Command] => [name, one])),
+);
 
 /** Exact names win; otherwise a beginning that only one command has. */
 export function findCommand(typed: string): Command | undefined {
-  const exact = COMMANDS.find(({ name }) => name === typed);
-  if (exact) return exact;
-  const matching = COMMANDS.filter(({ name }) => name.startsWith(typed));
-  return typed !== '' && matching.length === 1 ? matching[0] : undefined;
+  const exact = NAMES.get(typed);
+  if (exact || typed === '') return exact;
+  const matching = new Set([...NAMES].filter(([name]) => name.startsWith(typed)).map(([, one]) => one));
+  return matching.size === 1 ? [...matching][0] : undefined;
 }
 
 function unknown(typed: string, io: Io): number {
-  io.err(`Error: Unknown command: ${typed}\nTry 'xm help' for more information.\n`);
-  return 1;
-}
-
-function parse(command: Command, args: readonly string[]) {
-  try {
-    return parseArgs({ args: [...args], options: command.options ?? {}, allowPositionals: true, strict: true });
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    const option = /'(--?[^' ,]+)/.exec(message)?.[1] ?? '';
-    if (code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION')
-      throw new UserError(`${command.name}: option ${option} not recognized`);
-    throw new UserError(`${command.name}: ${message.split('\n')[0]}`);
+  if (NOT_IMPLEMENTED.has(typed)) {
+    const instead = NOT_IMPLEMENTED.get(typed);
+    io.err(`Error: ${typed} is not implemented in Domus${instead ? `: ${instead}` : ''}\n`);
+  } else {
+    io.err(`Error: Unknown command: ${typed}\nTry 'xm help' for more information.\n`);
   }
+  return 1;
 }
 
 /** Where a command's words go, and which xend it speaks to. */
@@ -39,6 +38,11 @@ export interface Io {
   out(text: string): void;
   err(text: string): void;
   readonly paths: Paths;
+  readonly dialect?: Dialect;
+  /** Standard error is a terminal: progress can be shown in place. */
+  readonly errIsTerminal?: boolean;
+  /** Standard output is one that shows colour. */
+  readonly colour?: boolean;
 }
 
 /** Run a command line; whatever goes wrong is printed and becomes exit code 1. */
@@ -51,43 +55,59 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
   }
 }
 
-async function dispatch([typed, ...rest]: readonly string[], io: Io): Promise<number> {
-  if (typed === undefined || typed === '-h' || typed === '--help') {
+async function dispatch([typed, ...words]: readonly string[], io: Io): Promise<number> {
+  const bare = typed === 'help' && words[0] === undefined;
+  if (typed === undefined || typed === '-h' || typed === '--help' || bare) {
     io.out(overview(COMMANDS));
     return 0;
   }
   if (typed === 'help') {
-    if (rest[0] === undefined) io.out(overview(COMMANDS));
-    const about = rest[0] === undefined ? undefined : findCommand(rest[0]);
-    if (rest[0] !== undefined && !about) return unknown(rest[0], io);
-    if (about) io.out(commandHelp(about, rest[0]!));
+    const about = findCommand(words[0]!);
+    if (!about) return unknown(words[0]!, io);
+    io.out(commandHelp(about, words[0]!));
     return 0;
   }
   const command = findCommand(typed);
   if (!command) return unknown(typed, io);
-  if (rest.some((arg) => arg === '-h' || arg === '--help')) {
+  if (asksForHelp(command, words)) {
     io.out(commandHelp(command, typed));
     return 0;
   }
-  const { values, positionals } = parse(command, rest);
-  if (positionals.length < command.args[0])
-    throw new UserError(`${command.name}: ${command.missing ?? 'Missing arguments'}`);
-  if (positionals.length > command.args[1]) throw new UserError(`${command.name}: Invalid argument(s)`);
-  const { paths, out } = io;
-  const xend = new XendClient(apiSocket(paths));
+  const { args, flags } = parseCommandLine(command, words);
+  if (io.dialect === 'xl' && command.successor && typed === command.name) {
+    io.err(`Command ${typed} is deprecated.  Please use xl ${command.successor} instead.\n`);
+  }
+  const xend = new XendClient(apiSocket(io.paths));
+  const progress = progressLine(io);
   try {
-    const code = await command.run({
-      args: positionals,
-      flags: values as Record<string, string | boolean | undefined>,
-      xend,
-      paths,
-      out,
-      note: (text) => io.err(`${text}\n`),
-    });
-    return code ?? 0;
+    return (await command.run({ ...outputs(io, command, flags), args, flags, xend, paths: io.paths, progress })) ?? 0;
   } finally {
+    progress(undefined);
     xend.close();
   }
+}
+
+function outputs(io: Io, command: Command, flags: Context['flags']) {
+  const { out } = io;
+  const dialect = (command.layouts && (flags.format as Dialect)) || io.dialect || 'xm';
+  return {
+    dialect,
+    out,
+    note: (text: string) => io.err(`${text}\n`),
+    show: (value: unknown, text: () => string) => out(flags.json ? `${JSON.stringify(value, null, 2)}\n` : text()),
+    paint: ((style, text) =>
+      io.colour ? styleText(style, text, { validateStream: false }) : text) satisfies Context['paint'],
+  };
+}
+
+/** One line on the terminal, written over and over. */
+function progressLine(io: Io): Context['progress'] {
+  let shown = false;
+  return (text) => {
+    if (!io.errIsTerminal || (text === undefined && !shown)) return;
+    io.err(`\r\x1b[K${text ?? ''}`);
+    shown = text !== undefined;
+  };
 }
 
 /** One line for people; whatever it is, never a stack. */
@@ -110,5 +130,9 @@ if (import.meta.main) {
     out: (text) => process.stdout.write(text),
     err: (text) => process.stderr.write(text),
     paths: findPaths(),
+    dialect: process.env.DOMUS_CALLED_AS === 'xl' ? 'xl' : 'xm',
+    errIsTerminal: process.stderr.isTTY,
+    // NO_COLOR and FORCE_COLOR are looked at by Node.
+    colour: process.stdout.isTTY && process.stdout.hasColors(),
   });
 }

@@ -62,35 +62,6 @@ test('help lists every command under its group, and each command has help of its
   assert.match((await xm('help', 'unp')).out, /^unp DOM\n/);
 });
 
-// biome-ignore format: a table
-const WRONG: [argv: string[], err: string | RegExp][] = [
-  [['frob'],                        "Error: Unknown command: frob\nTry 'xm help' for more information.\n"],
-  [['help', 'nope'],                "Error: Unknown command: nope\nTry 'xm help' for more information.\n"],
-  [['pause'],                       'Error: pause: Missing domain\n'],
-  [['pause', 'a', 'b'],             'Error: pause: Invalid argument(s)\n'],
-  [['list', '-Z'],                  'Error: list: option -Z not recognized\n'],
-  [['list', 'nope'],                'Error: invalid domain:nope\n'],
-  [['destroy', 'Domain-0'],         /^Error: Domain-0 is this machine itself: xm cannot destroy it\n$/],
-  [['console', '0'],                'Error: No console information\n'],
-  [['shutdown'],                    'Error: Missing domain\n'],
-  [['shutdown', '-w', '-R', 'x'],   "Error: Can't specify wait and reboot\n"],
-  [['shutdown', '-H', '-R', 'x'],   "Error: Can't specify halt and reboot\n"],
-  [['create', 'nope'],              /^Error: Cannot open config file "nope": no such file here or in .*\n$/],
-  [['create', 'a', 'b'],            'Error: create: one configuration file at a time: a and b\n'],
-  [['create', configFile, 'kernel=/nope'], 'Error: Kernel image does not exist: /nope (no such file)\n'],
-  [['create', configFile, 'memory=x'],     /^Error: memory=x: Invalid value: x/],
-  [['create', configFile, 'disk=phy:a,b'], /Invalid disk specifier: phy:a,b/],
-  [['create', '--path'],            /^Error: create: .*--path.*\n$/],
-];
-for (const [argv, err] of WRONG) {
-  test(`xm ${argv.join(' ').replaceAll(home.dir, 'DIR')} says what is wrong in exit code 1 and on standard error`, async () => {
-    const result = await xm(...argv);
-    assert.equal(result.code, 1);
-    if (typeof err === 'string') assert.equal(result.err, err);
-    else assert.match(result.err, err);
-  });
-}
-
 test('without a xend every command says so in one line', async () => {
   let err = '';
   const code = await run(['info'], {

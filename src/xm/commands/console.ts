@@ -29,14 +29,12 @@ export async function watchConsole(
 export const consoleCommand = command({
   name: 'console',
   group: 'console',
-  usage: '[-q] DOM',
+  params: ['DOM'],
   summary: "Attach to a domain's console; Ctrl-] detaches",
   details: `
 What was printed before is shown first. Any number of people can be attached. Where standard input is not a terminal, its
 bytes go to the guest as they are, and the command ends when the domain does.`,
   options: { quiet: { type: 'boolean', short: 'q', help: 'no greeting' } },
-  args: [1, 1],
-  missing: 'Missing domain',
   async run({ args, flags, xend, note }) {
     const { socket, uuid } = await xend.call('GET /domains/:name/console', { name: args[0]! });
     const attachment = await attach(socket, { quiet: flags.quiet === true });

@@ -12,7 +12,7 @@ const ASSIGNMENT = /^([A-Za-z_]\w*)=(.*)$/s;
 export const create = command({
   name: 'create',
   group: 'domain',
-  usage: '[-c] [-n] [-p] [-q] [--path PATH] [CONFIG] [VAR=VALUE...]',
+  params: ['[CONFIG]', '[VAR=VALUE...]'],
   summary: 'Make a domain from a configuration file and start it',
   details: `
 CONFIG is looked for as it is named, then in the folders of --path. VAR=VALUE sets a configuration variable, stronger than
@@ -26,7 +26,6 @@ the file, or a variable of the file's own (vmid=1).`,
     defconfig: { type: 'string', short: 'f', value: 'CONFIG', help: 'the configuration file' },
     path: { type: 'string', value: 'PATH', help: 'folders to look in, separated by ":"' },
   },
-  args: [0, Number.POSITIVE_INFINITY],
   async run({ args, flags, xend, paths, out, note }) {
     const variables: [string, string][] = [];
     let file = flags.defconfig as string | undefined;

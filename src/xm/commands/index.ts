@@ -1,34 +1,29 @@
-/** All commands of xm. */
-import { type Command, command } from '../command.ts';
+/**
+ * All commands of xm. A new one: a file of its own or of its family beside this one, a line here for the import and one in
+ * the list, a row in ../wrong-input.test.ts if its arguments can be wrong in ways of their own. Help follows.
+ */
+import type { Command } from '../command.ts';
 import { consoleCommand } from './console.ts';
 import { create } from './create.ts';
+import { destroy } from './destroy.ts';
+import { help } from './help.ts';
+import { info } from './info.ts';
 import { list } from './list.ts';
+import { dmesg, log } from './log.ts';
+import { domid, domname } from './names.ts';
+import { pause, unpause } from './pause.ts';
 import { reboot, shutdown } from './shutdown.ts';
-import { destroy, dmesg, domid, domname, info, log, pause, unpause } from './simple.ts';
 
-/** Here for its row in the overview; the runner answers it, because it is about the others. */
-const help = command({
-  name: 'help',
-  group: 'general',
-  usage: '[CMD]',
-  summary: 'Print help, of all commands or of one',
-  args: [0, 1],
-  async run() {},
-});
-
+// biome-ignore format: one line a file
 export const COMMANDS: readonly Command[] = [
-  help,
   consoleCommand,
   create,
   destroy,
-  domid,
-  domname,
-  list,
-  pause,
-  reboot,
-  shutdown,
-  unpause,
-  dmesg,
+  help,
   info,
-  log,
+  list,
+  dmesg, log,
+  domid, domname,
+  pause, unpause,
+  reboot, shutdown,
 ];

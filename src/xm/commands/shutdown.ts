@@ -77,7 +77,7 @@ async function rebootAndWait(context: Context): Promise<void> {
 export const shutdown = command({
   name: 'shutdown',
   group: 'domain',
-  usage: '[-a] [-w] [-H|-R] [DOM]',
+  params: ['[DOM]'],
   summary: "Ask a domain's guest to shut down",
   details: `
 The guest does it in its own time, or not at all: xm destroy does not ask. What becomes of the domain then is what on_poweroff
@@ -88,11 +88,12 @@ in its configuration says.`,
     halt: { type: 'boolean', short: 'H', help: 'end it even if its configuration says restart' },
     reboot: { type: 'boolean', short: 'R', help: 'restart it even if its configuration says destroy' },
   },
-  args: [0, 1],
+  exclusive: [
+    ['wait', 'reboot'],
+    ['halt', 'reboot'],
+  ],
   async run(context) {
     const { flags, xend, out, note } = context;
-    if (flags.wait && flags.reboot) throw new UserError("Can't specify wait and reboot");
-    if (flags.halt && flags.reboot) throw new UserError("Can't specify halt and reboot");
     if (flags.reboot) return rebootAndWait(context);
     const asked = await ask(context, flags.halt || flags.wait ? 'halt' : 'poweroff');
     if (!flags.wait) return;
@@ -109,13 +110,12 @@ in its configuration says.`,
 export const reboot = command({
   name: 'reboot',
   group: 'domain',
-  usage: '[-a] [-w] [DOM]',
+  params: ['[DOM]'],
   summary: "Ask a domain's guest to restart",
   details: 'The domain keeps its name, its id and its console.',
   options: {
     all: { type: 'boolean', short: 'a', help: 'all domains except Domain-0' },
     wait: { type: 'boolean', short: 'w', help: 'wait until the new kernel runs' },
   },
-  args: [0, 1],
   run: rebootAndWait,
 });

@@ -1,0 +1,30 @@
+/**
+ * Commands of later tools that are not here, for people and scripts that try them: the name, and what does the same or
+ * something near. A name that index.ts has is a real command whatever this table says.
+ */
+const row = (names: string, instead = ''): [string, string][] => names.split(' ').map((name) => [name, instead]);
+
+// biome-ignore format: a table
+export const NOT_IMPLEMENTED: ReadonlyMap<string, string> = new Map([
+  ...row('bvt bvt_ctxallow atropos rrobin sched-sedf',          'the scheduler is the credit scheduler, see sched-credit'),
+  ...row('sched-credit2 sched-rtds',                            'see sched-credit'),
+  ...row('new delete start',                                    'xm create makes and starts a domain; links in /etc/xen/auto start at boot'),
+  ...row('config-update',                                       'destroy the domain and create it again'),
+  ...row('suspend resume',                                      'see pause and unpause'),
+  ...row('save restore migrate migrate-receive remus'),
+  ...row('balloon mem-set maxmem mem-max vcpu-set'),
+  ...row('sharing claims'),
+  ...row('vncviewer',                                           'domains have no graphical console'),
+  ...row('cd-insert cd-eject block-configure',                  'see block-detach and block-attach'),
+  ...row('button-press',                                        'see shutdown'),
+  ...row('reset',                                               'see reboot and destroy'),
+  ...row('vif-list network-list network-attach network-detach'),
+  ...row('cpupool-create cpupool-list cpupool-destroy cpupool-rename cpupool-cpu-add cpupool-cpu-remove cpupool-migrate cpupool-numa-split'),
+  ...row('pci-attach pci-detach pci-list pci-assignable-add pci-assignable-remove pci-assignable-list'),
+  ...row('scsi-attach scsi-detach scsi-list usb-add usb-del usb-list usbctrl-attach usbctrl-detach usb-attach usbdev-attach usbdev-detach'),
+  ...row('vtpm-attach vtpm-detach vtpm-list vkb-attach vkb-detach vkb-list vdispl-attach vdispl-detach vdispl-list vsnd-attach vsnd-detach vsnd-list'),
+  ...row('channel-list qemu-monitor-command devd'),
+  ...row('psr-cmt-attach psr-cmt-detach psr-cmt-show psr-cat-set psr-cat-show psr-mba-set psr-mba-show psr-hwinfo'),
+  ...row('getenforce setenforce loadpolicy set-parameters getpolicy setpolicy labels addlabel rmlabel getlabel'),
+  ...row('debug-keys'),
+]);

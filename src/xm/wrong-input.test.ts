@@ -1,0 +1,134 @@
+/**
+ * Every command with wrong words: one line `Error: ...` on standard error, exit code 1, nothing begun. What is wrong for any
+ * command follows from its value: too few and too many arguments, an option that is not there, options that contradict
+ * each other, a domain that does not exist. What only one command can get wrong is a row of OWN, and a command whose
+ * arguments are more than domains and files has rows there.
+ */
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { after, test } from 'node:test';
+import { makeHome, startXend } from '../xend/testing.ts';
+import { argumentCount, type Command, optionsOf, PARAMS } from './command.ts';
+import { COMMANDS } from './commands/index.ts';
+import { run } from './main.ts';
+
+const home = makeHome();
+const xend = await startXend(home);
+after(async () => {
+  await xend.end();
+  home.remove();
+});
+const config = path.join(home.dir, 'guest');
+writeFileSync(config, `kernel = "${home.kernel}"\nmemory = 32\nname = "guest"\n`);
+
+/** CONFIG is a configuration file that is right. */
+// biome-ignore format: a table
+const OWN: readonly [line: string, error: string | RegExp][] = [
+  ['frob',                         "Error: Unknown command: frob\nTry 'xm help' for more information.\n"],
+  ['dom',                          "Error: Unknown command: dom\nTry 'xm help' for more information.\n"],
+  ['help nope',                    "Error: Unknown command: nope\nTry 'xm help' for more information.\n"],
+  ['pci-list x',                   'Error: pci-list is not implemented in Domus\n'],
+  ['bvt x 1 2 3 4 5',              'Error: bvt is not implemented in Domus: the scheduler is the credit scheduler, see sched-credit\n'],
+  ['list nope',                    'Error: invalid domain:nope\n'],
+  ['list --format=fancy',          'Error: list: Invalid value: fancy: --format is xm or xl\n'],
+  ['destroy Domain-0',             'Error: Domain-0 is this machine itself: xm cannot destroy it\n'],
+  ['console 0',                    'Error: No console information\n'],
+  ['shutdown',                     'Error: Missing domain\n'],
+  ['shutdown -a x',                "Error: Can't specify a domain together with --all\n"],
+  ['shutdown -w -R x',             "Error: Can't specify wait and reboot\n"],
+  ['shutdown -H -R x',             "Error: Can't specify halt and reboot\n"],
+  ['create nope',                  /^Error: Cannot open config file "nope": no such file here or in .*\n$/],
+  ['create a b',                   'Error: create: one configuration file at a time: a and b\n'],
+  ['create CONFIG kernel=/nope',   'Error: Kernel image does not exist: /nope (no such file)\n'],
+  ['create CONFIG memory=x',       /^Error: memory=x: Invalid value: x/],
+  ['create CONFIG disk=phy:a,b',   /^Error: .*Invalid disk specifier: phy:a,b/],
+  ['create --path',                /^Error: create: .*--path.*\n$/],
+  ['create --p CONFIG',            'Error: create: option --p is not unique: it may be --paused or --path\n'],
+  ['create --pa=x CONFIG',         'Error: create: option --pa is not unique: it may be --paused or --path\n'],
+];
+
+async function xm(words: readonly string[]): Promise<{ code: number; err: string }> {
+  let err = '';
+  const code = await run(words, {
+    out: () => {},
+    err: (text) => {
+      err += text;
+    },
+    paths: home.paths,
+  });
+  return { code, err };
+}
+
+async function refuses(words: readonly string[], error: string | RegExp): Promise<void> {
+  const { code, err } = await xm(words);
+  if (typeof error === 'string') assert.equal(err, error);
+  else assert.match(err, error);
+  assert.match(err, /^Error: [^\n]+\n(Try 'xm help' for more information\.\n)?$/, 'one line');
+  assert.equal(code, 1);
+}
+
+for (const [line, error] of OWN) {
+  test(`xm ${line}`, () =>
+    refuses(
+      line.split(' ').map((word) => (word === 'CONFIG' ? config : word)),
+      error,
+    ));
+}
+
+const plain = (param: string): string => param.replace(/[[\].]/g, '');
+/** Something to stand where an argument is wanted. */
+const word = (param: string): string => (plain(param) === 'DOM' ? 'nope' : '1');
+const required = ({ params = [] }: Command) => params.filter((param) => !param.startsWith('['));
+
+for (const command of COMMANDS) {
+  const { name, params = [], exclusive = [], passesRest } = command;
+  const { least, most } = argumentCount(command);
+  const enough = required(command).map(word);
+
+  for (let given = 0; given < least; given++) {
+    test(`xm ${name} with ${given} of ${least} arguments`, () =>
+      refuses(
+        [name, ...enough.slice(0, given)],
+        params[given]!.startsWith('DOM') ? `Error: ${name}: Missing domain\n` : `Error: ${name}: Missing arguments\n`,
+      ));
+  }
+  if (most !== Number.POSITIVE_INFINITY && name !== 'help') {
+    test(`xm ${name} with an argument too many`, () =>
+      refuses([name, ...new Array(most + 1).fill('1')], `Error: ${name}: Invalid argument(s)\n`));
+  }
+  if (name !== 'help') {
+    test(`xm ${name} with options that it does not have`, async () => {
+      await refuses([name, '--frobnicate', ...enough], `Error: ${name}: option --frobnicate not recognized\n`);
+      await refuses([name, '-Y', ...enough], `Error: ${name}: option -Y not recognized\n`);
+      if (!passesRest) await refuses([name, ...enough, '-Y'], `Error: ${name}: option -Y not recognized\n`);
+    });
+  }
+  for (const [option, { type }] of Object.entries(optionsOf(command))) {
+    if (type === 'string') test(`xm ${name} --${option} without a value`, () => refuses([name, `--${option}`], /--/));
+    else test(`xm ${name} --${option}=x`, () => refuses([name, `--${option}=x`, ...enough], /--/));
+  }
+  for (const [one, other] of exclusive) {
+    test(`xm ${name} --${one} --${other}`, () =>
+      refuses([name, `--${one}`, `--${other}`, ...enough], `Error: Can't specify ${one} and ${other}\n`));
+  }
+  if (params.some((param) => param.startsWith('DOM'))) {
+    test(`xm ${name} with a domain that does not exist`, async () => {
+      const { code, err } = await xm([name, ...enough]);
+      assert.match(err, /^Error: [^\n]+\n$/);
+      assert.equal(code, 1);
+    });
+  }
+  if (params.some((param) => plain(param) !== 'DOM' && PARAMS[plain(param)] === undefined)) {
+    test(`xm ${name} has rows of its own among the wrong inputs`, () =>
+      assert.ok(OWN.some(([line]) => line.split(' ')[0] === name)));
+  }
+}
+
+test('what was wrong has left nothing behind', async () => {
+  const domains = await xend.client.call('GET /domains', {});
+  assert.deepEqual(
+    domains.map(({ name }) => name),
+    ['Domain-0'],
+  );
+});
