@@ -1,8 +1,9 @@
 /** Disk strings of configuration files, xm-xend 3.1 and what of 3.5 means the same. */
 import path from 'node:path';
+import { ConfigError } from './config-error.ts';
 import type { Disk } from './domain-config.ts';
 
-export class DiskFormError extends Error {}
+export class DiskFormError extends ConfigError {}
 
 /** Later prefixes for "a raw image behind a file". */
 const FILE_PREFIXES = ['file:', 'tap:aio:', 'tap2:aio:', 'tap:', 'tap2:', 'raw:'];

@@ -1,62 +1,87 @@
 /**
  * What a domain is to be: the values that a configuration file comes down to, checked and with absolute paths. xm makes it
- * from a file (load.ts), the SDK makes it directly, xend checks it by this schema and keeps it in the domain's record.
+ * from a file (load.ts), the SDK makes it directly, xend checks it by this schema and keeps it in the domain's record;
+ * `xm schema` prints it for those who write JSON.
  */
 import { type Static, Type } from '@sinclair/typebox';
+import { EXIT_ACTIONS, type ExitAction } from './exit-actions.ts';
 
-export const EXIT_ACTIONS = [
-  'destroy',
-  'restart',
-  'preserve',
-  'rename-restart',
-  'coredump-destroy',
-  'coredump-restart',
-] as const;
-export type ExitAction = (typeof EXIT_ACTIONS)[number];
-const Action = Type.Union(EXIT_ACTIONS.map((action) => Type.Literal(action)));
+export { EXIT_ACTIONS, type ExitAction } from './exit-actions.ts';
+
+const Action = (after: string, usual: ExitAction) =>
+  Type.Union(
+    EXIT_ACTIONS.map((action) => Type.Literal(action)),
+    { description: `What becomes of the domain after ${after}`, default: usual },
+  );
 
 export const Disk = Type.Object(
   {
-    uname: Type.String({ minLength: 1 }),
-    dev: Type.String({ minLength: 1 }),
-    mode: Type.Union([Type.Literal('r'), Type.Literal('w')]),
-    /** `w!`: no sharing check. */
-    shared: Type.Optional(Type.Boolean()),
+    uname: Type.String({ minLength: 1, description: 'What it is stored in: file:PATH, or phy:NAME below /dev' }),
+    dev: Type.String({ minLength: 1, description: "The guest's name for it: sda1, hda, xvdb" }),
+    mode: Type.Union([Type.Literal('r'), Type.Literal('w')], { description: 'Read-only, or read and write' }),
+    shared: Type.Optional(Type.Boolean({ description: 'Others may have it open too: no sharing check ("w!")' })),
+  },
+  { additionalProperties: false },
+);
+
+export const Vif = Type.Object(
+  {
+    mac: Type.String({ pattern: '^[0-9a-f]{2}(:[0-9a-f]{2}){5}$', description: 'Hardware address' }),
+    vifname: Type.Optional(Type.String({ maxLength: 15, description: 'Name of its end on this machine' })),
+    bridge: Type.Optional(Type.String({ description: 'Bridge to join' })),
+    script: Type.Optional(Type.String({ description: 'Script that connects it' })),
+    backend: Type.Optional(Type.String({ description: 'Driver domain' })),
+    ip: Type.Optional(Type.String({ description: 'Addresses of the guest, separated by blanks' })),
+    rate: Type.Optional(Type.String({ description: 'Limit of what the guest sends: 10Mb/s' })),
   },
   { additionalProperties: false },
 );
 
 export const DomainConfig = Type.Object(
   {
-    /** Letters, digits and _ - . : / +, not beginning with a digit. */
-    name: Type.String({ minLength: 1, maxLength: 255 }),
-    uuid: Type.Optional(Type.String({ pattern: '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' })),
-    kernel: Type.String({ minLength: 1 }),
-    ramdisk: Type.Optional(Type.String({ minLength: 1 })),
-    memoryMiB: Type.Integer({ minimum: 1 }),
-    maxmemMiB: Type.Integer({ minimum: 1 }),
-    vcpus: Type.Integer({ minimum: 1, maximum: 32 }),
-    /** The ip= value of the kernel line, xm-xend 2.3. */
-    ip: Type.Optional(Type.String()),
-    /** The root= value. */
-    root: Type.Optional(Type.String()),
-    /** Further kernel options: `extra`, after nfsroot=. */
-    args: Type.Optional(Type.String()),
-    /** Options that Domus adds (boot-options.ts), already chosen. */
-    bootOptions: Type.Optional(Type.String()),
-    disks: Type.Array(Disk),
-    /** vif strings as in the file. */
-    vifs: Type.Array(Type.String()),
-    onPoweroff: Action,
-    onReboot: Action,
-    onCrash: Action,
-    /** After the guest's own watchdog found it hanging; as onCrash when not given. */
-    onWatchdog: Type.Optional(Action),
+    name: Type.String({
+      minLength: 1,
+      maxLength: 255,
+      description: 'Unique; letters, digits and _ - . : / +, not beginning with a digit',
+    }),
+    uuid: Type.Optional(
+      Type.String({
+        pattern: '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$',
+        description: 'A random one when not given',
+      }),
+    ),
+    kernel: Type.String({ minLength: 1, description: "Absolute path of the guest's kernel: a bzImage or vmlinux" }),
+    ramdisk: Type.Optional(Type.String({ minLength: 1, description: 'Absolute path of the initial ramdisk' })),
+    memoryMiB: Type.Integer({ minimum: 1, default: 128, description: 'Memory in MiB' }),
+    maxmemMiB: Type.Integer({ minimum: 1, description: 'How far memory may grow, in MiB' }),
+    vcpus: Type.Integer({ minimum: 1, maximum: 32, default: 1, description: 'CPUs of the guest' }),
+    ip: Type.Optional(
+      Type.String({ description: 'ip= of the kernel line: ADDRESS:SERVER:GATEWAY:NETMASK:HOSTNAME:INTERFACE:DHCP' }),
+    ),
+    root: Type.Optional(Type.String({ description: 'root= of the kernel line' })),
+    args: Type.Optional(Type.String({ description: 'Further kernel options' })),
+    bootOptions: Type.Optional(
+      Type.String({ description: 'Options that Domus puts first on the kernel line; "" for none' }),
+    ),
+    disks: Type.Array(Disk, { default: [], description: 'Virtual disks' }),
+    vifs: Type.Array(Vif, { default: [], description: 'Virtual network interfaces' }),
+    onPoweroff: Action('poweroff', 'destroy'),
+    onReboot: Action('reboot', 'restart'),
+    onCrash: Action('a crash', 'destroy'),
+    onWatchdog: Type.Optional(
+      Type.Union(
+        EXIT_ACTIONS.map((action) => Type.Literal(action)),
+        {
+          description: 'What becomes of the domain after its own watchdog found it hanging; as onCrash when not given',
+        },
+      ),
+    ),
   },
-  { additionalProperties: false },
+  { additionalProperties: false, title: 'DomainConfig', description: 'What a domain is to be' },
 );
 type Plain = Static<typeof DomainConfig>;
 export type Disk = Static<typeof Disk>;
+export type Vif = Static<typeof Vif>;
 export interface DomainConfig extends Omit<Plain, 'onPoweroff' | 'onReboot' | 'onCrash' | 'onWatchdog'> {
   onPoweroff: ExitAction;
   onReboot: ExitAction;

@@ -1,29 +1,39 @@
 /**
- * From a configuration file and VAR=VALUE words to a domain's configuration, xm-xend 2.1 to 2.3. The command line is
- * stronger than the file; what the file's variables say is checked here, with the place where each was set.
+ * From a configuration file and VAR=VALUE words to a domain's configuration, xm-xend 2.1. A file is Python (or xl's grammar,
+ * where that is what it is), JSON by the schema of domain-config.ts when it begins with a brace, or SXP for `-F`.
  */
 import { existsSync, readFileSync, statSync } from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
-import { defaultBootOptions } from './boot-options.ts';
-import { DiskFormError, parseDisk } from './disk.ts';
-import { type DomainConfig, EXIT_ACTIONS, type ExitAction } from './domain-config.ts';
-import { ipOption } from './kernel-line.ts';
-import { nameProblem } from './name.ts';
+import { buildConfig } from './build.ts';
+import { ConfigError } from './config-error.ts';
+import type { DomainConfig } from './domain-config.ts';
+import { hostFacts } from './host-facts.ts';
+import { type FileValues, NamedValues } from './named-values.ts';
+import { override } from './overrides.ts';
 import type { HostFacts } from './python/builtins.ts';
-import { ConfigError, type RunResult, runPython } from './python/interpreter.ts';
-import { PyFunction, PyList, PyObject, PyTuple, type PyValue, str, typeName } from './python/values.ts';
-import { findVariable, nearestVariable } from './variables.ts';
-import { makeXmVars } from './xm-vars.ts';
+import { runPython } from './python/interpreter.ts';
+import { PyList, type PyValue } from './python/values.ts';
+import { warnOfStrangers } from './strangers.ts';
+import { parseSxp, SxpError } from './sxp.ts';
+import { findVariable } from './variables.ts';
+import { randomMacOf } from './vif.ts';
+import { configFromSxp } from './vm-sxp.ts';
+import { readXlGrammar } from './xl-grammar.ts';
+import { type DeclaredVariable, makeXmVars } from './xm-vars.ts';
+
+export type Variables = readonly (readonly [name: string, value: string])[];
 
 export interface LoadOptions {
   readonly file: string;
+  /** A ready SXP configuration. */
+  readonly sxp?: boolean;
   /** Folders to look in when the name as typed is not there. */
   readonly search: readonly string[];
-  readonly variables: readonly (readonly [name: string, value: string])[];
+  readonly variables: Variables;
   readonly warn: (text: string) => void;
   readonly print: (text: string) => void;
   readonly host?: HostFacts;
+  readonly randomMac?: () => string;
 }
 
 export interface Loaded {
@@ -34,14 +44,17 @@ export interface Loaded {
 
 const FILE_MAX = 1 << 20;
 
-export function loadConfig(options: LoadOptions): Loaded {
+export async function loadConfig(options: LoadOptions): Promise<Loaded> {
   const { path: found, text } = readConfig(options.file, options.search);
-  const config = configFromText(text, { ...options, file: found });
+  const json = !options.sxp && /^\s*\{/.test(text);
+  const from = { ...options, file: found };
+  const config = json || options.sxp ? await completeConfig(text, from) : configFromText(text, from);
   return { config, path: found };
 }
 
-function readConfig(file: string, search: readonly string[]): { path: string; text: string } {
-  const candidates = path.isAbsolute(file) ? [file] : [file, ...search.map((dir) => `${dir}/${file}`)];
+/** The name as typed first, then in each folder. */
+export function readConfig(file: string, search: readonly string[]): { path: string; text: string } {
+  const candidates = path.isAbsolute(file) ? [file] : [file, ...search.map((dir) => path.join(dir, file))];
   const found = candidates.find((one) => existsSync(one) && !statSync(one).isDirectory());
   if (!found)
     throw new ConfigError(
@@ -58,256 +71,103 @@ function readConfig(file: string, search: readonly string[]): { path: string; te
   }
 }
 
+/** Python, or xl's grammar. */
 export function configFromText(text: string, options: LoadOptions): DomainConfig {
-  const host = options.host ?? realHost(options.print);
-  const names = new Map<string, PyValue>();
-  // Repeated list variables on the command line add up and replace the file's list.
+  const host = options.host ?? hostFacts(options.print);
+  const given = givenValues(options.variables);
+  const { file, used } = evaluate(text, options, host, given);
+  const values = new NamedValues(options.file, file, given);
+  warnOfStrangers(values, { given: given.keys(), file: file.places.keys(), used }, options.warn);
+  return buildConfig(values, { cwd: host.cwd, randomMac: randomMac(options), warn: options.warn });
+}
+
+const randomMac = (options: LoadOptions) => options.randomMac ?? (() => randomMacOf(Math.random));
+
+/** Repeated list variables on the command line add up and replace the file's list. */
+function givenValues(variables: Variables): Map<string, PyValue> {
   const given = new Map<string, PyValue>();
-  for (const [name, value] of options.variables) {
+  for (const [name, value] of variables) {
     const before = given.get(name);
     if (findVariable(name)?.kind === 'list')
       given.set(name, new PyList([...(before instanceof PyList ? before.items : []), value]));
     else given.set(name, value);
   }
-  for (const [name, value] of given) names.set(name, value);
-  const xmVars = makeXmVars(names);
-  names.set('xm_vars', xmVars.object);
-  names.set('Vars', xmVars.object);
-  names.set('xm_file', options.file);
-  names.set('xm_help', false);
-  const result = runPython(text, { file: options.file, host, names });
-  const values = new Values(result, given, options);
-  values.reportStrangers(new Set(xmVars.declared.map(({ name }) => name)));
-  return build(values, options, host);
+  return given;
 }
 
-/** The file's values with their types checked and their places at hand. */
-class Values {
-  readonly #result: RunResult;
-  readonly #given: ReadonlyMap<string, PyValue>;
-  readonly #options: LoadOptions;
+interface Evaluated {
+  readonly file: FileValues;
+  /** Names that the file looks at or declares. */
+  readonly used: ReadonlySet<string>;
+}
 
-  constructor(result: RunResult, given: ReadonlyMap<string, PyValue>, options: LoadOptions) {
-    this.#result = result;
-    this.#given = given;
-    this.#options = options;
-  }
-
-  fail(name: string, what: string): never {
-    throw new ConfigError(`${this.#where(name)}${what}`);
-  }
-
-  #where(name: string): string {
-    if (this.#given.has(name)) return `${name}=${str(this.#given.get(name)!)}: `;
-    const place = this.#result.places.get(name);
-    return place ? `${this.#options.file}:${place.line}:${place.column}: ` : `${this.#options.file}: `;
-  }
-
-  #raw(name: string): PyValue | undefined {
-    const value = this.#given.get(name) ?? this.#result.globals.get(name);
-    return value === null ? undefined : value;
-  }
-
-  text(name: string): string | undefined {
-    const value = this.#raw(name);
-    if (value === undefined) return undefined;
-    if (typeof value === 'string' || typeof value === 'bigint' || typeof value === 'number') return str(value);
-    return this.fail(name, `${name} must be a string, not a ${typeName(value)}`);
-  }
-
-  int(name: string, least: number): number | undefined {
-    const value = this.#raw(name);
-    if (value === undefined || value === '') return undefined;
-    const text =
-      typeof value === 'number'
-        ? String(value)
-        : typeof value === 'string' || typeof value === 'bigint'
-          ? str(value).trim()
-          : '';
-    if (!/^[+-]?\d+$/.test(text)) this.fail(name, `Invalid value: ${str(value)}: ${name} must be a whole number`);
-    if (Number(text) < least || !Number.isSafeInteger(Number(text)))
-      this.fail(name, `Invalid value: ${text}: ${name} must be at least ${least}`);
-    return Number(text);
-  }
-
-  flag(name: string): boolean {
-    const value = this.#raw(name);
-    return value !== undefined && !['', '0', 'no', 'off', 'false', 'False'].includes(str(value));
-  }
-
-  list(name: string): string[] {
-    const value = this.#raw(name);
-    if (value === undefined) return [];
-    if (typeof value === 'string') return value === '' ? [] : [value];
-    if (!(value instanceof PyList || value instanceof PyTuple))
-      return this.fail(name, `${name} must be a list of strings, not a ${typeName(value)}`);
-    return value.items.map((item) => {
-      if (typeof item === 'string') return item;
-      return this.fail(name, `${name} must be a list of strings; ${str(item)} is a ${typeName(item)}`);
-    });
-  }
-
-  has(name: string): boolean {
-    return this.#raw(name) !== undefined;
-  }
-
-  /** Warn of variables that nothing looks at, and of known ones that have no effect yet. */
-  reportStrangers(declared: ReadonlySet<string>): void {
-    const { warn } = this.#options;
-    for (const name of new Set([...this.#given.keys(), ...this.#result.places.keys()])) {
-      const variable = findVariable(name);
-      const value = this.#raw(name);
-      if (
-        variable?.standing === 'later' &&
-        value !== undefined &&
-        str(value) !== '0' &&
-        str(value) !== '[]' &&
-        value !== false
-      ) {
-        warn(`${this.#where(name)}${name} (${variable.help}) has no effect yet`);
-      }
-      if (variable || this.#result.read.has(name) || declared.has(name) || name.startsWith('_')) continue;
-      if (value instanceof PyFunction) continue;
-      if (value instanceof PyObject) continue;
-      const near = nearestVariable(name);
-      warn(`${this.#where(name)}unknown variable ${name} is ignored${near ? `; is ${near} meant?` : ''}`);
-    }
+function evaluate(text: string, options: LoadOptions, host: HostFacts, given: ReadonlyMap<string, PyValue>): Evaluated {
+  try {
+    const { names, declared } = nameSpace(options.file, given, false);
+    const result = runPython(text, { file: options.file, host, names });
+    const used = new Set([...result.read, ...declared.map(({ name }) => name)]);
+    return { file: { values: result.globals, places: result.places }, used };
+  } catch (error) {
+    // Python's complaint is the better one when the file is neither.
+    const file = error instanceof ConfigError ? readXlGrammar(text) : undefined;
+    if (!file) throw error;
+    return { file, used: new Set() };
   }
 }
 
-function build(values: Values, options: LoadOptions, host: HostFacts): DomainConfig {
-  const absolute = (file: string) => path.resolve(host.cwd, file);
-  const type = values.text('type') ?? 'pv';
-  if (type !== 'pv') values.fail('type', `type ${type} is not supported, only pv`);
-  const builder = values.text('builder') ?? 'linux';
-  if (!['linux', 'generic'].includes(builder))
-    values.fail('builder', `unknown image type: ${builder} (linux is supported)`);
-
-  const name = values.text('name') ?? path.basename(options.file);
-  const problem = nameProblem(name);
-  if (problem) values.fail('name', problem);
-  const kernel = values.text('kernel');
-  if (!kernel) values.fail('kernel', 'No kernel specified');
-  const memoryMiB = values.int('memory', 1) ?? 128;
-  const maxmemMiB = Math.max(values.int('maxmem', 1) ?? memoryMiB, memoryMiB);
-  const vcpus = values.int('vcpus', 1) ?? 1;
-  if (vcpus > 32) values.fail('vcpus', `Invalid value: ${vcpus}: a domain can have 32 vCPUs`);
-  const uuid = values.text('uuid')?.toLowerCase();
-  if (uuid !== undefined && !/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(uuid))
-    values.fail('uuid', `Invalid value: ${uuid}: a uuid has 8-4-4-4-12 hexadecimal digits`);
-
-  const disks = values
-    .list('disk')
-    .filter((text) => text.trim() !== '')
-    .map((text) => {
-      try {
-        return parseDisk(text, host.cwd);
-      } catch (error) {
-        if (error instanceof DiskFormError) values.fail('disk', error.message);
-        throw error;
-      }
-    });
-  const vifs = values.list('vif');
-  if (vifs.length > 0)
-    options.warn('networks are not connected yet: the domain starts without its network interfaces (vif)');
-
-  const kernelPath = absolute(kernel!);
-  const ramdisk = values.has('ramdisk') ? values.text('ramdisk') : defaultRamdisk(kernelPath);
-  return {
-    name,
-    ...(uuid ? { uuid } : {}),
-    kernel: kernelPath,
-    ...(ramdisk ? { ramdisk: absolute(ramdisk) } : {}),
-    memoryMiB,
-    maxmemMiB,
-    vcpus,
-    ...kernelLineParts(values),
-    bootOptions: values.text('domus_boot_options') ?? defaultBootOptions(vcpus),
-    disks,
-    vifs,
-    ...exitActions(values),
-  };
+/** The names that a file finds when it begins, xm-xend 2.1. */
+function nameSpace(file: string, given: ReadonlyMap<string, PyValue>, help: boolean) {
+  const names = new Map<string, PyValue>(given);
+  const { object, declared } = makeXmVars(names, help);
+  for (const name of ['xm_vars', 'Vars']) names.set(name, object);
+  names.set('xm_file', file);
+  names.set('xm_help', help);
+  return { names, declared };
 }
 
-/** A kernel that Domus prepared has its initramfs beside it: vmlinuz-VERSION and initrd-VERSION. */
-export function defaultRamdisk(kernel: string): string | undefined {
-  const version = /^vmlinu[xz]-(.+)$/.exec(path.basename(kernel))?.[1];
-  const beside = version && path.join(path.dirname(kernel), `initrd-${version}`);
-  return beside && existsSync(beside) ? beside : undefined;
+/** `--help_config`: the variables that a file declares for itself, as far as it comes without them being set. */
+export function declaredVariables(text: string, options: LoadOptions): readonly DeclaredVariable[] {
+  const { names, declared } = nameSpace(options.file, givenValues(options.variables), true);
+  try {
+    runPython(text, { file: options.file, host: options.host ?? hostFacts(options.print), names });
+  } catch (error) {
+    if (!(error instanceof ConfigError) || declared.length === 0) throw error;
+  }
+  return declared;
 }
 
-function kernelLineParts(values: Values): { ip?: string; root?: string; args?: string } {
-  const text = (name: string) => values.text(name) ?? '';
-  const dhcp = text('dhcp') || 'off';
-  const nfsServer = text('nfs_server');
-  const nfsRoot = text('nfs_root');
-  if ((nfsServer === '') !== (nfsRoot === ''))
-    values.fail(nfsServer ? 'nfs_server' : 'nfs_root', 'Must set nfs root and nfs server');
-  const ip = ipOption({
-    ip: text('ip'),
-    netmask: text('netmask'),
-    gateway: text('gateway'),
-    hostname: text('hostname'),
-    interface: text('interface') || 'eth0',
-    dhcp,
-    nfsServer,
-  });
-  const cmdline = values.text('cmdline');
-  const root = cmdline === undefined ? text('root').replace(/^root=/, '') : '';
-  const extra = cmdline ?? text('extra');
-  const args = nfsServer ? `nfsroot=${nfsServer}:${nfsRoot} ${extra}`.trim() : extra;
-  return { ...(ip ? { ip } : {}), ...(root ? { root } : {}), ...(args ? { args } : {}) };
+/** JSON or SXP: complete but for what the command line says. */
+async function completeConfig(text: string, options: LoadOptions): Promise<DomainConfig> {
+  const how = { cwd: options.host?.cwd ?? process.cwd(), randomMac: randomMac(options) };
+  const { checkConfig } = await import('./check.ts');
+  try {
+    const config = options.sxp ? fromSxp(text, options, how.randomMac) : fromJson(text);
+    override(config, options.variables, how);
+    for (const key of ['kernel', 'ramdisk'] as const)
+      if (typeof config[key] === 'string') config[key] = path.resolve(how.cwd, config[key]);
+    return checkConfig(config);
+  } catch (error) {
+    if (error instanceof ConfigError && !/^\w+=/.test(error.message))
+      throw new ConfigError(`${options.file}: ${error.message}`);
+    throw error;
+  }
 }
 
-const RESTART: Record<string, readonly [poweroff: ExitAction, reboot: ExitAction, crash: ExitAction]> = {
-  onreboot: ['destroy', 'restart', 'destroy'],
-  always: ['restart', 'restart', 'restart'],
-  never: ['destroy', 'destroy', 'destroy'],
-};
-
-function exitActions(values: Values): Pick<DomainConfig, 'onPoweroff' | 'onReboot' | 'onCrash'> {
-  const mode = values.text('restart') || (values.flag('autorestart') ? 'always' : 'onreboot');
-  const base = RESTART[mode];
-  if (!base) return values.fail('restart', `invalid restart mode: ${mode} (onreboot, always or never)`);
-  const action = (name: string, otherwise: ExitAction): ExitAction => {
-    const text = values.text(name);
-    if (text === undefined || text === '') return otherwise;
-    if (!(EXIT_ACTIONS as readonly string[]).includes(text))
-      values.fail(name, `Invalid value: ${text}: ${name} is one of ${EXIT_ACTIONS.join(', ')}`);
-    return text as ExitAction;
-  };
-  return {
-    onPoweroff: action('on_poweroff', base[0]),
-    onReboot: action('on_reboot', base[1]),
-    onCrash: action('on_crash', base[2]),
-  };
+function fromJson(text: string): Partial<Record<keyof DomainConfig, unknown>> {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new ConfigError((error as Error).message.split('\n')[0]!);
+  }
 }
 
-function realHost(print: (text: string) => void): HostFacts {
-  return {
-    env: process.env,
-    uname: [os.type(), os.hostname(), os.release(), os.version(), os.machine()],
-    cwd: process.cwd(),
-    exists(file) {
-      const stat = statSync(file, { throwIfNoEntry: false });
-      return stat && (stat.isFile() ? 'file' : stat.isDirectory() ? 'folder' : 'other');
-    },
-    interfaceAddress: (device) => os.networkInterfaces()[device]?.find(({ family }) => family === 'IPv4'),
-    gateway() {
-      try {
-        const rows = readFileSync('/proc/net/route', 'latin1')
-          .split('\n')
-          .map((line) => line.split('\t'));
-        const hex = rows.find(([, destination]) => destination === '00000000')?.[2];
-        return hex
-          ?.match(/../g)
-          ?.reverse()
-          .map((byte) => Number.parseInt(byte, 16))
-          .join('.');
-      } catch {
-        return undefined;
-      }
-    },
-    print,
-  };
+function fromSxp(text: string, options: LoadOptions, mac: () => string): Partial<Record<keyof DomainConfig, unknown>> {
+  try {
+    const [sxp] = parseSxp(text);
+    const { config, ignored } = configFromSxp(sxp ?? '', mac);
+    if (ignored.length > 0) options.warn(`${options.file}: not used by Domus: ${ignored.join(', ')}`);
+    return config;
+  } catch (error) {
+    throw error instanceof SxpError ? new ConfigError(error.message) : error;
+  }
 }

@@ -42,6 +42,7 @@ export const VARIABLES: readonly Variable[] = [
   row('on_poweroff',        'text',   'used',     'after poweroff: destroy, restart, preserve'),
   row('on_reboot',          'text',   'used',     'after reboot: restart, destroy, preserve'),
   row('on_crash',           'text',   'used',     'after a crash: destroy, restart, preserve'),
+  row('on_watchdog',        'text',   'used',     'after its own watchdog found it hanging; as on_crash when not given'),
   row('builder',            'text',   'used',     'linux or generic'),
   row('type',               'text',   'used',     'pv'),
   row('domus_boot_options', 'text',   'used',     'kernel options that Domus puts first; "" for none'),
@@ -57,12 +58,11 @@ export const VARIABLES: readonly Variable[] = [
   row('cpu_weight',         'any',    'accepted', 'share of the CPUs'),
   row('cpu_cap',            'any',    'accepted', 'limit in percent of a CPU'),
   row('cap',                'any',    'accepted', 'the same'),
-  row('nics',               'any',    'accepted', 'number of interfaces'),
+  row('nics',               'int',    'used',     'number of network interfaces, 1 when not given; those without a vif string get a random MAC'),
   row('ipaddr',             'list',   'accepted', 'not used by the original either'),
   row('maxvcpus',           'any',    'accepted', 'how many CPUs can be plugged'),
   row('bootargs',           'any',    'accepted', 'options of the boot loader'),
   row('bootloader_args',    'any',    'accepted', 'the same'),
-  row('on_watchdog',        'text',   'accepted', 'after a watchdog\'s bite'),
   row('on_soft_reset',      'text',   'accepted', 'after a soft reset'),
   row('on_xend_start',      'text',   'accepted', 'managed domains of xm 3'),
   row('on_xend_stop',       'text',   'accepted', 'managed domains of xm 3'),
@@ -101,7 +101,8 @@ export const findVariable = (name: string): Variable | undefined => BY_NAME.get(
 
 /** The known variable that `name` was probably meant to be. */
 export function nearestVariable(name: string): string | undefined {
-  const limit = name.length <= 3 ? 1 : 2;
+  // Short words are near each other by chance: `host` is not meant to be `boot`.
+  const limit = name.length <= 5 ? 1 : 2;
   let best: string | undefined;
   let bestDistance = limit + 1;
   for (const variable of VARIABLES) {

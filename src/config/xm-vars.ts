@@ -12,8 +12,11 @@ export interface XmVars {
   readonly declared: DeclaredVariable[];
 }
 
-/** `values` is the file's name space: what a check returns becomes the variable's value there. */
-export function makeXmVars(values: Map<string, PyValue>): XmVars {
+/**
+ * `values` is the file's name space: what a check returns becomes the variable's value there. For `help` nothing is checked,
+ * because nothing has been set.
+ */
+export function makeXmVars(values: Map<string, PyValue>, help = false): XmVars {
   const declared: DeclaredVariable[] = [];
   const declare = (args: readonly PyValue[], keywords: Keywords): PyValue => {
     const name = args[0] ?? keywords.get('name');
@@ -27,7 +30,7 @@ export function makeXmVars(values: Map<string, PyValue>): XmVars {
   };
   const check = (): PyValue => {
     for (const { name, use, check } of declared) {
-      if (!(check instanceof PyFunction)) continue;
+      if (help || !(check instanceof PyFunction)) continue;
       try {
         const result = check.call([name, values.get(name) ?? null], new Map());
         if (result !== null) values.set(name, result);

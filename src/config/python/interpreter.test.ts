@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { ConfigError } from '../config-error.ts';
 import type { HostFacts } from './builtins.ts';
-import { ConfigError, runPython } from './interpreter.ts';
+import { runPython } from './interpreter.ts';
 import { type PyValue, repr } from './values.ts';
 
 const printed: string[] = [];

@@ -5,6 +5,7 @@
  */
 import type { SyntaxNode } from '@lezer/common';
 import { parser } from '@lezer/python';
+import { ConfigError, type Position, positionOf } from '../config-error.ts';
 import { builtins, type HostFacts } from './builtins.ts';
 import { formatSpec, percentFormat } from './format.ts';
 import { numberLiteral, resolveEscapes, stringParts } from './literals.ts';
@@ -29,16 +30,6 @@ import {
   truth,
   typeName,
 } from './values.ts';
-
-/** One line for people: FILE:LINE:COLUMN: what. */
-export class ConfigError extends Error {
-  override readonly name = 'ConfigError';
-}
-
-export interface Position {
-  readonly line: number;
-  readonly column: number;
-}
 
 export interface RunOptions {
   readonly file: string;
@@ -71,12 +62,6 @@ class Scope {
 }
 
 type Flow = 'break' | 'continue' | { readonly value: PyValue } | undefined;
-
-export function positionOf(source: string, at: number): Position {
-  const before = source.slice(0, at);
-  const line = before.split('\n').length;
-  return { line, column: at - (before.lastIndexOf('\n') + 1) + 1 };
-}
 
 export function runPython(text: string, options: RunOptions): RunResult {
   const source = text.replaceAll('\r\n', '\n').replace(/^\ufeff/, '');

@@ -1,13 +1,88 @@
 /** `xm create`, xm-xend 1.6: a configuration file and variables become a domain. */
-import { loadConfig } from '../../config/load.ts';
-import { printPretty } from '../../config/sxp.ts';
-import { vmSxp } from '../../config/vm-sxp.ts';
-import { command, UserError } from '../command.ts';
+import { fileURLToPath } from 'node:url';
+import type { DomainConfig } from '../../config/domain-config.ts';
+import type { LoadOptions } from '../../config/load.ts';
+import { type Context, command, UserError } from '../command.ts';
 import { attach } from '../terminal.ts';
 import { watchConsole } from './console.ts';
 
 /** VAR=VALUE; one pair of quotes around the value is taken away (a shell that was given too many). */
 const ASSIGNMENT = /^([A-Za-z_]\w*)=(.*)$/s;
+const DEFAULT_FILE = 'xmdefconfig';
+/** xmexample1 and its like, for when the configuration folder does not have them. */
+const SHIPPED = fileURLToPath(new URL('../../../etc/xen', import.meta.url));
+
+/** The words of the command line that say which configuration is meant. */
+function configWords({ args, flags, paths, note }: Context): LoadOptions {
+  const variables: [string, string][] = [];
+  if (flags.config !== undefined && flags.defconfig !== undefined)
+    throw new UserError(`create: one configuration file at a time: ${flags.defconfig} and ${flags.config}`);
+  let file = (flags.defconfig ?? flags.config) as string | undefined;
+  // xl separates its words by ";" as well.
+  for (const arg of args.flatMap((word) => (ASSIGNMENT.test(word) ? word.split(/;\s*(?=[A-Za-z_]\w*=)/) : [word]))) {
+    const assignment = ASSIGNMENT.exec(arg);
+    if (assignment) variables.push([assignment[1]!, assignment[2]!.trim().replace(/^(["'])(.*)\1$/s, '$2')]);
+    else if (file === undefined) file = arg;
+    else throw new UserError(`create: one configuration file at a time: ${file} and ${arg}`);
+  }
+  return {
+    file: file ?? DEFAULT_FILE,
+    sxp: flags.config !== undefined,
+    search: (flags.path as string | undefined)?.split(':') ?? ['.', paths.etc, SHIPPED],
+    variables,
+    warn: (text) => note(`Warning: ${text}`),
+    print: note,
+  };
+}
+
+/** `--help_config`: what the file wants to be told. */
+async function printDeclared(options: LoadOptions, out: Context['out']): Promise<number> {
+  const { declaredVariables, readConfig } = await import('../../config/load.ts');
+  const { path, text } = readConfig(options.file, options.search);
+  const declared = declaredVariables(text, { ...options, file: path });
+  if (declared.length === 0) out(`${path} declares no variables of its own.\n`);
+  for (const { name, use } of declared) out(`${name.padEnd(12)} ${use.trim().replaceAll(/\s*\n\s*/g, ' ')}\n`);
+  return 0;
+}
+
+async function printConfig(config: DomainConfig, { show }: Context): Promise<number> {
+  const [{ printPretty }, { vmSxp }] = await Promise.all([
+    import('../../config/sxp.ts'),
+    import('../../config/vm-sxp.ts'),
+  ]);
+  show(config, () => printPretty(vmSxp(config)));
+  return 0;
+}
+
+/** Make it, attach to its console when that is wanted, let it run. Returns the exit code. */
+async function start(config: DomainConfig, { flags, xend, out, note, progress, dialect }: Context): Promise<number> {
+  progress(`making domain ${config.name} ...`);
+  const { uuid, name, domid } = await xend.call('POST /domains', { config });
+  progress(undefined);
+  // With a console to follow, the guest's words must not be torn apart by ours.
+  const started = () => {
+    if (flags.json) out(`${JSON.stringify({ name, domid, uuid })}\n`);
+    else if (!flags.quiet) out(`Started domain ${name}${dialect === 'xl' ? ` (id=${domid})` : ''}\n`);
+  };
+  const wantsConsole = flags.console || flags.console_autoconnect;
+  if (wantsConsole) started();
+  const attachment = wantsConsole
+    ? await attach((await xend.call('GET /domains/:name/console', { name: uuid })).socket, {
+        quiet: flags.quiet === true,
+      })
+    : undefined;
+  if (!flags.paused) {
+    try {
+      await xend.call('POST /domains/:name/unpause', { name: uuid });
+    } catch (error) {
+      await xend.call('POST /domains/:name/destroy', { name: uuid }).catch(() => {});
+      throw new UserError(`Failed to unpause domain ${name}: ${(error as Error).message}`);
+    }
+  }
+  if (attachment) return watchConsole(attachment, uuid, xend, note);
+  started();
+  return 0;
+}
 
 export const create = command({
   name: 'create',
@@ -15,57 +90,32 @@ export const create = command({
   params: ['[CONFIG]', '[VAR=VALUE...]'],
   summary: 'Make a domain from a configuration file and start it',
   details: `
-CONFIG is looked for as it is named, then in the folders of --path. VAR=VALUE sets a configuration variable, stronger than
-the file, or a variable of the file's own (vmid=1).`,
+CONFIG is looked for as it is named, then in the folders of --path; without one, ${DEFAULT_FILE} is. It is a file in Python as
+Xen 2.0's, in xl's grammar, or JSON (see xm help schema). VAR=VALUE sets a configuration variable, stronger than the file, or
+a variable of the file's own (vmid=1).`,
   options: {
     console: { type: 'boolean', short: 'c', help: 'attach to the console from the first line on' },
     console_autoconnect: { type: 'boolean', help: 'the same' },
-    dryrun: { type: 'boolean', short: 'n', help: 'print the resulting configuration, make nothing' },
+    dryrun: { type: 'boolean', short: 'n', help: 'print the resulting configuration as SXP, make nothing' },
     paused: { type: 'boolean', short: 'p', help: 'leave it paused before its first instruction' },
     quiet: { type: 'boolean', short: 'q', help: 'print no information' },
     defconfig: { type: 'string', short: 'f', value: 'CONFIG', help: 'the configuration file' },
+    config: { type: 'string', short: 'F', value: 'FILE', help: 'a ready configuration in SXP' },
     path: { type: 'string', value: 'PATH', help: 'folders to look in, separated by ":"' },
+    help_config: { type: 'boolean', help: 'print the variables that the file declares for itself' },
   },
-  async run({ args, flags, xend, paths, out, note }) {
-    const variables: [string, string][] = [];
-    let file = flags.defconfig as string | undefined;
-    for (const arg of args) {
-      const assignment = ASSIGNMENT.exec(arg);
-      if (assignment) variables.push([assignment[1]!, assignment[2]!.replace(/^(["'])(.*)\1$/s, '$2')]);
-      else if (file === undefined) file = arg;
-      else throw new UserError(`create: one configuration file at a time: ${file} and ${arg}`);
+  json: true,
+  async run(context) {
+    const { flags, out } = context;
+    const options = configWords(context);
+    if (flags.help_config) return printDeclared(options, out);
+    const { loadConfig } = await import('../../config/load.ts'); // Other commands need no evaluator.
+    const { config, path } = await loadConfig(options);
+    if (!flags.quiet && !flags.json) {
+      if (context.dialect === 'xl') context.note(`Parsing config from ${path}`);
+      else out(`Using config file "${path}".\n`);
     }
-    const { config, path } = loadConfig({
-      file: file ?? 'xmdefconfig',
-      search: (flags.path as string | undefined)?.split(':') ?? ['.', paths.etc],
-      variables,
-      warn: (text) => note(`Warning: ${text}`),
-      print: (text) => note(text),
-    });
-    if (!flags.quiet) out(`Using config file "${path}".\n`);
-    if (flags.dryrun) {
-      out(printPretty(vmSxp(config)));
-      return;
-    }
-    const { uuid, name } = await xend.call('POST /domains', { config });
-    // With a console to follow, the guest's words must not be torn apart by ours.
-    const started = () => flags.quiet || out(`Started domain ${name}\n`);
-    const wantsConsole = flags.console || flags.console_autoconnect;
-    if (wantsConsole) started();
-    const attachment = wantsConsole
-      ? await attach((await xend.call('GET /domains/:name/console', { name: uuid })).socket, {
-          quiet: flags.quiet === true,
-        })
-      : undefined;
-    if (!flags.paused) {
-      try {
-        await xend.call('POST /domains/:name/unpause', { name: uuid });
-      } catch (error) {
-        await xend.call('POST /domains/:name/destroy', { name: uuid }).catch(() => {});
-        throw new UserError(`Failed to unpause domain ${name}: ${(error as Error).message}`);
-      }
-    }
-    if (!attachment) started();
-    if (attachment) return watchConsole(attachment, uuid, xend, note);
+    if (flags.dryrun) return printConfig(config, context);
+    return start(config, context);
   },
 });

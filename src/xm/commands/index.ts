@@ -12,6 +12,7 @@ import { list } from './list.ts';
 import { dmesg, log } from './log.ts';
 import { domid, domname } from './names.ts';
 import { pause, unpause } from './pause.ts';
+import { schema } from './schema.ts';
 import { reboot, shutdown } from './shutdown.ts';
 
 // biome-ignore format: one line a file
@@ -26,4 +27,5 @@ export const COMMANDS: readonly Command[] = [
   domid, domname,
   pause, unpause,
   reboot, shutdown,
+  schema,
 ];
