@@ -26,6 +26,7 @@ import type { Insn } from '../../x86/decode.ts';
 import { Exit } from '../../x86/exits.ts';
 import { STATE } from '../../x86/state.ts';
 import {
+  ACCESS,
   CODE_HASH,
   CODE_HASH_ENTRIES,
   HOT_COUNTER_ENTRIES,
@@ -228,19 +229,29 @@ export function generateInterpreter(
               .shl(5),
           ),
         );
-        fn.set(record, i32(0));
-        fn.if(load64(entry, 16).eq(rip.and(-4096)), () => {
-          const at = fn.let(rip.wrap().add(load32(entry, 24)));
-          const slot = fn.let(
-            cpu.add(
-              at
-                .xor(at.shrU(14))
-                .and(CODE_HASH_ENTRIES - 1)
-                .shl(3),
-            ),
-          );
-          fn.if(load32(slot, CODE_HASH).eq(at), () => fn.set(record, load32(slot, CODE_HASH + 4)));
-        });
+        const at = fn.local(I32);
+        fn.if(
+          load64(entry, 16).eq(rip.and(-4096)),
+          () => fn.set(at, rip.wrap().add(load32(entry, 24))),
+          () => {
+            // After a flush all code comes this way once: the walk is made here, without leaving WebAssembly.
+            fn.cold();
+            fn.set(at, call(mmu.miss, cpu, rip, i32(ACCESS.execute | 1)));
+            fn.if(at.eqz(), () => {
+              fn.set(code, i32(Exit.Exception));
+              fn.br(leave);
+            });
+          },
+        );
+        const slot = fn.let(
+          cpu.add(
+            at
+              .xor(at.shrU(14))
+              .and(CODE_HASH_ENTRIES - 1)
+              .shl(3),
+          ),
+        );
+        fn.set(record, select(load32(slot, CODE_HASH).eq(at), load32(slot, CODE_HASH + 4), i32(0)));
         fn.if(record.eqz(), () => {
           fn.cold();
           fn.set(record, call(lookup, cpu));
