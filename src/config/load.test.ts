@@ -5,6 +5,7 @@ import path from 'node:path';
 import { after, test } from 'node:test';
 import { BOOT_OPTIONS, defaultBootOptions } from './boot-options.ts';
 import type { DomainConfig } from './domain-config.ts';
+import { EXAMPLES_DIR } from './examples.ts';
 import { kernelLine } from './kernel-line.ts';
 import { configFromText, loadConfig } from './load.ts';
 import { nameProblem } from './name.ts';
@@ -259,4 +260,20 @@ test('no variable is in the table twice, and swapped letters count as one mistak
   assert.equal(new Set(VARIABLES.map(({ name }) => name)).size, VARIABLES.length);
   assert.equal(editDistance('memroy', 'memory'), 1);
   assert.equal(editDistance('', 'abc'), 3);
+});
+
+test('the examples that are shipped evaluate without a warning', async () => {
+  const warnings: string[] = [];
+  const options = { search: [EXAMPLES_DIR], constants: { domus_images: '/images' }, print: () => {} };
+  const warn = (line: string) => warnings.push(line);
+  const one = await loadConfig({ ...options, file: 'xmexample1', variables: [], warn });
+  assert.deepEqual([one.config.name, one.config.kernel], ['ExampleDomain', '/images/vmlinuz']);
+  const two = await loadConfig({ ...options, file: 'xmexample2', variables: [['vmid', '3']], warn });
+  assert.equal(two.config.name, 'VM3');
+  assert.deepEqual(
+    two.config.disks.map(({ uname, mode }) => `${uname},${mode}`),
+    ['file:/images/vm3.img,w', 'file:/images/ttylinux.img,r'],
+  );
+  assert.equal(two.config.args, '4 VMID=3 usr=/dev/sda6');
+  assert.deepEqual(warnings, []);
 });

@@ -30,6 +30,8 @@ export interface LoadOptions {
   /** Folders to look in when the name as typed is not there. */
   readonly search: readonly string[];
   readonly variables: Variables;
+  /** Names that a file in Python finds besides Xen 2.0's. */
+  readonly constants?: Readonly<Record<string, string>>;
   readonly warn: (text: string) => void;
   readonly print: (text: string) => void;
   readonly host?: HostFacts;
@@ -103,7 +105,7 @@ interface Evaluated {
 
 function evaluate(text: string, options: LoadOptions, host: HostFacts, given: ReadonlyMap<string, PyValue>): Evaluated {
   try {
-    const { names, declared } = nameSpace(options.file, given, false);
+    const { names, declared } = nameSpace(options, given, false);
     const result = runPython(text, { file: options.file, host, names });
     const used = new Set([...result.read, ...declared.map(({ name }) => name)]);
     return { file: { values: result.globals, places: result.places }, used };
@@ -116,8 +118,8 @@ function evaluate(text: string, options: LoadOptions, host: HostFacts, given: Re
 }
 
 /** The names that a file finds when it begins, xm-xend 2.1. */
-function nameSpace(file: string, given: ReadonlyMap<string, PyValue>, help: boolean) {
-  const names = new Map<string, PyValue>(given);
+function nameSpace({ file, constants = {} }: LoadOptions, given: ReadonlyMap<string, PyValue>, help: boolean) {
+  const names = new Map<string, PyValue>([...Object.entries(constants), ...given]);
   const { object, declared } = makeXmVars(names, help);
   for (const name of ['xm_vars', 'Vars']) names.set(name, object);
   names.set('xm_file', file);
@@ -127,7 +129,7 @@ function nameSpace(file: string, given: ReadonlyMap<string, PyValue>, help: bool
 
 /** `--help_config`: the variables that a file declares for itself, as far as it comes without them being set. */
 export function declaredVariables(text: string, options: LoadOptions): readonly DeclaredVariable[] {
-  const { names, declared } = nameSpace(options.file, givenValues(options.variables), true);
+  const { names, declared } = nameSpace(options, givenValues(options.variables), true);
   try {
     runPython(text, { file: options.file, host: options.host ?? hostFacts(options.print), names });
   } catch (error) {

@@ -49,6 +49,8 @@ export function guestCache(env: NodeJS.ProcessEnv = process.env): string {
   return path.join(env.XDG_CACHE_HOME || path.join(env.HOME ?? '/', '.cache'), 'domus');
 }
 
+/** Kernels and disks that configuration files reach as domus_images. */
+export const imagesDir = (paths: Paths): string => path.join(paths.lib, 'images');
 export const apiSocket = (paths: Paths): string => path.join(paths.run, 'xend.sock');
 export const pidFile = (paths: Paths): string => path.join(paths.run, 'xend.pid');
 export const xendLog = (paths: Paths): string => path.join(paths.log, 'xend.log');

@@ -2,6 +2,7 @@
 import { rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { installExamples } from '../config/examples.ts';
 import { apiSocket, makeFolders, type Paths, pidFile, xendLog } from '../host/paths.ts';
 import { claimPidFile, readPidFile } from '../host/process-identity.ts';
 import { EventLog } from './events.ts';
@@ -34,6 +35,11 @@ export async function startDaemon(paths: Paths): Promise<Daemon> {
   const owner = claimPidFile(pidFile(paths));
   if (owner) throw new AlreadyRunning(owner.pid);
   const warnings: string[] = [];
+  try {
+    installExamples(paths.etc);
+  } catch (error) {
+    warnings.push(`no example configurations in ${paths.etc}: ${(error as Error).message}`);
+  }
   let log = new XendLog(xendLog(paths));
   try {
     const config = loadXendConfig(xendConfigFile(paths), paths, (text) => warnings.push(text));

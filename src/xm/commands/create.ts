@@ -1,7 +1,8 @@
 /** `xm create`, xm-xend 1.6: a configuration file and variables become a domain. */
-import { fileURLToPath } from 'node:url';
 import type { DomainConfig } from '../../config/domain-config.ts';
+import { EXAMPLES_DIR } from '../../config/examples.ts';
 import type { LoadOptions } from '../../config/load.ts';
+import { imagesDir } from '../../host/paths.ts';
 import { type Context, command, UserError } from '../command.ts';
 import { attach } from '../terminal.ts';
 import { watchConsole } from './console.ts';
@@ -9,8 +10,6 @@ import { watchConsole } from './console.ts';
 /** VAR=VALUE; one pair of quotes around the value is taken away (a shell that was given too many). */
 const ASSIGNMENT = /^([A-Za-z_]\w*)=(.*)$/s;
 const DEFAULT_FILE = 'xmdefconfig';
-/** xmexample1 and its like, for when the configuration folder does not have them. */
-const SHIPPED = fileURLToPath(new URL('../../../etc/xen', import.meta.url));
 
 /** The words of the command line that say which configuration is meant. */
 function configWords({ args, flags, paths, note }: Context): LoadOptions {
@@ -28,8 +27,9 @@ function configWords({ args, flags, paths, note }: Context): LoadOptions {
   return {
     file: file ?? DEFAULT_FILE,
     sxp: flags.config !== undefined,
-    search: (flags.path as string | undefined)?.split(':') ?? ['.', paths.etc, SHIPPED],
+    search: (flags.path as string | undefined)?.split(':') ?? ['.', paths.etc, EXAMPLES_DIR],
     variables,
+    constants: { domus_images: imagesDir(paths) },
     warn: (text) => note(`Warning: ${text}`),
     print: note,
   };
