@@ -1,0 +1,69 @@
+/**
+ * Whose is the other end of a TCP connection on this machine: the kernel's own table of connections says, on Linux. Where
+ * nobody says, nobody may be let in.
+ */
+import { readFileSync } from 'node:fs';
+import { endianness } from 'node:os';
+
+export interface Connection {
+  /** Dotted IPv4 addresses. */
+  readonly peerAddress: string;
+  readonly peerPort: number;
+  readonly ownAddress: string;
+  readonly ownPort: number;
+}
+
+const TABLES = ['/proc/net/tcp', '/proc/net/tcp6'] as const;
+
+/** Columns of a row, Documentation/networking/proc_net_tcp.rst. A connection whose owner closed it has no inode, and uid 0. */
+const COLUMN = { local: 1, remote: 2, uid: 7, inode: 9 } as const;
+
+/** An address as the tables have it: each 32-bit word in the byte order of the machine, in hexadecimal. */
+export function tableAddress(ipv4: string, port: number, inTable6: boolean): string {
+  const word = (bytes: readonly number[]): string =>
+    (endianness() === 'LE' ? bytes.toReversed() : bytes).map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  const address = word(ipv4.split('.').map(Number));
+  const mapped = inTable6 ? word([0, 0, 0, 0]) + word([0, 0, 0, 0]) + word([0, 0, 0xff, 0xff]) : '';
+  return `${mapped}${address}:${port.toString(16).padStart(4, '0')}`.toUpperCase();
+}
+
+/** The uid that owns the row of the peer's end; undefined when there is no such row, or nobody behind it any more. */
+export function ownerInTable(table: string, local: string, remote: string): number | undefined {
+  for (const line of table.split('\n')) {
+    const columns = line.trim().split(/\s+/);
+    if (columns[COLUMN.local] !== local || columns[COLUMN.remote] !== remote) continue;
+    if (columns[COLUMN.inode] === '0') continue;
+    return Number(columns[COLUMN.uid]);
+  }
+  return undefined;
+}
+
+/** The user at the other end, or undefined when that cannot be told. */
+export function peerUid(
+  { peerAddress, peerPort, ownAddress, ownPort }: Connection,
+  read: (file: string) => string = (file) => readFileSync(file, 'latin1'),
+): number | undefined {
+  for (const file of TABLES) {
+    const inTable6 = file.endsWith('6');
+    let table: string;
+    try {
+      table = read(file);
+    } catch {
+      continue; // A kernel without IPv6, or no Linux.
+    }
+    const local = tableAddress(peerAddress, peerPort, inTable6);
+    const uid = ownerInTable(table, local, tableAddress(ownAddress, ownPort, inTable6));
+    if (uid !== undefined) return uid;
+  }
+  return undefined;
+}
+
+/** Can the table of connections be read at all? */
+export function canTellPeers(): boolean {
+  try {
+    readFileSync(TABLES[0]);
+    return true;
+  } catch {
+    return false;
+  }
+}
