@@ -36,6 +36,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   xend:       layer(`${CORE}, host, config, guest, monitor`, 'node:, fastify, @sinclair/typebox'),
   sdk:        layer('type xend', 'node:'),
   xm:         layer('host, config, sdk, type xend', 'node:'),
+  xencons:    layer('xm/terminal.ts', 'node:'),
 };
 
 /** A statement, a dynamic import, or a file named for a worker or a child process. */

@@ -19,6 +19,7 @@ export interface BuildOptions {
 }
 
 export const VCPUS_MAX = 32;
+const PORT_MAX = 65535;
 
 export function buildConfig(values: NamedValues, { cwd, randomMac, warn }: BuildOptions): DomainConfig {
   const absolute = (file: string) => path.resolve(cwd, file);
@@ -37,6 +38,8 @@ export function buildConfig(values: NamedValues, { cwd, randomMac, warn }: Build
   const maxmemMiB = Math.max(values.int('maxmem', 1) ?? memoryMiB, memoryMiB);
   const vcpus = values.int('vcpus', 1) ?? 1;
   if (vcpus > VCPUS_MAX) values.fail('vcpus', `Invalid value: ${vcpus}: a domain can have ${VCPUS_MAX} vCPUs`);
+  const consolePort = values.int('console', 1);
+  if ((consolePort ?? 0) > PORT_MAX) values.fail('console', `Invalid value: ${consolePort}: console is a TCP port`);
   const uuid = values.text('uuid')?.toLowerCase();
   if (uuid !== undefined && !/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(uuid))
     values.fail('uuid', `Invalid value: ${uuid}: a uuid has 8-4-4-4-12 hexadecimal digits`);
@@ -61,6 +64,7 @@ export function buildConfig(values: NamedValues, { cwd, randomMac, warn }: Build
     bootOptions: values.text('domus_boot_options') ?? defaultBootOptions(vcpus),
     disks,
     vifs,
+    ...(consolePort === undefined ? {} : { consolePort }),
     ...exitActions(values),
   };
 }

@@ -63,6 +63,13 @@ export const DomainConfig = Type.Object(
     bootOptions: Type.Optional(
       Type.String({ description: 'Options that Domus puts first on the kernel line; "" for none' }),
     ),
+    consolePort: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 65535,
+        description: 'TCP port of the console; 9600 + domain id when not given',
+      }),
+    ),
     disks: Type.Array(Disk, { default: [], description: 'Virtual disks' }),
     vifs: Type.Array(Vif, { default: [], description: 'Virtual network interfaces' }),
     onPoweroff: Action('poweroff', 'destroy'),

@@ -20,9 +20,28 @@ export function domainSxp(domain: DomainView): Sxp {
     ['cpu_time', domain.cpuTimeS],
     ['up_time', domain.upTimeS],
     ['start_time', domain.startTime],
+    ...consoleSxp(domain),
     ...(config && config.disks.length > 0 ? [['devices', ...config.disks.map(diskSxp)]] : []),
     ...(config ? [['config', vmSxp(config)]] : []),
   ];
+}
+
+function consoleSxp({ domid, console: about, consolePort }: DomainView): Sxp[] {
+  if (!about) return [];
+  const rows: Sxp[] = [
+    ['status', about.status],
+    ['id', about.id],
+    ['domain', domid],
+    ...(consolePort === undefined ? [] : [['console_port', consolePort]]),
+    ...(about.writer === undefined ? [] : [['connected', ...connection(about.writer)]]),
+  ];
+  return [['console', ...rows]];
+}
+
+/** HOST and PORT of a TCP connection; others have a name only. */
+function connection(writer: string): string[] {
+  const tcp = /^([\d.]+):(\d+)$/.exec(writer);
+  return tcp ? [tcp[1]!, tcp[2]!] : [writer];
 }
 
 function diskSxp({ uname, dev, mode }: { uname: string; dev: string; mode: string }, idx: number): Sxp {

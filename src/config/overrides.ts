@@ -34,6 +34,7 @@ const SETTERS: Readonly<Record<string, Set>> = {
   memory:             whole('memoryMiB'),
   maxmem:             whole('maxmemMiB'),
   vcpus:              whole('vcpus'),
+  console:            whole('consolePort'),
 };
 
 /** Changes `config`, whose values are still to be checked. Lists on the command line replace the file's. */

@@ -31,6 +31,7 @@ const VM: readonly Row[] = [
   row('memory',       'memoryMiB',   'whole'),
   row('maxmem',       'maxmemMiB',   'whole', ({ memoryMiB }) => memoryMiB),
   row('vcpus',        'vcpus',       'whole', () => 1),
+  row('console',      'consolePort', 'whole'),
 ];
 // biome-ignore format: a table
 const IMAGE: readonly Row[] = [

@@ -54,7 +54,7 @@ export function readFirstLine(socket: net.Socket, use: (line: string, rest: Buff
 }
 
 export interface OpenConsole {
-  /** Plain bytes both ways; paused until somebody reads. What came with the welcome comes first. */
+  /** Plain bytes both ways; paused: `resume` it when somebody reads. What came with the welcome comes first. */
   readonly socket: net.Socket;
   readonly welcome: ConsoleWelcome;
   resize(size: TerminalSize): void;

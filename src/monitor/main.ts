@@ -8,7 +8,8 @@ import path from 'node:path';
 import { consoleSocket, controlSocket } from '../host/paths.ts';
 import { identify } from '../host/process-identity.ts';
 import { heapTrimmer, nativeTrimmer } from '../host/trim-heap.ts';
-import { ConsoleServer } from './console-server.ts';
+import { standardErrorLimit } from './console/log.ts';
+import { ConsoleServer } from './console/server.ts';
 import type { CreateMachine, LogLevel, MachineConfig } from './machine-types.ts';
 import { Shell } from './shell.ts';
 
@@ -16,6 +17,10 @@ import { Shell } from './shell.ts';
 export interface MonitorConfig {
   readonly machine: MachineConfig;
   readonly consoleLog: string;
+  /** The console's TCP port; `fixed`: that one or none. Without it, the console has no port. */
+  readonly consolePort?: { readonly port: number; readonly fixed: boolean };
+  /** The file that standard error is: it is kept below a size. */
+  readonly monitorLog?: string;
 }
 
 /** A monitor that nobody has asked to build anything ends by itself: its xend died between two steps. */
@@ -24,7 +29,10 @@ const ORPHAN_TIMEOUT_MS = 20_000;
 /** How often the device thread looks whether garbage can be given back. */
 const TRIM_INTERVAL_MS = 10_000;
 
+let limitLog: () => void = () => {};
+
 function log(level: LogLevel, text: string): void {
+  limitLog();
   const stamp = new Date().toISOString().slice(0, 19).replace('T', ' ');
   process.stderr.write(`[${stamp}] ${level.toUpperCase()} ${text}\n`);
 }
@@ -35,6 +43,7 @@ async function main(): Promise<void> {
   process.umask(0o077);
   for (const signal of ['SIGHUP', 'SIGINT', 'SIGPIPE'] as const) process.on(signal, () => {});
   const config = JSON.parse(readFileSync(path.join(runDir, 'config.json'), 'utf8')) as MonitorConfig;
+  if (config.monitorLog) limitLog = standardErrorLimit(config.monitorLog);
   process.title = `domus: ${config.machine.name}`;
   const me = identify(process.pid);
   writeFileSync(path.join(runDir, 'monitor.pid'), `${me.pid} ${me.startTime}\n`, { mode: 0o600 });
@@ -47,10 +56,12 @@ async function main(): Promise<void> {
   const consoleServer = new ConsoleServer(config.consoleLog, {
     input: (bytes) => shell.consoleIn(bytes),
     log: (text) => log('error', text),
+    changed: () => shell.announce(),
   });
   const shell = new Shell(config.machine, {
     createMachine,
     console: consoleServer,
+    ...(config.consolePort ? { consolePort: config.consolePort } : {}),
     log,
     now: Date.now,
     exit: () => process.exit(0),

@@ -3,6 +3,7 @@
  * its id, in any order, and sends every client a state message whenever the state changes (and one on connecting).
  * Rows are only ever added: a monitor may be older than the xend that finds it.
  */
+import type { ConsoleStatus } from './console/server.ts';
 import type { DomainState } from './lifecycle.ts';
 import type { DiskConfig, MachineConfig, MachineExit, MachineInfo, Scheduling } from './machine-types.ts';
 
@@ -21,6 +22,8 @@ export interface MonitorStatus {
   /** Why the guest ended, in the states shutdown and dead. */
   readonly exit?: MachineExit;
   readonly info?: MachineInfo;
+  /** Its console's port and who is attached; absent from monitors older than consoles with ports. */
+  readonly console?: ConsoleStatus;
 }
 
 /** All answer with the status after they are done. What some take is in MethodParams. */

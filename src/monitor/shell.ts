@@ -4,7 +4,8 @@
  * `rebuild`, `keep` or `destroy`, also across a death of xend.
  */
 import net from 'node:net';
-import type { ConsoleServer } from './console-server.ts';
+import type { ConsoleServer } from './console/server.ts';
+import { PortInUse } from './console/tcp-port.ts';
 import { type DomainEvent, type DomainState, isCrash, nextState } from './lifecycle.ts';
 import type { CreateMachine, LogLevel, Machine, MachineConfig, MachineExit } from './machine-types.ts';
 import {
@@ -33,6 +34,8 @@ class Refusal extends Error {
 export interface ShellPorts {
   readonly createMachine: CreateMachine;
   readonly console: ConsoleServer;
+  /** The console's TCP port; `fixed` when it has to be that one. */
+  readonly consolePort?: { readonly port: number; readonly fixed: boolean };
   log(level: LogLevel, text: string): void;
   now(): number;
   /** The domain is gone: end the process. */
@@ -89,6 +92,7 @@ export class Shell {
       startedAtMs: this.#startedAtMs,
       exit: this.#exit,
       info: this.#machine?.info(),
+      console: this.#ports.console.status(),
     };
   }
 
@@ -104,6 +108,8 @@ export class Shell {
     status: async () => {},
     build: async () => {
       if (this.#state !== 'building' || this.#machine) throw new Refusal('state', 'the machine is built already');
+      const { console, consolePort } = this.#ports;
+      if (consolePort) await console.openPort(consolePort.port, consolePort.fixed);
       await this.#build();
     },
     unpause: async () => {
@@ -217,6 +223,11 @@ export class Shell {
   #move(event: DomainEvent): void {
     this.#need(event);
     this.#state = nextState(this.#state, event)!;
+    this.announce();
+  }
+
+  /** Tell every client how things are: something in the status has changed. */
+  announce(): void {
     const status = this.status();
     for (const client of this.#clients) this.#send(client, { event: 'state', status });
   }
@@ -259,7 +270,8 @@ export class Shell {
   #failure(error: unknown): Failure {
     const text = error instanceof Error ? error.message : String(error);
     if (error instanceof Refusal) return { kind: error.kind, text };
-    if (error instanceof Error && error.name === 'BuildError') return { kind: 'build', text };
+    if (error instanceof Error && (error.name === 'BuildError' || error instanceof PortInUse))
+      return { kind: 'build', text };
     this.#ports.log('error', error instanceof Error ? (error.stack ?? text) : text);
     return { kind: 'internal', text };
   }

@@ -31,6 +31,7 @@ export interface CreateContext {
   readonly domain: Domain;
   readonly paths: Paths;
   readonly store: DomainStore;
+  readonly consolePortBase: number;
   /** Take name, id and memory in the books; throws when they are taken. */
   reserve(domain: Domain): void;
   /** Strike the domain out of the books. */
@@ -115,7 +116,7 @@ function fileProblem(file: string, mode: 'r' | 'w', device = false): string | un
   }
 }
 
-function makeFolder({ domain, paths }: CreateContext): void {
+function makeFolder({ domain, paths, consolePortBase }: CreateContext): void {
   rmSync(domain.runDir, { recursive: true, force: true });
   mkdirSync(domain.runDir, { recursive: true, mode: 0o700 });
   const { config, domid, uuid, runDir } = domain;
@@ -135,6 +136,8 @@ function makeFolder({ domain, paths }: CreateContext): void {
       store: { guestSocket: guestStoreSocket(runDir), backendSocket: backendStoreSocket(runDir) },
     },
     consoleLog: consoleLog(paths, config.name),
+    consolePort: { port: config.consolePort ?? consolePortBase + domid, fixed: config.consolePort !== undefined },
+    monitorLog: monitorLog(paths, config.name),
   };
   writeFileSync(path.join(runDir, 'config.json'), `${JSON.stringify(monitor, null, 1)}\n`, { mode: 0o600 });
 }

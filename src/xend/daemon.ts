@@ -53,7 +53,15 @@ export async function startDaemon(paths: Paths): Promise<Daemon> {
     log.write('INFO', 'daemon', `xend ${VERSION} starts, process ${process.pid}, files under ${paths.run}`);
     const store = await openStoreHome(paths, (text) => log.write('INFO', 'store', text));
     const events = new EventLog(path.join(paths.lib, 'events.jsonl'));
-    const xend = new Xend({ paths, store, log, messages, events, now: Date.now });
+    const xend = new Xend({
+      paths,
+      store,
+      log,
+      messages,
+      events,
+      consolePortBase: config['console-port-base'],
+      now: Date.now,
+    });
     await xend.start();
     const server = makeServer(xend);
     rmSync(apiSocket(paths), { force: true });

@@ -1,6 +1,7 @@
 /** One domain as xend holds it: its record on disk, the link to its monitor, and the queue of work on it. */
 import type { DomainConfig } from '../config/domain-config.ts';
 import { domainRunDir } from '../host/paths.ts';
+import type { ConsoleStatus } from '../monitor/console/server.ts';
 import { isCrash, stateLetters } from '../monitor/lifecycle.ts';
 import type { MonitorStatus } from '../monitor/protocol.ts';
 import type { MonitorLink } from './monitor-link.ts';
@@ -9,6 +10,14 @@ import { observeWork, type XendPorts } from './ports.ts';
 import type { DomainRecord } from './record.ts';
 import type { DomainView } from './view.ts';
 import { WorkQueue } from './work-queue.ts';
+
+/** As the old daemon had it. */
+function consoleView(status: ConsoleStatus | undefined, id: number): Pick<DomainView, 'console' | 'consolePort'> {
+  if (!status) return {};
+  const { port: consolePort, ...rest } = status;
+  const how = rest.writer !== undefined ? 'connected' : consolePort !== undefined ? 'listening' : 'new';
+  return { ...(consolePort === undefined ? {} : { consolePort }), console: { id, status: how, ...rest } };
+}
 
 export class Domain {
   readonly record: DomainRecord;
@@ -80,6 +89,7 @@ export class Domain {
       startTime: (status?.startedAtMs ?? record.createdAtMs) / 1000,
       builds: status?.builds ?? 0,
       shutdownReason: exit?.kind,
+      ...consoleView(status?.console, record.domid),
       operation: work.current && { ...work.current, waiting: work.waiting },
       config: this.config,
     };

@@ -59,6 +59,7 @@ export class Endings {
       domain,
       paths: this.#ports.paths,
       store: this.#ports.store,
+      consolePortBase: this.#ports.consolePortBase,
       reserve: (one) => this.#books.reserve(one),
       forget: (one) => this.#books.strike(one),
       events: (one) => this.events(one),

@@ -22,6 +22,8 @@ export const EVENTS = {
   'domain.gone':       'it is no longer there: reason',
   'device.attached':   'it has one device more: kind, dev',
   'device.detached':   'it has one device less: kind, dev',
+  'console.connected':    'somebody types on its console now: who',
+  'console.disconnected': 'who typed on its console does no more: who',
   'operation.begun':   'work on it begins: operation (this event\'s own number), name',
   'operation.step':    'that work\'s next step: operation, name, step, at, of',
   'operation.ended':   'that work is done, or given up: operation, name, error if it failed',

@@ -11,6 +11,8 @@ export interface XendPorts {
   readonly log: XendLog;
   readonly messages: MessageBuffer;
   readonly events: EventLog;
+  /** A domain's console is on this port plus its id, unless its configuration names one. */
+  readonly consolePortBase: number;
   now(): number;
 }
 

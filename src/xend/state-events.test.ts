@@ -37,6 +37,17 @@ for (const [story, before, after, types] of CASES) {
   });
 }
 
+test('who types on the console is told when it changes, and only then', () => {
+  const typed = (writer?: string) =>
+    status('running', { ...ran, console: { attached: 2, bytesIn: 0, bytesOut: 0, writer } });
+  assert.deepEqual(stateEvents(typed(), typed('ann')), [{ type: 'console.connected', data: { who: 'ann' } }]);
+  assert.deepEqual(stateEvents(typed('ann'), typed('ann')), []);
+  assert.deepEqual(stateEvents(typed('ann'), typed('bob')), [
+    { type: 'console.disconnected', data: { who: 'ann' } },
+    { type: 'console.connected', data: { who: 'bob' } },
+  ]);
+});
+
 test('an end says why', () => {
   const exit = { kind: 'crash', report: ['it panicked'] } as const;
   assert.deepEqual(stateEvents(status('running', ran), status('shutdown', { exit })), [

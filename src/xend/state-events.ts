@@ -9,6 +9,18 @@ export interface StateEvent {
 
 /** `before` is undefined when xend has only just met the monitor. Calls tell a state again and again: then there is none. */
 export function stateEvents(before: MonitorStatus | undefined, after: MonitorStatus): StateEvent[] {
+  return [...lifeEvents(before, after), ...consoleEvents(before?.console?.writer, after.console?.writer)];
+}
+
+function consoleEvents(before: string | undefined, after: string | undefined): StateEvent[] {
+  if (before === after) return [];
+  return [
+    ...(before === undefined ? [] : [{ type: 'console.disconnected', data: { who: before } } as const]),
+    ...(after === undefined ? [] : [{ type: 'console.connected', data: { who: after } } as const]),
+  ];
+}
+
+function lifeEvents(before: MonitorStatus | undefined, after: MonitorStatus): StateEvent[] {
   const sameBuild = before?.builds === after.builds;
   if (after.state === 'shutdown') {
     if (sameBuild && before?.state === 'shutdown') return [];

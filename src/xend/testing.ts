@@ -1,11 +1,10 @@
 /** For tests: a xend of its own in this process, in a temporary folder, whose domains run the fake machine. */
-import { once } from 'node:events';
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { DomainConfig } from '../config/domain-config.ts';
+import { openConsole as attachTo } from '../host/console-link.ts';
 import { apiSocket, findPaths, type Paths } from '../host/paths.ts';
 import { XendClient } from '../sdk/client.ts';
 import { type Daemon, startDaemon } from './daemon.ts';
@@ -83,8 +82,7 @@ export async function startXend({ paths }: TestHome): Promise<TestXend> {
 
 /** A person at a domain's console. */
 export async function openConsole(socketPath: string) {
-  const socket = net.connect(socketPath);
-  await once(socket, 'connect');
+  const { socket } = await attachTo(socketPath, { mode: 'write', who: 'a test' });
   let seen = '';
   let ended = false;
   let waiters: (() => void)[] = [];
@@ -99,6 +97,8 @@ export async function openConsole(socketPath: string) {
     seen += chunk.toString('latin1');
     changed();
   });
+  socket.on('end', () => void socket.destroy());
+  socket.resume();
   socket.on('error', () => {}); // A monitor that is killed resets its connections.
   socket.on('close', () => {
     ended = true;

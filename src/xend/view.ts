@@ -34,6 +34,23 @@ export const OperationView = Type.Object(
 );
 export type OperationView = Static<typeof OperationView>;
 
+export const ConsoleView = Type.Object(
+  {
+    id: integer("a number of its own in the old daemon; here the domain's"),
+    status: oneOf<'new' | 'listening' | 'connected'>('new until its port is open, connected while somebody types', {
+      new: true,
+      listening: true,
+      connected: true,
+    }),
+    attached: integer('how many are attached, watchers included'),
+    writer: Type.Optional(text('who types: HOST:PORT, or what a client calls itself')),
+    bytesOut: integer('bytes that the guest printed'),
+    bytesIn: integer('bytes that were typed'),
+  },
+  { $id: 'ConsoleView' },
+);
+export type ConsoleView = Static<typeof ConsoleView>;
+
 export const DomainView = Type.Object(
   {
     domid: integer('its number on this machine'),
@@ -51,6 +68,7 @@ export const DomainView = Type.Object(
     builds: integer('how many times its machine was built: goes up with each reboot'),
     shutdownReason: Type.Optional(oneOf<ExitKind>('how its guest ended', EXIT_KINDS)),
     consolePort: Type.Optional(integer('TCP port of its console')),
+    console: Type.Optional(ConsoleView),
     operation: Type.Optional(OperationView),
     config: Type.Optional(Type.Unsafe<DomainConfig>(DomainConfig)),
   },

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import net from 'node:net';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -93,12 +94,19 @@ test('create -n prints the configuration and makes nothing', async () => {
 
 test('a life: create, list, domid, pause, unpause, destroy', async () => {
   const created = await xm('create', configFile);
-  assert.deepEqual(created, { code: 0, out: `Using config file "${configFile}".\nStarted domain guest\n`, err: '' });
+  assert.deepEqual(
+    { ...created, out: created.out.replace(/\d+\n$/, 'PORT') },
+    {
+      code: 0,
+      out: `Using config file "${configFile}".\nStarted domain guest, console on port PORT`,
+      err: '',
+    },
+  );
   const { out } = await xm('list');
   const rows = out.split('\n');
   assert.equal(rows[0], 'Name              Id  Mem(MB)  CPU  State  Time(s)  Console');
   assert.match(rows[1]!, /^Domain-0 {11}0 {2} {1,6}\d+ {4}0 {2}r---- {1,8}[\d.]+ {8}$/);
-  assert.match(rows[2]!, /^guest {12} {1,2}\d+ {7}32 {4}0 {2}-b--- {6}1\.5 {8}$/);
+  assert.match(rows[2]!, /^guest {12} {1,2}\d+ {7}32 {4}0 {2}-b--- {6}1\.5 {4,7}\d{4,5}$/);
   const domid = (await xm('domid', 'guest')).out.trim();
   assert.equal((await xm('domname', domid)).out, 'guest\n');
   assert.equal((await xm('pause', domid)).code, 0);
@@ -114,6 +122,42 @@ test('a life: create, list, domid, pause, unpause, destroy', async () => {
   assert.equal((await xm('destroy', 'guest')).code, 0);
   assert.match((await xm('list', 'guest')).err, /invalid domain:guest/);
 });
+
+test('consoles: a row for each, with who types; the port that the configuration names, or an error', async () => {
+  const [free] = await freePorts(1);
+  assert.equal((await xm('create', '-q', configFile, `console=${free}`)).code, 0);
+  const domid = (await xm('domid', 'guest')).out.trim();
+  const head = `Dom Port  Id Connection\n`;
+  assert.equal((await xm('consoles')).out, `${head}${domid.padStart(3)} ${free} ${domid.padStart(3)} \n`);
+  const other = await xm('create', '-q', configFile, 'name=other', `console=${free}`);
+  assert.deepEqual(other, {
+    code: 1,
+    out: '',
+    err: `Error: cannot build domain "other": console port in use: ${free}\n`,
+  });
+  const person = net.connect(free!, '127.0.0.1');
+  await once(person, 'data');
+  assert.match((await xm('consoles')).out, /\d 127\.0\.0\.1:\d+\n$/);
+  assert.match((await xm('list', '-l', 'guest')).out, /\(connected 127\.0\.0\.1 \d+\)/);
+  const xencons = spawn(path.join(BIN, 'xencons'), ['localhost', String(free)], { stdio: ['pipe', 'pipe', 'inherit'] });
+  let shown = '';
+  for await (const chunk of xencons.stdout) {
+    shown += chunk;
+    if (shown.includes('xm console -f takes over')) person.destroy();
+    if (shown.includes('types no more')) xencons.stdin.write('poweroff\n');
+  }
+  assert.match(shown, /fake login: [\s\S]*127\.0\.0\.1:\d+ types; you are watching/);
+  await xm('destroy', 'guest'); // It may be gone by itself before.
+  assert.equal((await xm('consoles')).out, head);
+});
+
+async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => net.createServer().listen(0, '127.0.0.1'));
+  await Promise.all(servers.map((server) => once(server, 'listening')));
+  const ports = servers.map((server) => (server.address() as net.AddressInfo).port);
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
+}
 
 test('info and dmesg', async () => {
   const { out } = await xm('info');

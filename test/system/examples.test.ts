@@ -45,7 +45,10 @@ describe('the examples', { skip }, async () => {
     const one = system.person('create', '-c', 'xmexample1');
     const two = system.person('create', '-c', 'xmexample2', 'vmid=1');
     await Promise.all([one.login(), two.login()]);
-    assert.match(one.text, /^Using config file ".*\/xmexample1"\.\nStarted domain ExampleDomain\n/);
+    assert.match(
+      one.text,
+      /^Using config file ".*\/xmexample1"\.\nStarted domain ExampleDomain, console on port \d+\n/,
+    );
     assert.match(await two.run('cat /proc/cmdline'), / root=\/dev\/sda1 ro 4 VMID=1 usr=\/dev\/sda6\n/);
     assert.match(await two.run('mount -o ro /dev/xvda6 /mnt && cat /mnt/etc/hostname'), /^ttylinux\n$/m);
     assert.equal((await system.row('VM1'))?.[2], '96');

@@ -22,7 +22,7 @@ describe('a domain from create to shutdown', { skip }, async () => {
     web = await system.write('web');
     console_ = system.create(web);
     await console_.login();
-    assert.match(console_.text, /^Using config file ".*web\.cfg"\.\nStarted domain web\n/);
+    assert.match(console_.text, /^Using config file ".*web\.cfg"\.\nStarted domain web, console on port \d+\n/);
   });
 
   test('the guest knows what it is: a Linux under Xen, on its own disk', async () => {

@@ -43,7 +43,8 @@ export class ConsoleLog {
   }
 
   #rotate(): void {
-    for (let i = OLD_FILES; i > 0; i--) moveIfThere(i === 1 ? this.#path : `${this.#path}.${i - 1}`, `${this.#path}.${i}`);
+    for (let i = OLD_FILES; i > 0; i--)
+      moveIfThere(i === 1 ? this.#path : `${this.#path}.${i - 1}`, `${this.#path}.${i}`);
     closeSync(this.#fd);
     this.#fd = openSync(this.#path, 'a', 0o600);
     this.#size = 0;

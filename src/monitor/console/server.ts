@@ -48,7 +48,7 @@ export interface ConsoleStatus {
   /** Everyone attached. */
   readonly attached: number;
   /** Who types: an address with a port, or what a client on the socket calls itself. */
-  readonly writer?: string;
+  readonly writer?: string | undefined;
   readonly bytesOut: number;
   readonly bytesIn: number;
 }
@@ -77,6 +77,7 @@ export class ConsoleServer {
   readonly #batch = new Uint8Array(BATCH_BYTES);
   #batched = 0;
   #retry: NodeJS.Timeout | undefined;
+  #sizeTold: TerminalSize | undefined;
   #ended = false;
   #sessions = 0;
   #bytesOut = 0;
@@ -129,7 +130,10 @@ export class ConsoleServer {
     if (bytes.length === 0) return;
     this.#bytesOut += bytes.length;
     if (this.#batched + bytes.length > BATCH_BYTES) this.#flush();
-    if (bytes.length > BATCH_BYTES) return this.#deliver(bytes.slice());
+    if (bytes.length > BATCH_BYTES) {
+      this.#deliver(bytes.slice());
+      return;
+    }
     // Written in the same turn of this thread or the next: a guest that floods its console costs few writes, not many.
     if (this.#batched === 0) setImmediate(() => this.#flush());
     this.#batch.set(bytes, this.#batched);
@@ -258,14 +262,13 @@ export class ConsoleServer {
     socket.on('close', () => {
       this.#watchers.delete(watcher.session);
       this.#pen.detach(watcher);
-      this.#tellSize();
-      this.#ports.changed?.();
+      this.#changed();
     });
     // End of input (`xm console < file`) leaves the watcher watching; a closed connection shows as an error on writing.
     socket.on('end', () => {
       this.#pen.release(watcher);
       if (this.#ended) socket.end();
-      this.#ports.changed?.();
+      this.#changed();
     });
     socket.on('data', (chunk) => this.#typed(watcher, chunk as Buffer));
     socket.on('drain', () => {
@@ -275,11 +278,13 @@ export class ConsoleServer {
     });
     this.#flush();
     socket.write(this.#scrollback.contents());
-    if (before && !writes && mode === 'write') this.#pen.refused(watcher, 'you are watching (xm console -f takes over)');
+    if (before && !writes && mode === 'write') {
+      const what = watcher.patient ? 'what you send waits' : 'you are watching';
+      this.#pen.refused(watcher, `${what} (xm console -f takes over)`);
+    }
     if (typed && typed.length > 0) this.#typed(watcher, typed);
     if (this.#ended) socket.end();
-    this.#tellSize();
-    this.#ports.changed?.();
+    this.#changed();
   }
 
   #typed(from: Watcher, chunk: Uint8Array): void {
@@ -291,7 +296,8 @@ export class ConsoleServer {
         from.socket.pause();
         from.socket.unshift(chunk);
       }
-      return this.#pen.refused(from, from.patient ? 'what you send waits' : 'what you type is ignored');
+      this.#pen.refused(from, from.patient ? 'what you send waits' : 'what you type is ignored');
+      return;
     }
     this.#bytesIn += chunk.length;
     this.#input.push(chunk);
@@ -304,12 +310,15 @@ export class ConsoleServer {
     const watcher = this.#watchers.get(session);
     if (!watcher) return;
     watcher.size = size;
-    if (this.#pen.holder === watcher) this.#tellSize();
+    if (this.#pen.holder === watcher) this.#ports.resized?.(size);
   }
 
-  #tellSize(): void {
+  /** Somebody came or went, and with that the pen may have. */
+  #changed(): void {
     const { size } = this;
-    if (size) this.#ports.resized?.(size);
+    if (size && size !== this.#sizeTold) this.#ports.resized?.(size);
+    this.#sizeTold = size;
+    this.#ports.changed?.();
   }
 }
 

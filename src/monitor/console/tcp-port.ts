@@ -40,7 +40,10 @@ export class ConsolePort {
       await this.#listen(port);
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException;
-      if (fixed) throw new PortInUse(code === 'EADDRINUSE' ? `console port in use: ${port}` : `console port ${port}: ${message}`);
+      if (fixed)
+        throw new PortInUse(
+          code === 'EADDRINUSE' ? `console port in use: ${port}` : `console port ${port}: ${message}`,
+        );
       await this.#listen(0);
       this.#log(`console port ${port} cannot be had (${code ?? message}): it is ${this.#port} instead`);
     }

@@ -1,6 +1,7 @@
-/** `xm console`, xm-xend 1.5. */
+/** `xm console` and `xm consoles`, xm-xend 1.4 and 1.5. */
 import type { XendClient } from '../../sdk/client.ts';
 import { command } from '../command.ts';
+import { line } from '../table.ts';
 import { type Attachment, attach } from '../terminal.ts';
 
 const EXIT_WAIT_S = 5;
@@ -32,12 +33,38 @@ export const consoleCommand = command({
   params: ['DOM'],
   summary: "Attach to a domain's console; Ctrl-] detaches",
   details: `
-What was printed before is shown first. Any number of people can be attached. Where standard input is not a terminal, its
-bytes go to the guest as they are, and the command ends when the domain does.`,
-  options: { quiet: { type: 'boolean', short: 'q', help: 'no greeting' } },
+What was printed before is shown first. Any number of people can be attached; one of them types: who came first, and after
+that one has left, who came next. The others are told who it is. Where standard input is not a terminal, its bytes go to
+the guest as they are, when it is their turn, and the command ends when the domain does.`,
+  options: {
+    quiet: { type: 'boolean', short: 'q', help: 'no greeting' },
+    force: { type: 'boolean', short: 'f', help: 'take over from whoever types now' },
+    watch: { type: 'boolean', short: 'w', help: 'look only, never type' },
+  },
+  exclusive: [['force', 'watch']],
   async run({ args, flags, xend, note }) {
     const { socket, uuid } = await xend.call('GET /domains/:name/console', { name: args[0]! });
-    const attachment = await attach(socket, { quiet: flags.quiet === true });
-    return watchConsole(attachment, uuid, xend, note);
+    const mode = flags.force ? 'force' : flags.watch ? 'watch' : 'write';
+    return watchConsole(await attach(socket, { quiet: flags.quiet === true, mode }), uuid, xend, note);
+  },
+});
+
+export const consoles = command({
+  name: 'consoles',
+  group: 'console',
+  summary: "List the domains' consoles",
+  details: `
+Port is a TCP port of this machine, for telnet or xencons; Connection is who types on the console now.`,
+  json: true,
+  async run({ xend, show }) {
+    const rows = (await xend.call('GET /domains', {})).flatMap(({ domid, consolePort, console: about }) =>
+      about ? [{ domid, port: consolePort, ...about }] : [],
+    );
+    show(rows, () => {
+      const table = rows.map(({ domid, port, id, writer }) =>
+        line('%3s %4s %3s %s', domid, port ?? '', id, writer ?? ''),
+      );
+      return `Dom Port  Id Connection\n${table.join('')}`;
+    });
   },
 });

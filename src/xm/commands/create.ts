@@ -57,12 +57,15 @@ async function printConfig(config: DomainConfig, { show }: Context): Promise<num
 /** Make it, attach to its console when that is wanted, let it run. Returns the exit code. */
 async function start(config: DomainConfig, { flags, xend, out, note, progress, dialect }: Context): Promise<number> {
   progress(`making domain ${config.name} ...`);
-  const { uuid, name, domid } = await xend.call('POST /domains', { config });
+  const { uuid, name, domid, consolePort } = await xend.call('POST /domains', { config });
   progress(undefined);
   // With a console to follow, the guest's words must not be torn apart by ours.
   const started = () => {
     if (flags.json) out(`${JSON.stringify({ name, domid, uuid })}\n`);
-    else if (!flags.quiet) out(`Started domain ${name}${dialect === 'xl' ? ` (id=${domid})` : ''}\n`);
+    else if (!flags.quiet) {
+      const port = consolePort === undefined ? '' : `, console on port ${consolePort}`;
+      out(`Started domain ${name}${dialect === 'xl' ? ` (id=${domid})` : port}\n`);
+    }
   };
   const wantsConsole = flags.console || flags.console_autoconnect;
   if (wantsConsole) started();

@@ -3,7 +3,7 @@
  * the list, a row in ../wrong-input.test.ts if its arguments can be wrong in ways of their own. Help follows.
  */
 import type { Command } from '../command.ts';
-import { consoleCommand } from './console.ts';
+import { consoleCommand, consoles } from './console.ts';
 import { create } from './create.ts';
 import { destroy } from './destroy.ts';
 import { help } from './help.ts';
@@ -17,7 +17,7 @@ import { reboot, shutdown } from './shutdown.ts';
 
 // biome-ignore format: one line a file
 export const COMMANDS: readonly Command[] = [
-  consoleCommand,
+  consoleCommand, consoles,
   create,
   destroy,
   help,
