@@ -47,7 +47,7 @@ export const GROUPS = {
   network:   'Commands related to virtual network interfaces:',
 } as const;
 
-export type Completion = 'domain' | 'file' | 'folder' | 'command' | 'shell';
+export type Completion = 'domain' | 'file' | 'folder' | 'command' | 'shell' | 'variable';
 /** Names of arguments and option values that shells can complete, and with what; others are free text. */
 // biome-ignore format: a table
 export const PARAMS: Readonly<Record<string, Completion>> = {
@@ -60,6 +60,7 @@ export const PARAMS: Readonly<Record<string, Completion>> = {
   PATH:   'folder',
   CMD:    'command',
   SHELL:  'shell',
+  'VAR=VALUE': 'variable',
 };
 
 export interface Command {

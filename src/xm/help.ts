@@ -37,8 +37,14 @@ export function usage(command: Command): string {
   return [...words, ...(command.params ?? [])].join(' ');
 }
 
-export const optionNames = (name: string, { short, value, type }: Option): string =>
-  `${[short && `-${short}`, `--${name}`].filter(Boolean).join(', ')}${type === 'string' ? ` ${value ?? 'VALUE'}` : ''}`;
+/** `-q`, `--quiet`. */
+export const optionWords = (name: string, { short }: Option): string[] => [
+  ...(short ? [`-${short}`] : []),
+  `--${name}`,
+];
+
+export const optionNames = (name: string, option: Option): string =>
+  `${optionWords(name, option).join(', ')}${option.type === 'string' ? ` ${option.value ?? 'VALUE'}` : ''}`;
 
 export function commandHelp(command: Command, typed: string): string {
   let text = `${[typed, usage(command)].filter((part) => part !== '').join(' ')}\n\n${command.summary}.\n`;

@@ -51,7 +51,7 @@ test('an abbreviation finds its command, an exact name wins, and two candidates 
 test('help lists every command under its group, and each command has help of its own', async () => {
   const { out, code } = await xm('help');
   assert.equal(code, 0);
-  assert.match(out, /^help {11}Print help/);
+  assert.match(out, /^help {11}Print help/m);
   assert.match(out, /\nCommands on domains:\n\ncreate /);
   assert.match(out, /\n\nTry 'xm help CMD' for help on CMD\n$/);
   for (const { name, summary } of COMMANDS) {

@@ -3,6 +3,7 @@
  * the list, a row in ../wrong-input.test.ts if its arguments can be wrong in ways of their own. Help follows.
  */
 import type { Command } from '../command.ts';
+import { completion } from './completion.ts';
 import { consoleCommand, consoles } from './console.ts';
 import { create } from './create.ts';
 import { destroy } from './destroy.ts';
@@ -14,9 +15,12 @@ import { domid, domname } from './names.ts';
 import { pause, unpause } from './pause.ts';
 import { schema } from './schema.ts';
 import { reboot, shutdown } from './shutdown.ts';
+import { top } from './top.ts';
+import { uptime, vmList } from './uptime.ts';
 
 // biome-ignore format: one line a file
 export const COMMANDS: readonly Command[] = [
+  completion,
   consoleCommand, consoles,
   create,
   destroy,
@@ -28,4 +32,6 @@ export const COMMANDS: readonly Command[] = [
   pause, unpause,
   reboot, shutdown,
   schema,
+  top,
+  uptime, vmList,
 ];
