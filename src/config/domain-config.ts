@@ -55,6 +55,22 @@ export const DomainConfig = Type.Object(
     memoryMiB: Type.Integer({ minimum: 1, default: 128, description: 'Memory in MiB' }),
     maxmemMiB: Type.Integer({ minimum: 1, description: 'How far memory may grow, in MiB' }),
     vcpus: Type.Integer({ minimum: 1, maximum: 32, default: 1, description: 'CPUs of the guest' }),
+    cpuWeight: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 65535,
+        description: "Share of contended CPUs; 256, everybody's, when not given",
+      }),
+    ),
+    cpuCap: Type.Optional(
+      Type.Integer({ minimum: 0, maximum: 100_000, description: 'Limit in percent of one CPU; 0 is none' }),
+    ),
+    cpus: Type.Optional(
+      Type.Array(Type.Array(Type.Integer({ minimum: 0, maximum: 4095 })), {
+        maxItems: 32,
+        description: "For each vCPU this machine's CPUs that it may run on; an empty list is any",
+      }),
+    ),
     ip: Type.Optional(
       Type.String({ description: 'ip= of the kernel line: ADDRESS:SERVER:GATEWAY:NETMASK:HOSTNAME:INTERFACE:DHCP' }),
     ),

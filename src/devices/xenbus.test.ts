@@ -24,6 +24,11 @@ test('state 3 after state 4 is a new ring', () => {
   assert.equal(nextStep(4, 3, true, true), 'reconnect');
 });
 
+test('a guest that did not let go of a device can have it back, as long as its ring was not given up', () => {
+  assert.equal(nextStep(5, 4, true, true, true), 'reopen');
+  assert.equal(nextStep(5, 4, true, true, false), undefined);
+});
+
 test('an unplugged device asks a connected guest to close, and is closed when the guest is apart', () => {
   for (const ours of [1, 2, 4, 5] as const) {
     for (const front of [0, 1, 2, 6]) assert.equal(nextStep(ours, front, false, true), 'closed');

@@ -49,7 +49,7 @@ export interface XenbusPorts {
   gone?(): void;
 }
 
-export type XenbusStep = 'announce' | 'connect' | 'reconnect' | 'closing' | 'closed' | undefined;
+export type XenbusStep = 'announce' | 'connect' | 'reconnect' | 'reopen' | 'closing' | 'closed' | undefined;
 
 const S = XenbusState;
 /** States of a frontend that holds nothing of ours. */
@@ -57,9 +57,16 @@ const APART: ReadonlySet<number> = new Set([S.unknown, S.initialising, S.initWai
 
 /**
  * What to do, given our state and the frontend's. `wasConnected`: the frontend was seen in state 4 since we connected, so
- * that 3 is a new ring (a resumed guest goes from 4 to 3) and not the old one.
+ * that 3 is a new ring (a resumed guest goes from 4 to 3) and not the old one. `holds`: the ring that the guest gave is still
+ * in use, so that a guest which did not let go of a device that was to be unplugged can have it back.
  */
-export function nextStep(ours: XenbusState, front: number, online: boolean, wasConnected: boolean): XenbusStep {
+export function nextStep(
+  ours: XenbusState,
+  front: number,
+  online: boolean,
+  wasConnected: boolean,
+  holds = false,
+): XenbusStep {
   if (!online) {
     if (APART.has(front)) return ours === S.closed ? undefined : 'closed';
     return ours === S.closing || ours === S.closed ? undefined : 'closing';
@@ -73,7 +80,7 @@ export function nextStep(ours: XenbusState, front: number, online: boolean, wasC
       if (ours === S.connected) return wasConnected ? 'reconnect' : undefined;
       return connectOrAnnounce(ours);
     case S.connected:
-      return connectOrAnnounce(ours);
+      return holds && ours === S.closing ? 'reopen' : connectOrAnnounce(ours);
     case S.closing:
       return ours === S.closing || ours === S.closed ? undefined : 'closing';
     case S.closed:
@@ -95,6 +102,7 @@ export class XenbusBackend {
   #front = '';
   #state: XenbusState = S.initialising;
   #frontWasConnected = false;
+  #holds = false;
   #watches: StoreWatch[] = [];
   #busy = false;
   #looking: Promise<void> = Promise.resolve();
@@ -141,7 +149,7 @@ export class XenbusBackend {
   async close(): Promise<void> {
     this.#ended = true;
     void this.#unwatch();
-    await this.#device.disconnect();
+    await this.#disconnect();
   }
 
   /** One look at a time; what changes meanwhile is looked at afterwards. */
@@ -182,29 +190,32 @@ export class XenbusBackend {
       const why = this.#failure;
       this.#failure = undefined;
       this.#say('error', why);
-      await this.#device.disconnect();
+      await this.#disconnect();
       if (this.#state === S.connected) await this.#write({}, S.closing);
     }
-    const step = nextStep(this.#state, front, online !== '0', this.#frontWasConnected);
+    const step = nextStep(this.#state, front, online !== '0', this.#frontWasConnected, this.#holds);
     if (front === S.connected && this.#state === S.connected) this.#frontWasConnected = true;
     switch (step) {
       case 'announce':
-        await this.#device.disconnect();
+        await this.#disconnect();
         await this.#write(this.#device.announce(), S.initWait);
         break;
       case 'reconnect':
-        await this.#device.disconnect();
+        await this.#disconnect();
         await this.#connect();
         break;
       case 'connect':
         await this.#connect();
+        break;
+      case 'reopen':
+        await this.#write({}, S.connected);
         break;
       case 'closing':
         // The guest may still be finishing its requests.
         await this.#write({}, S.closing);
         break;
       case 'closed':
-        await this.#device.disconnect();
+        await this.#disconnect();
         await this.#write({}, S.closed);
         break;
     }
@@ -222,11 +233,17 @@ export class XenbusBackend {
     this.#frontWasConnected = false;
     const answer = await this.#device.connect(this.#frontKeys());
     if ('keys' in answer) {
+      this.#holds = true;
       await this.#write(answer.keys, S.connected);
       return;
     }
     this.#say('error', answer.wrong);
     await this.#write({}, S.closing);
+  }
+
+  async #disconnect(): Promise<void> {
+    this.#holds = false;
+    await this.#device.disconnect();
   }
 
   #frontKeys(): FrontKeys {
@@ -255,7 +272,7 @@ export class XenbusBackend {
   async #leave(): Promise<void> {
     this.#ended = true;
     this.#state = S.closed;
-    await this.#device.disconnect();
+    await this.#disconnect();
     await this.#unwatch();
     this.#ports.gone?.();
   }

@@ -103,7 +103,11 @@ export const createMachine: CreateMachine = async (config, ports) => {
       print(`[weight ${weight} cap ${cap} cpus ${JSON.stringify(affinity)}]\r\n`),
     sendNmi: () => print('[nmi]\r\n'),
     async dumpCore(file) {
-      writeFileSync(file, `fake core of domain ${config.domid}`, { flag: 'wx' });
+      try {
+        writeFileSync(file, `fake core of domain ${config.domid}`, { flag: 'wx' });
+      } catch (error) {
+        throw new BuildError((error as Error).message);
+      }
     },
   };
 };

@@ -41,6 +41,7 @@ export const METHODS = {
   offerDisk: 'serve an opened disk, whose nodes are in the store, to the guest',
   closeDisk: 'stop serving a disk and unlock it',
   schedule:  'set weight, cap and the CPUs to run on',
+  reset:     'end the guest as if it had rebooted, without asking it',
   nmi:       'send a non-maskable interrupt to vCPU 0',
   dumpCore:  'write memory and registers to a core file',
 } as const;

@@ -151,6 +151,10 @@ export class Shell {
     offerDisk: ({ vdev }) => this.#live().offerDisk(vdev),
     closeDisk: async ({ vdev }) => this.#machine?.closeDisk(vdev),
     schedule: async ({ scheduling }) => this.#live().schedule(scheduling),
+    reset: async () => {
+      this.#need('guestExit');
+      this.#guestEnded({ kind: 'reboot' });
+    },
     nmi: async () => this.#live().sendNmi(),
     dumpCore: async ({ file }) => {
       const machine = this.#machine;

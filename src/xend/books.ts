@@ -62,9 +62,8 @@ export class Books {
   /** Take name, id and memory for a new domain and write its record; throws when they are taken. */
   reserve(domain: Domain): void {
     const { config, uuid, name } = domain;
-    if (name === 'Domain-0') throw new XendError('name-clash', name, '0');
+    this.checkName(name);
     for (const other of this.#domains.values()) {
-      if (other.name === name) throw new XendError('name-clash', name, String(other.domid));
       if (other.uuid === uuid) throw new XendError('uuid-clash', uuid, other.name);
     }
     const free = freeMemoryMiB(totalMemoryMiB(), this.memoryInUse());
@@ -72,6 +71,22 @@ export class Books {
     if (need > free) throw new XendError('no-memory', name, String(need), String(free));
     this.enter(domain);
     saveRecord(recordsDir(this.#ports.paths), domain.record);
+  }
+
+  /** Give a domain another name, if nobody has it, and write its record. */
+  rename(domain: Domain, name: string): void {
+    if (name === domain.name) return;
+    this.checkName(name);
+    domain.record.loggedAs ??= domain.name;
+    domain.record.config = { ...domain.config, name };
+    saveRecord(recordsDir(this.#ports.paths), domain.record);
+  }
+
+  /** Throws when a domain has this name. */
+  checkName(name: string): void {
+    if (name === 'Domain-0') throw new XendError('name-clash', name, '0');
+    const other = this.all().find((one) => one.name === name);
+    if (other) throw new XendError('name-clash', name, String(other.domid));
   }
 
   strike(domain: Domain): void {

@@ -4,7 +4,7 @@
  */
 import { accessSync, closeSync, constants, mkdirSync, openSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import type { DomainConfig } from '../config/domain-config.ts';
+import type { Disk, DomainConfig } from '../config/domain-config.ts';
 import { kernelLine } from '../config/kernel-line.ts';
 import { nameProblem } from '../config/name.ts';
 import {
@@ -17,6 +17,8 @@ import {
   recordsDir,
 } from '../host/paths.ts';
 import { identify, isAlive, readPidFile, signal, waitGone } from '../host/process-identity.ts';
+import { everyCpu, WEIGHT_DEFAULT } from '../host/threads.ts';
+import type { MachineConfig, Scheduling } from '../monitor/machine-types.ts';
 import type { MonitorConfig } from '../monitor/main.ts';
 import type { Method, ParamsOf } from '../monitor/protocol.ts';
 import { diskNodes } from './disk-nodes.ts';
@@ -65,6 +67,7 @@ export const BOOT: Operation<CreateContext> = operation('create', [
   step('build it', build),
   step('note that it lives', (c) => {
     c.domain.record.phase = 'alive';
+    delete c.domain.record.changing; // A disk that was being attached to the machine before this one.
     saveRecord(recordsDir(c.paths), c.domain.record);
   }),
 ]);
@@ -82,13 +85,24 @@ export function checkFiles(config: DomainConfig): void {
   if (kernel) throw new XendError('kernel-missing', config.kernel, kernel);
   const ramdisk = config.ramdisk === undefined ? undefined : fileProblem(config.ramdisk, 'r');
   if (ramdisk) throw new XendError('ramdisk-missing', config.ramdisk!, ramdisk);
-  for (const { uname, mode } of config.disks) {
-    const where = backingPath(uname);
-    if (where === undefined) throw new XendError('disk-form', uname, 'it begins neither with file: nor with phy:');
-    const wrong = fileProblem(where, mode, uname.startsWith('phy:'));
-    if (wrong) throw new XendError('disk-missing', uname, wrong);
-  }
+  for (const disk of config.disks) checkDisk(disk);
   diskNodes(config.disks);
+  for (const cpus of config.cpus ?? []) checkCpus(cpus);
+}
+
+/** A thread needs a CPU of this machine; none named means any. */
+export function checkCpus(cpus: readonly number[]): void {
+  const online = everyCpu();
+  const missing = cpus.filter((cpu) => !online.includes(cpu));
+  if (missing.length > 0)
+    throw new XendError('bad-config', `this machine has no CPU ${missing.join(', ')}: there are ${online.join(', ')}`);
+}
+
+export function checkDisk({ uname, mode }: Disk): void {
+  const where = backingPath(uname);
+  if (where === undefined) throw new XendError('disk-form', uname, 'it begins neither with file: nor with phy:');
+  const wrong = fileProblem(where, mode, uname.startsWith('phy:'));
+  if (wrong) throw new XendError('disk-missing', uname, wrong);
 }
 
 /** The file or device behind a disk's name: relative phy: names are below /dev (xm-xend 3.1). */
@@ -116,28 +130,43 @@ function fileProblem(file: string, mode: 'r' | 'w', device = false): string | un
   }
 }
 
-function makeFolder({ domain, paths, consolePortBase }: CreateContext): void {
-  rmSync(domain.runDir, { recursive: true, force: true });
-  mkdirSync(domain.runDir, { recursive: true, mode: 0o700 });
+export const schedulingOf = ({ cpuWeight, cpuCap, cpus }: DomainConfig): Scheduling => ({
+  weight: cpuWeight ?? WEIGHT_DEFAULT,
+  cap: cpuCap ?? 0,
+  affinity: cpus ?? [],
+});
+
+/** What a domain's machine is to be, by the configuration as it is now. */
+export function machineConfig({ domain, paths }: Pick<CreateContext, 'domain' | 'paths'>): MachineConfig {
   const { config, domid, uuid, runDir } = domain;
+  return {
+    domid,
+    uuid,
+    name: config.name,
+    memoryMiB: config.memoryMiB,
+    maxmemMiB: config.maxmemMiB,
+    vcpus: config.vcpus,
+    kernel: config.kernel,
+    ramdisk: config.ramdisk,
+    cmdline: kernelLine(config),
+    disks: config.disks,
+    scheduling: schedulingOf(config),
+    paths: { run: runDir, lib: paths.lib, log: paths.log },
+    store: { guestSocket: guestStoreSocket(runDir), backendSocket: backendStoreSocket(runDir) },
+  };
+}
+
+function makeFolder(c: CreateContext): void {
+  const { domain, paths, consolePortBase } = c;
+  const { runDir, config, domid } = domain;
+  rmSync(runDir, { recursive: true, force: true });
+  delete domain.record.loggedAs;
+  mkdirSync(runDir, { recursive: true, mode: 0o700 });
   const monitor: MonitorConfig = {
-    machine: {
-      domid,
-      uuid,
-      name: config.name,
-      memoryMiB: config.memoryMiB,
-      maxmemMiB: config.maxmemMiB,
-      vcpus: config.vcpus,
-      kernel: config.kernel,
-      ramdisk: config.ramdisk,
-      cmdline: kernelLine(config),
-      disks: config.disks,
-      paths: { run: runDir, lib: paths.lib, log: paths.log },
-      store: { guestSocket: guestStoreSocket(runDir), backendSocket: backendStoreSocket(runDir) },
-    },
-    consoleLog: consoleLog(paths, config.name),
+    machine: machineConfig(c),
+    consoleLog: consoleLog(paths, domain.name),
     consolePort: { port: config.consolePort ?? consolePortBase + domid, fixed: config.consolePort !== undefined },
-    monitorLog: monitorLog(paths, config.name),
+    monitorLog: monitorLog(paths, domain.name),
   };
   writeFileSync(path.join(runDir, 'config.json'), `${JSON.stringify(monitor, null, 1)}\n`, { mode: 0o600 });
 }
@@ -213,11 +242,12 @@ async function build(c: CreateContext): Promise<void> {
   await writeRings(c);
 }
 
-/** Call the monitor; its refusals become ours. */
+/** Call the monitor; its refusals become ours. `refusal` is for what people can mend. */
 export async function monitorCall<M extends Method>(
   c: { readonly domain: Domain },
   method: M,
   params?: ParamsOf<M>,
+  refusal: (name: string, why: string) => XendError = (name, why) => new XendError('build-failed', name, why),
 ): Promise<void> {
   const { domain } = c;
   try {
@@ -225,7 +255,7 @@ export async function monitorCall<M extends Method>(
     await domain.link.call(method, params);
   } catch (error) {
     if (!(error instanceof MonitorFailure)) throw error;
-    if (error.kind === 'build') throw new XendError('build-failed', domain.name, error.message);
+    if (error.kind === 'build') throw refusal(domain.name, error.message);
     if (error.kind === 'state') throw new XendError('wrong-state', domain.name, error.message);
     const what = error.kind === 'gone' ? error.message : `failed: ${error.message}; see its log file`;
     throw new XendError('monitor-failed', domain.name, what);

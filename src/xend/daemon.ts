@@ -8,6 +8,7 @@ import { claimPidFile, readPidFile } from '../host/process-identity.ts';
 import { EventLog } from './events.ts';
 import { MessageBuffer, XendLog } from './log.ts';
 import { nodeInfo } from './node-info.ts';
+import { PATIENCE, type Patience } from './ports.ts';
 import { VERSION } from './routes.ts';
 import { makeServer } from './server.ts';
 import { openStoreHome } from './store-home.ts';
@@ -29,7 +30,15 @@ export interface Daemon {
   stop(): Promise<void>;
 }
 
-export async function startDaemon(paths: Paths): Promise<Daemon> {
+/** `WORK: STEP`: this process dies as by kill -9 when that step begins. For tests of what that leaves behind. */
+function killSwitch(where: string | undefined): ((work: string, step: string) => void) | undefined {
+  if (where === undefined) return undefined;
+  return (work, step) => {
+    if (where === `${work}: ${step}`) process.kill(process.pid, 'SIGKILL');
+  };
+}
+
+export async function startDaemon(paths: Paths, patience: Patience = PATIENCE): Promise<Daemon> {
   process.umask(0o077); // Every socket and file of xend is its user's alone.
   makeFolders(paths);
   const owner = claimPidFile(pidFile(paths));
@@ -53,6 +62,7 @@ export async function startDaemon(paths: Paths): Promise<Daemon> {
     log.write('INFO', 'daemon', `xend ${VERSION} starts, process ${process.pid}, files under ${paths.run}`);
     const store = await openStoreHome(paths, (text) => log.write('INFO', 'store', text));
     const events = new EventLog(path.join(paths.lib, 'events.jsonl'));
+    const killAt = killSwitch(process.env.DOMUS_KILL_XEND_AT);
     const xend = new Xend({
       paths,
       store,
@@ -61,6 +71,8 @@ export async function startDaemon(paths: Paths): Promise<Daemon> {
       events,
       consolePortBase: config['console-port-base'],
       now: Date.now,
+      patience,
+      ...(killAt && { atStep: killAt }),
     });
     await xend.start();
     const server = makeServer(xend);

@@ -17,6 +17,13 @@ export interface DomainStore {
   /** Remove these subtrees, as far as they exist. */
   remove(paths: readonly string[]): Promise<void>;
   read(path: string): Promise<string | undefined>;
+  /** The value once `wanted` likes it, or the value after `timeoutMs`. Rejects with the signal's reason. */
+  waitFor(
+    path: string,
+    wanted: (value: string | undefined) => boolean,
+    timeoutMs: number,
+    signal: AbortSignal,
+  ): Promise<string | undefined>;
   /** Let the guest of `domid` and its backends connect on the sockets in `runDir`. Safe to repeat. */
   introduce(domid: number, runDir: string): Promise<void>;
   /** Remove the trees of all other guests: left by a machine that stopped. */
@@ -80,10 +87,15 @@ export function domainTree(domid: number, uuid: string, config: DomainConfig, di
   ];
 }
 
+/** The folders of a disk's two ends: the backend's and the frontend's. */
+export const diskRoots = (domid: number, vdev: number): [back: string, front: string] => [
+  `${homeOf(0)}/backend/vbd/${domid}/${vdev}`,
+  `${homeOf(domid)}/device/vbd/${vdev}`,
+];
+
 /** Both ends of one disk. The backend's folder comes first, so that a frontend never sees half a device. */
 export function diskTree(domid: number, disk: DiskNode): Entry[] {
-  const back = `${homeOf(0)}/backend/vbd/${domid}/${disk.vdev}`;
-  const front = `${homeOf(domid)}/device/vbd/${disk.vdev}`;
+  const [back, front] = diskRoots(domid, disk.vdev);
   // biome-ignore format: a table
   const backRows: [string, string][] = [
     ['',                ''],

@@ -27,6 +27,8 @@ export class Domain {
   status: MonitorStatus | undefined;
   /** The build whose end has been dealt with. */
   decided = 0;
+  /** Its monitor was ended because it hung. */
+  hung = false;
   /** Set while the domain is being ended. */
   ending: Promise<void> | undefined;
   /** Set when somebody wanted it ended at once. */
@@ -44,6 +46,11 @@ export class Domain {
 
   get name(): string {
     return this.record.config.name;
+  }
+
+  /** The name of its log files. */
+  get logName(): string {
+    return this.record.loggedAs ?? this.name;
   }
 
   get domid(): number {

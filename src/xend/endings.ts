@@ -2,19 +2,30 @@
  * What becomes of a domain whose guest or whose monitor has ended: it is destroyed, restarted or kept, as it was asked to
  * be or as its configuration says. Listens to the monitors; everything it does to a domain goes through its queue.
  */
+import { mkdirSync } from 'node:fs';
+import path from 'node:path';
 import type { ExitAction } from '../config/domain-config.ts';
 import { recordsDir } from '../host/paths.ts';
 import { isCrash } from '../monitor/lifecycle.ts';
 import type { MachineExit } from '../monitor/machine-types.ts';
 import type { Books } from './books.ts';
-import { BOOT, CREATE, type CreateContext, monitorCall, stopMonitor, writeRings, writeTree } from './create.ts';
+import {
+  BOOT,
+  CREATE,
+  type CreateContext,
+  machineConfig,
+  monitorCall,
+  stopMonitor,
+  writeRings,
+  writeTree,
+} from './create.ts';
 import type { Domain } from './domain.ts';
 import { XendError } from './errors.ts';
 import type { Exits } from './exits.ts';
 import type { LinkEvents } from './monitor-link.ts';
 import { type Course, type Operation, operation, perform, step, undo } from './operation.ts';
 import { logLine, tell, type XendPorts } from './ports.ts';
-import { saveRecord } from './record.ts';
+import { type DomainRecord, saveRecord } from './record.ts';
 import { stateEvents } from './state-events.ts';
 
 /** A domain that was restarted this often within this time is not restarted again: it would go round for ever. */
@@ -27,22 +38,25 @@ const RESTART: Operation<RestartContext> = operation('restart', [
   // The old machine must be gone before the tree is new, or its backends would write into it.
   step('release the old machine', (c) => monitorCall(c, 'release')),
   step('write its store tree', writeTree),
-  step('build it again', (c) => monitorCall(c, 'rebuild')),
+  step('build it again', (c) => monitorCall(c, 'rebuild', { machine: machineConfig(c) })),
   step('note that it lives', (c) => {
     c.answered();
     return writeRings(c);
   }),
 ]);
 
-type Fate = 'destroy' | 'restart' | 'preserve';
+/** Makes and starts a domain in place of one that was kept aside. */
+export type Replace = (successor: NonNullable<DomainRecord['successor']>) => Promise<void>;
 
 export class Endings {
   readonly #ports: XendPorts;
   readonly #books: Books;
   readonly #exits: Exits;
+  readonly #replace: Replace;
   #closing = false;
 
-  constructor(ports: XendPorts, books: Books, exits: Exits) {
+  constructor(ports: XendPorts, books: Books, exits: Exits, replace: Replace) {
+    this.#replace = replace;
     this.#ports = ports;
     this.#books = books;
     this.#exits = exits;
@@ -85,7 +99,9 @@ export class Endings {
         if (this.#closing || domain.link === undefined || domain.record.phase !== 'alive') return;
         domain.link = undefined;
         domain.status = undefined;
-        const report = ['its monitor process ended unexpectedly; see its log file'];
+        const how = domain.hung ? 'did not answer any more and was ended' : 'ended unexpectedly; see its log file';
+        domain.hung = false;
+        const report = [`its monitor process ${how}`];
         queue('deal with the death of its monitor', (course) =>
           this.#monitorDied(domain, { kind: 'crash', report }, course),
         );
@@ -135,14 +151,76 @@ export class Endings {
     if (domain.record.phase !== 'alive') return;
     const exit: MachineExit = domain.status?.exit ?? { kind: 'crash' };
     if (isCrash(exit.kind)) this.#tellCrash(domain, exit.report ?? []);
-    const fate = decide(domain, exit.kind);
-    logLine(this.#ports, 'INFO', `domain ${domain.domid} "${domain.name}" ended: ${exit.kind}; now: ${fate}`);
-    if (fate === 'preserve') {
-      await monitorCall({ domain }, 'keep');
-      return this.#answered(domain);
+    const action = decide(domain, exit.kind);
+    logLine(this.#ports, 'INFO', `domain ${domain.domid} "${domain.name}" ended: ${exit.kind}; now: ${action}`);
+    switch (action) {
+      case 'preserve':
+        await monitorCall({ domain }, 'keep');
+        return this.#answered(domain);
+      case 'rename-restart':
+        return this.#renameRestart(domain, exit, course);
+      case 'coredump-restart':
+        await this.#saveCore(domain);
+        return this.#restart(domain, exit, course);
+      case 'restart':
+        return this.#restart(domain, exit, course);
+      case 'coredump-destroy':
+        await this.#saveCore(domain);
+        return this.end(domain, exit, course);
+      case 'destroy':
+        return this.end(domain, exit, course);
     }
-    if (fate === 'restart') return this.#restart(domain, exit, course);
-    await this.end(domain, exit, course);
+  }
+
+  /** Where a core of this domain goes when nobody says. */
+  coreFile({ name, domid }: Domain): string {
+    const file = `${stamp(this.#ports.now())}-${name.replaceAll('/', '%2f')}.${domid}.core`;
+    return path.join(this.#ports.paths.lib, 'dump', file);
+  }
+
+  /** Memory and registers into a file that must not be there yet. */
+  dumpCore(domain: Domain, file: string): Promise<void> {
+    return monitorCall({ domain }, 'dumpCore', { file }, (name, why) => new XendError('core-failed', name, why));
+  }
+
+  /** A core that cannot be written is told, and keeps nothing from going on. */
+  async #saveCore(domain: Domain): Promise<void> {
+    const file = this.coreFile(domain);
+    try {
+      mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
+      await this.dumpCore(domain, file);
+      tell(this.#ports, `d${domain.domid} "${domain.name}": core in ${file}`);
+    } catch (error) {
+      tell(this.#ports, `d${domain.domid} "${domain.name}": ${(error as Error).message}`);
+    }
+  }
+
+  /** Keep what is left of the domain under another name, and make a new one with its own. */
+  async #renameRestart(domain: Domain, exit: MachineExit, course: Course): Promise<void> {
+    if (!this.#mayRestart(domain)) return this.end(domain, exit, course);
+    await monitorCall({ domain }, 'keep');
+    const { record, config } = domain;
+    record.successor = { config, restartsMs: record.restartsMs };
+    delete record.wanted;
+    // Written with the new name: a xend killed now makes the new domain when it starts again.
+    this.#books.rename(domain, `${config.name}-${stamp(this.#ports.now())}`);
+    tell(this.#ports, `d${domain.domid} "${config.name}" is kept as "${domain.name}"`);
+    await this.succeed(domain);
+  }
+
+  /** Make the domain that is to follow one that was kept aside, if there is to be one and it has not been made. */
+  async succeed(domain: Domain): Promise<void> {
+    const { successor } = domain.record;
+    if (!successor) return;
+    try {
+      this.#books.checkName(successor.config.name);
+      await this.#replace(successor);
+    } catch (error) {
+      const { message } = error as Error;
+      logLine(this.#ports, 'ERROR', `in place of domain ${domain.domid} "${domain.name}": ${message}`);
+    }
+    delete domain.record.successor;
+    this.#save(domain);
   }
 
   #tellCrash({ domid, name }: Domain, [why, ...rest]: readonly string[]): void {
@@ -184,7 +262,9 @@ export class Endings {
   async #monitorDied(domain: Domain, exit: MachineExit, course: Course): Promise<void> {
     if (domain.record.phase !== 'alive') return;
     tell(this.#ports, `d${domain.domid} "${domain.name}": ${exit.report?.[0]}`);
-    if (decide(domain, 'crash') !== 'restart' || !this.#mayRestart(domain)) return this.end(domain, exit, course);
+    // Nothing is left that could be kept or dumped.
+    if (!decide(domain, 'crash').endsWith('restart') || !this.#mayRestart(domain))
+      return this.end(domain, exit, course);
     const context = this.context(domain);
     try {
       await undo(BOOT, context, course);
@@ -201,17 +281,18 @@ export class Endings {
   }
 }
 
+/** 20261127T182300Z: sorts by time and can be part of a name. */
+const stamp = (ms: number): string => new Date(ms).toISOString().replace(/[-:]|\.\d+/g, '');
+
 /** What was asked for is stronger than the configuration, except after a crash. */
-function decide({ config, record }: Domain, kind: MachineExit['kind']): Fate {
-  const { wanted } = record;
-  if (wanted !== undefined && !isCrash(kind)) return wanted;
-  const action: ExitAction = {
+function decide({ config, record }: Domain, kind: MachineExit['kind']): ExitAction {
+  if (record.wanted !== undefined && !isCrash(kind)) return record.wanted;
+  const actions: Record<MachineExit['kind'], ExitAction> = {
     poweroff: config.onPoweroff,
     reboot: config.onReboot,
     crash: config.onCrash,
     watchdog: config.onWatchdog ?? config.onCrash,
-    suspend: 'preserve' as const,
-  }[kind];
-  if (action === 'restart' || action === 'rename-restart' || action === 'coredump-restart') return 'restart';
-  return action === 'preserve' ? 'preserve' : 'destroy';
+    suspend: 'preserve',
+  };
+  return actions[kind];
 }

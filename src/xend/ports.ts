@@ -14,7 +14,20 @@ export interface XendPorts {
   /** A domain's console is on this port plus its id, unless its configuration names one. */
   readonly consolePortBase: number;
   now(): number;
+  readonly patience: Patience;
+  /** Told at each step of any work on a domain, when it begins; and of the work's end. For tests of what a crash leaves. */
+  atStep?(work: string, step: string): void;
 }
+
+/** How long others are waited for. */
+export interface Patience {
+  /** A guest that is to let go of a disk. */
+  readonly diskMs: number;
+  /** How often each monitor is asked whether it lives, and how many questions in a row may stay without an answer. */
+  readonly pulseMs: number;
+  readonly pulses: number;
+}
+export const PATIENCE: Patience = { diskMs: 10_000, pulseMs: 10_000, pulses: 6 };
 
 export function logLine({ log }: XendPorts, level: Level, text: string): void {
   log.write(level, 'xend', text);
@@ -37,10 +50,12 @@ export function observeWork(ports: XendPorts, subject: Subject): WorkObserver {
     },
     step({ id, name, step, at, of }) {
       line(`${name}: ${step}`);
+      ports.atStep?.(name, step ?? '');
       ports.events.emit('operation.step', subject, { operation: id, name, step, at, of });
     },
     note: ({ name }, text) => line(`${name}: ${text}`),
     ended({ id, name }, error) {
+      ports.atStep?.(name, 'ended');
       ports.events.emit('operation.ended', subject, { operation: id, name, ...(error && { error: error.message }) });
     },
   };

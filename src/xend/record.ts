@@ -4,21 +4,27 @@
  */
 import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import type { DomainConfig } from '../config/domain-config.ts';
+import type { Disk, DomainConfig } from '../config/domain-config.ts';
 import type { MachineExit } from '../monitor/machine-types.ts';
 
 export interface DomainRecord {
   readonly version: 1;
   readonly uuid: string;
   readonly domid: number;
-  readonly config: DomainConfig;
+  config: DomainConfig;
   /** creating and ending: if xend finds it so at its start, it undoes what there is. */
   phase: 'creating' | 'alive' | 'ending';
   readonly createdAtMs: number;
   /** Moments of restarts, the last few. */
   restartsMs: number[];
+  /** The name that its monitor has its log files under, when the domain was given another one since. */
+  loggedAs?: string;
   /** What `xm reboot` or `xm shutdown -H` asked for; stronger than the on_... variables. */
   wanted?: 'restart' | 'destroy';
+  /** A disk that is being attached or detached: if xend finds it so at its start, it puts that right (disks.ts). */
+  changing?: { readonly what: 'attach' | 'detach'; readonly disk: Disk };
+  /** A domain that is to be made in place of this one, which was kept under another name (endings.ts). */
+  successor?: { readonly config: DomainConfig; readonly restartsMs: number[] };
   /** Why it is ending, so that a killed xend still tells. */
   exit?: MachineExit;
 }

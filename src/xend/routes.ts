@@ -4,9 +4,9 @@
  * others in the query of a GET or the JSON body of a POST.
  */
 import { type Static, type TObject, type TProperties, Type } from '@sinclair/typebox';
-import { DomainConfig } from '../config/domain-config.ts';
+import { Disk, DomainConfig } from '../config/domain-config.ts';
 import type { NodeInfo } from './node-info.ts';
-import type { DomainView, ExitView } from './view.ts';
+import type { DiskView, DomainView, ExitView, SchedulingView, VcpuView } from './view.ts';
 import type { ShutdownReason, Xend } from './xend.ts';
 
 export interface Route<P extends TProperties, R> {
@@ -23,6 +23,12 @@ const route = <P extends TProperties, R>(summary: string, input: P, run: Route<P
 
 const Name = Type.String({ minLength: 1 });
 const Reason = Type.Union([Type.Literal('poweroff'), Type.Literal('reboot'), Type.Literal('halt')]);
+const Key = Type.String({ pattern: '^[0-9a-zA-Z]$' });
+const Cpus = Type.Array(Type.Integer({ minimum: 0, maximum: 4095 }), { maxItems: 4096 });
+const Share = {
+  weight: Type.Optional(Type.Integer({ minimum: 1, maximum: 65535 })),
+  cap: Type.Optional(Type.Integer({ minimum: 0, maximum: 100_000 })),
+};
 /** Done; nothing to tell. */
 export interface Done {
   readonly ok: true;
@@ -44,6 +50,18 @@ export const ROUTES = {
   'POST /domains/:name/pause':    route('Stop executing it',                     { name: Name }, (xend, { name }) => done(xend.pause(name))),
   'POST /domains/:name/shutdown': route('Ask the guest to end or restart',       { name: Name, reason: Reason }, (xend, { name, reason }): Promise<{ uuid: string; builds: number }> => xend.shutdown(name, reason as ShutdownReason)),
   'POST /domains/:name/destroy':  route('End it now',                            { name: Name }, (xend, { name }) => done(xend.destroy(name))),
+  'POST /domains/:name/reset':    route('Restart it now, without asking its guest', { name: Name }, (xend, { name }) => done(xend.controls.reset(name))),
+  'POST /domains/:name/rename':   route('Give it another name',                  { name: Name, newName: Name }, (xend, { name, newName }) => done(xend.controls.rename(name, newName))),
+  'POST /domains/:name/sysrq':    route('Send a SysRq key to its kernel',        { name: Name, key: Key }, (xend, { name, key }) => done(xend.controls.sysrq(name, key))),
+  'POST /domains/:name/nmi':      route('Send it a non-maskable interrupt',      { name: Name }, (xend, { name }) => done(xend.controls.nmi(name))),
+  'POST /domains/:name/core':     route('Write its memory and registers to a file', { name: Name, file: Type.Optional(Type.String({ minLength: 1 })) }, async (xend, { name, file }): Promise<{ file: string }> => ({ file: await xend.controls.dumpCore(name, file) })),
+  'GET /domains/:name/disks':     route('Its disks',                             { name: Name }, (xend, { name }): Promise<DiskView[]> => xend.disks.list(name)),
+  'POST /domains/:name/disks/attach': route('One disk more',                     { name: Name, disk: Disk }, (xend, { name, disk }): Promise<DiskView> => xend.disks.attach(name, disk)),
+  'POST /domains/:name/disks/detach': route('One disk less; force: whether or not its guest lets go', { name: Name, dev: Name, force: Type.Optional(Type.Boolean()) }, (xend, { name, dev, force }) => done(xend.disks.detach(name, dev, force ?? false))),
+  'GET /domains/:name/vcpus':     route('Its virtual CPUs',                      { name: Name }, (xend, { name }): Promise<VcpuView[]> => xend.controls.vcpus(name)),
+  'POST /domains/:name/vcpus/pin': route('Which CPUs a vCPU may run on, or all of its vCPUs', { name: Name, vcpu: Type.Optional(Type.Integer({ minimum: 0 })), cpus: Cpus }, (xend, { name, vcpu, cpus }) => done(xend.controls.pin(name, vcpu, cpus))),
+  'GET /domains/:name/scheduling': route('Its share of the CPUs',                { name: Name }, (xend, { name }): SchedulingView => xend.controls.scheduling(name)),
+  'POST /domains/:name/scheduling': route('Change its share of the CPUs',        { name: Name, ...Share }, (xend, { name, ...share }): Promise<SchedulingView> => xend.controls.setScheduling(name, share)),
   'GET /domains/:name/console':   route('Where its console is',                  { name: Name }, (xend, { name }): { socket: string; log: string; uuid: string } => xend.console(name)),
   'GET /exits/:uuid':             route('How a domain ended; waits for its end', { uuid: Name, waitS: Type.Optional(Type.Number({ minimum: 0, maximum: 60 })) }, async (xend, { uuid, waitS }): Promise<{ exit?: ExitView }> => ({ exit: await xend.exitOf(uuid, (waitS ?? 0) * 1000) })),
 };

@@ -2,6 +2,7 @@
 import path from 'node:path';
 import { backendStoreSocket, guestStoreSocket, type Paths, storeSocket } from '../host/paths.ts';
 import { Xenstored } from '../host/xenstored.ts';
+import { StoreError } from '../store/client.ts';
 import { permissions } from '../store/permissions.ts';
 import { type DomainStore, treeRoots } from './domain-store.ts';
 
@@ -30,6 +31,21 @@ export async function openStoreHome(paths: Paths, log: (text: string) => void): 
       }),
     remove,
     read: (node) => client.read(node),
+    async waitFor(node, wanted, timeoutMs, signal) {
+      const wait = client.waitFor(node, wanted);
+      const timer = setTimeout(wait.cancel, timeoutMs);
+      signal.addEventListener('abort', wait.cancel);
+      try {
+        return await wait.value;
+      } catch (error) {
+        signal.throwIfAborted();
+        if (error instanceof StoreError && error.code === 'cancelled') return client.read(node);
+        throw error;
+      } finally {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', wait.cancel);
+      }
+    },
     async introduce(domid, runDir) {
       if (!sockets.has(domid)) {
         const [guest, backend] = [guestStoreSocket(runDir), backendStoreSocket(runDir)];

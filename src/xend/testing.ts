@@ -8,6 +8,7 @@ import { openConsole as attachTo } from '../host/console-link.ts';
 import { apiSocket, findPaths, type Paths } from '../host/paths.ts';
 import { XendClient } from '../sdk/client.ts';
 import { type Daemon, startDaemon } from './daemon.ts';
+import type { Patience } from './ports.ts';
 
 export const FAKE_MACHINE = fileURLToPath(new URL('../monitor/fake-machine.ts', import.meta.url));
 
@@ -64,8 +65,8 @@ export interface TestXend {
   end(): Promise<void>;
 }
 
-export async function startXend({ paths }: TestHome): Promise<TestXend> {
-  const daemon = await startDaemon(paths);
+export async function startXend({ paths }: TestHome, patience?: Patience): Promise<TestXend> {
+  const daemon = await startDaemon(paths, patience);
   const client = new XendClient(apiSocket(paths));
   return {
     daemon,

@@ -90,3 +90,46 @@ export const ExitView = Type.Object(
   { $id: 'ExitView', description: 'How a domain ended that is no longer there.' },
 );
 export type ExitView = Static<typeof ExitView>;
+
+export const DiskView = Type.Object(
+  {
+    idx: integer('its place in this list, which 2.0 names it by'),
+    vdev: integer('its number in the guest'),
+    dev: text('its name as the configuration has it'),
+    name: text('its name in the guest'),
+    mode: oneOf<'r' | 'w'>('whether the guest may write it', { r: true, w: true }),
+    uname: text('what is behind it'),
+    state: integer('where its backend is in the handshake: 4 is connected'),
+    ringRef: Type.Optional(integer('grant reference of its ring')),
+    eventChannel: Type.Optional(integer('its event channel')),
+    backend: text('its folder in the store'),
+  },
+  { $id: 'DiskView' },
+);
+export type DiskView = Static<typeof DiskView>;
+
+export const VcpuView = Type.Object(
+  {
+    vcpu: integer('its number in the domain'),
+    cpu: Type.Optional(integer('the CPU it runs on, or last ran on')),
+    state: oneOf<'running' | 'blocked' | 'paused' | 'offline'>('what it does', {
+      running: true,
+      blocked: true,
+      paused: true,
+      offline: true,
+    }),
+    cpuTimeS: number('CPU seconds used'),
+    affinity: Type.Array(Type.Integer(), { description: 'the CPUs it may run on; none: any' }),
+  },
+  { $id: 'VcpuView' },
+);
+export type VcpuView = Static<typeof VcpuView>;
+
+export const SchedulingView = Type.Object(
+  {
+    weight: integer("share of contended CPUs; 256 is everybody's"),
+    cap: integer('limit in percent of one CPU; 0 is none'),
+  },
+  { $id: 'SchedulingView' },
+);
+export type SchedulingView = Static<typeof SchedulingView>;

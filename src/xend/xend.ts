@@ -10,17 +10,20 @@ import type { DomainConfig } from '../config/domain-config.ts';
 import { consoleLog, consoleSocket, controlSocket, recordsDir } from '../host/paths.ts';
 import { nextState } from '../monitor/lifecycle.ts';
 import { Books, isDomain0 } from './books.ts';
+import { Controls } from './controls.ts';
 import { CREATE, monitorCall, writeRings } from './create.ts';
+import { Disks } from './disks.ts';
 import { Domain } from './domain.ts';
 import { domain0Tree, homeOf } from './domain-store.ts';
 import { domain0View } from './domain0.ts';
-import { Endings } from './endings.ts';
+import { Endings, type Replace } from './endings.ts';
 import { XendError } from './errors.ts';
 import { Exits } from './exits.ts';
 import { MonitorLink } from './monitor-link.ts';
 import { type NodeInfo, nodeInfo } from './node-info.ts';
 import { type Course, perform } from './operation.ts';
 import { logLine, tell, type XendPorts } from './ports.ts';
+import { Pulse } from './pulse.ts';
 import { loadRecords, saveRecord } from './record.ts';
 import type { DomainView, ExitView } from './view.ts';
 
@@ -34,13 +37,19 @@ export class Xend {
   readonly #books: Books;
   readonly #exits: Exits;
   readonly #endings: Endings;
+  readonly disks: Disks;
+  readonly controls: Controls;
+  readonly #pulse: Pulse;
   readonly #timers = new Set<NodeJS.Timeout>();
 
   constructor(ports: XendPorts) {
     this.ports = ports;
     this.#books = new Books(ports);
     this.#exits = new Exits(ports);
-    this.#endings = new Endings(ports, this.#books, this.#exits);
+    this.#endings = new Endings(ports, this.#books, this.#exits, (successor) => this.#replace(successor));
+    this.disks = new Disks(ports, this.#books);
+    this.controls = new Controls(ports, this.#books, this.#endings);
+    this.#pulse = new Pulse(ports, this.#books);
   }
 
   /** Find the domains again that another xend left, finish what it had begun to undo, and go on. */
@@ -56,6 +65,8 @@ export class Xend {
       this.#books.all().map((domain) => domain.enqueue('find again', (course) => this.#adopt(domain, course))),
     );
     this.#removeStrayFolders();
+    for (const domain of this.#books.all()) void this.#endings.succeed(domain);
+    this.#pulse.start();
   }
 
   async #adopt(domain: Domain, course: Course): Promise<void> {
@@ -72,6 +83,8 @@ export class Xend {
     }
     await this.ports.store.introduce(domain.domid, domain.runDir);
     await writeRings(this.#endings.context(domain));
+    await this.controls.writeName(domain);
+    await this.disks.settle(domain, course);
     logLine(this.ports, 'INFO', `found domain ${domain.domid} "${domain.name}" again: ${domain.status?.state}`);
     this.ports.events.emit('domain.found', domain, { state: domain.status?.state });
   }
@@ -88,6 +101,7 @@ export class Xend {
   /** Let go of everything; the domains run on. */
   async stop(): Promise<void> {
     this.#endings.close();
+    this.#pulse.stop();
     for (const timer of this.#timers) clearTimeout(timer);
     for (const domain of this.#books.all()) domain.link?.close();
     this.#exits.close();
@@ -123,7 +137,7 @@ export class Xend {
     const domain = this.#books.find(name);
     return {
       socket: consoleSocket(domain.runDir),
-      log: consoleLog(this.ports.paths, domain.name),
+      log: consoleLog(this.ports.paths, domain.logName),
       uuid: domain.uuid,
     };
   }
@@ -136,7 +150,7 @@ export class Xend {
   // What can be done.
 
   /** Make a domain, paused before its first instruction. */
-  async create(config: DomainConfig): Promise<DomainView> {
+  async create(config: DomainConfig, restartsMs: number[] = []): Promise<DomainView> {
     const uuid = config.uuid ?? randomUUID();
     const domid = this.#books.takeDomid();
     const domain = new Domain(
@@ -147,7 +161,7 @@ export class Xend {
         config: { ...config, uuid },
         phase: 'creating',
         createdAtMs: this.ports.now(),
-        restartsMs: [],
+        restartsMs,
       },
       this.ports,
     );
@@ -155,6 +169,13 @@ export class Xend {
     this.ports.events.emit('domain.created', domain, { memoryMiB: config.memoryMiB, vcpus: config.vcpus });
     tell(this.ports, `d${domid} "${domain.name}" created: ${config.memoryMiB} MiB, ${config.vcpus} vCPU(s)`);
     return domain.view(this.ports.now());
+  }
+
+  /** In place of a domain that was kept under another name: made and started. */
+  async #replace({ config, restartsMs }: Parameters<Replace>[0]): Promise<void> {
+    const { uuid: _old, ...rest } = config;
+    const { uuid } = await this.create(rest, restartsMs);
+    await this.unpause(uuid);
   }
 
   async pause(name: string): Promise<void> {

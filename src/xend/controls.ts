@@ -1,0 +1,146 @@
+/**
+ * What can be asked of a domain besides running, pausing and ending it: another name, a SysRq key, an NMI, a core file, its
+ * share of the CPUs. Each is one piece of work in the domain's queue.
+ */
+import { mkdirSync } from 'node:fs';
+import path from 'node:path';
+import { nameProblem } from '../config/name.ts';
+import { recordsDir } from '../host/paths.ts';
+import { nextState } from '../monitor/lifecycle.ts';
+import type { Books } from './books.ts';
+import { checkCpus, monitorCall, schedulingOf } from './create.ts';
+import type { Domain } from './domain.ts';
+import { homeOf } from './domain-store.ts';
+import type { Endings } from './endings.ts';
+import { XendError } from './errors.ts';
+import type { XendPorts } from './ports.ts';
+import { saveRecord } from './record.ts';
+import type { SchedulingView, VcpuView } from './view.ts';
+
+export class Controls {
+  readonly #ports: XendPorts;
+  readonly #books: Books;
+  readonly #endings: Endings;
+
+  constructor(ports: XendPorts, books: Books, endings: Endings) {
+    this.#ports = ports;
+    this.#books = books;
+    this.#endings = endings;
+  }
+
+  async rename(name: string, newName: string): Promise<void> {
+    const domain = this.#books.guest(name, 'rename');
+    await domain.enqueue('rename', async () => {
+      const problem = nameProblem(newName);
+      if (problem) throw new XendError('bad-config', problem);
+      this.#books.rename(domain, newName);
+      await this.writeName(domain);
+    });
+  }
+
+  /** Where the guest and the store's other readers find a domain's name. */
+  async writeName({ domid, uuid, name }: Domain): Promise<void> {
+    const perms = `n0,r${domid}`;
+    await this.#ports.store.write([
+      { path: `${homeOf(domid)}/name`, value: name, perms },
+      { path: `/vm/${uuid}/name`, value: name, perms },
+    ]);
+  }
+
+  /** A key that the guest's kernel is to take as typed with SysRq. */
+  async sysrq(name: string, key: string): Promise<void> {
+    const domain = this.#books.guest(name, 'send a SysRq to');
+    await domain.enqueue('sysrq', async () => {
+      needRunning(domain);
+      const node = `${homeOf(domain.domid)}/control/sysrq`;
+      await this.#ports.store.write([{ path: node, value: key, perms: `n${domain.domid}` }]);
+    });
+  }
+
+  async nmi(name: string): Promise<void> {
+    const domain = this.#books.guest(name, 'send an NMI to');
+    await domain.enqueue('nmi', () => monitorCall({ domain }, 'nmi'));
+  }
+
+  /** As the button on a machine's front: its guest is not asked. */
+  async reset(name: string): Promise<void> {
+    const domain = this.#books.guest(name, 'reset');
+    await domain.enqueue('reset', async () => {
+      if (nextState(domain.status?.state ?? 'building', 'guestExit') === undefined)
+        throw new XendError('wrong-state', domain.name, `it is ${domain.status?.state ?? 'building'}`);
+      domain.record.wanted = 'restart';
+      this.#save(domain);
+      await monitorCall({ domain }, 'reset');
+    });
+  }
+
+  /** Write memory and registers to a file, by default in the folder of cores; returns its path. */
+  async dumpCore(name: string, file: string | undefined): Promise<string> {
+    const domain = this.#books.guest(name, 'dump');
+    const target = file ?? this.#endings.coreFile(domain);
+    if (!path.isAbsolute(target)) throw new XendError('bad-request', `the path ${target} is not absolute`);
+    if (file === undefined) mkdirSync(path.dirname(target), { recursive: true, mode: 0o700 });
+    await domain.enqueue('dump its core', () => this.#endings.dumpCore(domain, target));
+    return target;
+  }
+
+  // Scheduling.
+
+  async vcpus(name: string): Promise<VcpuView[]> {
+    const domain = this.#books.guest(name, 'list the vCPUs of');
+    await domain.refresh();
+    const { vcpus } = domain.config;
+    return Array.from({ length: vcpus }, (_, vcpu) => {
+      const { state = 'offline', cpu, cpuTimeNs = 0 } = domain.status?.info?.vcpus?.[vcpu] ?? {};
+      return { vcpu, cpu, state, cpuTimeS: cpuTimeNs / 1e9, affinity: domain.config.cpus?.[vcpu] ?? [] };
+    });
+  }
+
+  /** Let a vCPU, or all of them, run on these CPUs only; on any when there is none. */
+  async pin(name: string, vcpu: number | undefined, cpus: readonly number[]): Promise<void> {
+    const domain = this.#books.guest(name, 'pin');
+    checkCpus(cpus);
+    const { vcpus } = domain.config;
+    if (vcpu !== undefined && vcpu >= vcpus)
+      throw new XendError('bad-request', `domain "${domain.name}" has no vCPU ${vcpu}`);
+    await domain.enqueue('pin', async () => {
+      const before = Array.from({ length: vcpus }, (_, id) => domain.config.cpus?.[id] ?? []);
+      const after = before.map((old, id) => (vcpu === undefined || vcpu === id ? [...cpus] : old));
+      await this.#schedule(domain, { cpus: after });
+    });
+  }
+
+  scheduling(name: string): SchedulingView {
+    const { weight, cap } = schedulingOf(this.#books.guest(name, 'schedule').config);
+    return { weight, cap };
+  }
+
+  async setScheduling(name: string, wanted: Partial<SchedulingView>): Promise<SchedulingView> {
+    const domain = this.#books.guest(name, 'schedule');
+    await domain.enqueue('schedule', () =>
+      this.#schedule(domain, {
+        ...(wanted.weight !== undefined && { cpuWeight: wanted.weight }),
+        ...(wanted.cap !== undefined && { cpuCap: wanted.cap }),
+      }),
+    );
+    return this.scheduling(name);
+  }
+
+  /** Done first and noted then: what the host refuses is not tried again at every reboot. */
+  async #schedule(domain: Domain, change: Partial<Domain['config']>): Promise<void> {
+    const config = { ...domain.config, ...change };
+    const refusal = (_name: string, why: string) => new XendError('scheduling', why);
+    await monitorCall({ domain }, 'schedule', { scheduling: schedulingOf(config) }, refusal);
+    domain.record.config = config;
+    this.#save(domain);
+  }
+
+  #save(domain: Domain): void {
+    saveRecord(recordsDir(this.#ports.paths), domain.record);
+  }
+}
+
+export function needRunning(domain: Domain): void {
+  const state = domain.status?.state ?? 'building';
+  if (state !== 'running') throw new XendError('wrong-state', domain.name, `it is ${state}`);
+}
