@@ -33,7 +33,7 @@ const debian = (id: string, command: string, input: string, what: string): Progr
 // Work that takes QEMU's TCG about half a second.
 // biome-ignore format: a table
 export const PROGRAMS: readonly Program[] = [
-  own('alu',       'integer', 30_000_000, 'register arithmetic'),
+  own('alu',       'integer', 20_000_000, 'register arithmetic'),
   own('sieve',     'integer',         20, 'sieve of Eratosthenes'),
   own('chase',     'integer', 10_000_000, 'pointer chase through 1 MiB'),
   own('copy',      'integer',        300, 'memory copy by words'),
@@ -45,9 +45,9 @@ export const PROGRAMS: readonly Program[] = [
   own('scalar',    'float',            5, 'Mandelbrot, scalar double'),
   own('packed',    'float',       15_000, 'daxpy, packed double'),
   own('matmul',    'float',           15, 'matrix product, double'),
-  own('getppid',   'kernel',     500_000, 'getppid'),
+  own('getppid',   'kernel',     200_000, 'getppid'),
   own('ping-pong', 'kernel',       8_000, 'pipe ping-pong'),
-  own('fork',      'kernel',         500, 'fork, exit, wait'),
+  own('fork',      'kernel',         300, 'fork, exit, wait'),
   own('faults',    'kernel',           6, 'page faults'),
   own('switches',  'kernel',        1200, 'context switches'),
   debian('gzip',    '/usr/bin/gzip -nc',                          TEXT,                'gzip of 4 MB'),

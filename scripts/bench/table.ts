@@ -28,6 +28,8 @@ export function tableLine(row: ProgramRow, subjects: readonly SubjectName[]): st
     return (value === undefined ? '-' : ratioText(value)).padStart(10);
   });
   const cpu = Object.entries(row.cpuMs).map(([name, ms]) => `${name} ${milliseconds(ms)}`);
+  const { domus, qemu } = row.cpuMs;
+  if (domus !== undefined && qemu !== undefined) cpu.push(`domus/qemu ${ratioText(domus / qemu)}`);
   return [row.id.padEnd(12), ...times, ...ratios, cpu.length > 0 ? `   cpu: ${cpu.join(', ')}` : ''].join('');
 }
 

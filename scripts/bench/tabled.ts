@@ -8,6 +8,7 @@ import { Missing, type Subject, type SubjectName } from './subject.ts';
 import { MEMORY_MIB, startDomus } from './subjects/domus.ts';
 import { startNative } from './subjects/native.ts';
 import { startQemu, virtioInitramfs } from './subjects/qemu.ts';
+import { startUml } from './subjects/uml.ts';
 import { tableHead, tableLine } from './table.ts';
 
 export interface TablePlan {
@@ -68,6 +69,8 @@ async function start(name: SubjectName, disk: BenchDisk, places: TablePlaces, pl
       return startDomus(disk, guest, xend, plan.config);
     case 'qemu':
       return startQemu(disk, guest, await virtioInitramfs(guest, cacheDir, xend.folder), MEMORY_MIB);
+    case 'uml':
+      return startUml(disk, xend.folder, MEMORY_MIB);
     default:
       throw new Missing('not measured yet');
   }

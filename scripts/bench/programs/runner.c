@@ -103,11 +103,15 @@ static void report(int status, u64 time, u64 cpu) {
 
 int main(int argc, char **argv) {
   if (argc > 1) output = argv[1];
+  int first = SYSCALL0(getpid) == 1;
+  /* The kernel may have had no console yet when it opened ours. */
+  long console = first ? SYSCALL2(open, "/dev/console", 2) : -1;
+  for (int i = 0; console >= 0 && i < 3; i++) SYSCALL2(dup2, console, i);
   u32 cpu = 0, mask[32] = {0};
   SYSCALL3(getcpu, &cpu, 0, 0);
   mask[(cpu / 32) & 31] = (u32)1 << (cpu % 32);
   SYSCALL3(sched_setaffinity, 0, sizeof mask, mask);
-  if (SYSCALL0(getpid) == 1) {
+  if (first) {
     syscall6(SYS_mount, (long)"tmp", (long)"/tmp", (long)"tmpfs", 0, 0, 0);
     SYSCALL3(mount, "proc", "/proc", "proc");
   }

@@ -35,7 +35,7 @@ const qemuArguments = ({ guest, initrd, disk, readOnly, memoryMiB, append }: Qem
   '-nodefaults', '-display', 'none', '-no-reboot',
   '-kernel', guest.kernel, '-initrd', initrd,
   '-append', `${defaultBootOptions(1)} root=/dev/vda ro console=hvc0 ${append}`.trim(),
-  '-drive', `if=none,id=d0,format=raw,file=${disk}${readOnly ? ',readonly=on' : ''}`, '-device', 'virtio-blk-pci,drive=d0',
+  '-drive', `if=none,id=d0,format=raw,file=${disk}${readOnly ? ',readonly=on,file.locking=off' : ''}`, '-device', 'virtio-blk-pci,drive=d0',
   '-chardev', 'stdio,id=c0,signal=off', '-device', 'virtio-serial-pci', '-device', 'virtconsole,chardev=c0',
 ];
 
