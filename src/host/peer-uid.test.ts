@@ -13,6 +13,9 @@ const connection = { peerAddress: '127.0.0.1', peerPort: 40112, ownAddress: '127
 test('addresses are written as the kernel writes them', { skip: little ? false : 'a big-endian machine' }, () => {
   assert.equal(tableAddress('127.0.0.1', 9605, false), '0100007F:2585');
   assert.equal(tableAddress('127.0.0.1', 9605, true), '0000000000000000FFFF00000100007F:2585');
+  assert.equal(tableAddress('::ffff:127.0.0.1', 9605, true), '0000000000000000FFFF00000100007F:2585');
+  assert.equal(tableAddress('::1', 9605, true), '00000000000000000000000001000000:2585');
+  assert.equal(tableAddress('2001:db8::a:b', 1, true), 'B80D012000000000000000000B000A00:0001');
 });
 
 test("the owner of the peer's end counts, not that of our own", () => {
@@ -42,16 +45,22 @@ test('a peer with an IPv6 socket is found in the other table', () => {
   assert.equal(peerUid(connection, read), 5);
 });
 
-test('a real connection is our own', { skip: process.platform !== 'linux' }, async () => {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as net.AddressInfo;
-  const socket = net.connect(port, '127.0.0.1');
-  const [accepted] = (await once(server, 'connection')) as [net.Socket];
-  const facts = { peerAddress: '127.0.0.1', peerPort: accepted.remotePort!, ownAddress: '127.0.0.1', ownPort: port };
-  assert.equal(peerUid(facts), process.getuid!());
-  socket.destroy();
-  await once(accepted, 'close');
-  assert.equal(peerUid(facts), undefined);
-  server.close();
-});
+for (const address of ['127.0.0.1', '::1']) {
+  test(`a real connection over ${address} is our own`, { skip: process.platform !== 'linux' }, async (t) => {
+    const server = net.createServer().listen(0, address);
+    try {
+      await once(server, 'listening');
+    } catch {
+      return t.skip('this machine has no such address');
+    }
+    const { port } = server.address() as net.AddressInfo;
+    const socket = net.connect(port, address);
+    const [accepted] = (await once(server, 'connection')) as [net.Socket];
+    const facts = { peerAddress: address, peerPort: accepted.remotePort!, ownAddress: address, ownPort: port };
+    assert.equal(peerUid(facts), process.getuid!());
+    socket.destroy();
+    await once(accepted, 'close');
+    assert.equal(peerUid(facts), undefined);
+    server.close();
+  });
+}

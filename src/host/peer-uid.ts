@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { endianness } from 'node:os';
 
 export interface Connection {
-  /** Dotted IPv4 addresses. */
+  /** As Node has them: IPv4, or IPv6. */
   readonly peerAddress: string;
   readonly peerPort: number;
   readonly ownAddress: string;
@@ -19,12 +19,25 @@ const TABLES = ['/proc/net/tcp', '/proc/net/tcp6'] as const;
 const COLUMN = { local: 1, remote: 2, uid: 7, inode: 9 } as const;
 
 /** An address as the tables have it: each 32-bit word in the byte order of the machine, in hexadecimal. */
-export function tableAddress(ipv4: string, port: number, inTable6: boolean): string {
-  const word = (bytes: readonly number[]): string =>
-    (endianness() === 'LE' ? bytes.toReversed() : bytes).map((byte) => byte.toString(16).padStart(2, '0')).join('');
-  const address = word(ipv4.split('.').map(Number));
-  const mapped = inTable6 ? word([0, 0, 0, 0]) + word([0, 0, 0, 0]) + word([0, 0, 0xff, 0xff]) : '';
-  return `${mapped}${address}:${port.toString(16).padStart(4, '0')}`.toUpperCase();
+export function tableAddress(address: string, port: number, inTable6: boolean): string {
+  const ipv4 = address.replace(/^::ffff:(?=\d+\.)/i, '');
+  const bytes = ipv4.includes(':') ? bytesOfIpv6(ipv4) : ipv4.split('.').map(Number);
+  const mapped = inTable6 && bytes.length === 4 ? [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ...bytes] : bytes;
+  let text = '';
+  for (let at = 0; at < mapped.length; at += 4) {
+    const word = mapped.slice(at, at + 4);
+    for (const byte of endianness() === 'LE' ? word.reverse() : word) text += byte.toString(16).padStart(2, '0');
+  }
+  return `${text}:${port.toString(16).padStart(4, '0')}`.toUpperCase();
+}
+
+/** Node writes no dotted tail but that of a mapped IPv4 address. */
+function bytesOfIpv6(address: string): number[] {
+  const [head, tail] = address.split('%')[0]!.split('::');
+  const groups = (part: string | undefined) => (part ? part.split(':').map((group) => Number.parseInt(group, 16)) : []);
+  const [first, last] = [groups(head), groups(tail)];
+  const gap = new Array<number>(Math.max(0, 8 - first.length - last.length)).fill(0);
+  return [...first, ...(tail === undefined ? [] : gap), ...last].flatMap((group) => [group >> 8, group & 0xff]);
 }
 
 /** The uid that owns the row of the peer's end; undefined when there is no such row, or nobody behind it any more. */

@@ -3,14 +3,14 @@ import { rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { installExamples } from '../config/examples.ts';
-import { apiSocket, makeFolders, type Paths, pidFile, xendLog } from '../host/paths.ts';
+import { makeFolders, type Paths, pidFile, xendLog } from '../host/paths.ts';
 import { claimPidFile, readPidFile } from '../host/process-identity.ts';
 import { EventLog } from './events.ts';
+import { serve } from './http/serve.ts';
 import { MessageBuffer, XendLog } from './log.ts';
 import { nodeInfo } from './node-info.ts';
 import { PATIENCE, type Patience } from './ports.ts';
 import { VERSION } from './routes.ts';
-import { makeServer } from './server.ts';
 import { openStoreHome } from './store-home.ts';
 import { Xend } from './xend.ts';
 import { loadXendConfig, xendConfigFile } from './xend-config.ts';
@@ -27,6 +27,8 @@ export class AlreadyRunning extends Error {
 export interface Daemon {
   readonly xend: Xend;
   readonly log: XendLog;
+  /** Of the API on TCP, when it is served there. */
+  readonly port: number | undefined;
   stop(): Promise<void>;
 }
 
@@ -50,6 +52,7 @@ export async function startDaemon(paths: Paths, patience: Patience = PATIENCE): 
     warnings.push(`no example configurations in ${paths.etc}: ${(error as Error).message}`);
   }
   let log = new XendLog(xendLog(paths));
+  let xend: Xend | undefined;
   try {
     const config = loadXendConfig(xendConfigFile(paths), paths, (text) => warnings.push(text));
     log = new XendLog(config.logfile, { format: config['log-format'], level: config.loglevel });
@@ -63,7 +66,7 @@ export async function startDaemon(paths: Paths, patience: Patience = PATIENCE): 
     const store = await openStoreHome(paths, (text) => log.write('INFO', 'store', text));
     const events = new EventLog(path.join(paths.lib, 'events.jsonl'));
     const killAt = killSwitch(process.env.DOMUS_KILL_XEND_AT);
-    const xend = new Xend({
+    xend = new Xend({
       paths,
       store,
       log,
@@ -75,23 +78,24 @@ export async function startDaemon(paths: Paths, patience: Patience = PATIENCE): 
       ...(killAt && { atStep: killAt }),
     });
     await xend.start();
-    const server = makeServer(xend);
-    rmSync(apiSocket(paths), { force: true });
-    await server.listen({ path: apiSocket(paths) });
+    const served = await serve(xend, config, paths);
     events.emit('xend.started', undefined, { version: VERSION, pid: process.pid });
+    const running = xend;
     return {
-      xend,
+      xend: running,
       log,
+      port: served.port,
       async stop() {
         log.write('INFO', 'daemon', 'xend stops; its domains run on');
         events.emit('xend.stopping');
-        await xend.stop();
-        await server.close();
+        await running.stop();
+        await served.close();
         if (readPidFile(pidFile(paths))?.pid === process.pid) rmSync(pidFile(paths), { force: true });
       },
     };
   } catch (error) {
     log.write('ERROR', 'daemon', (error as Error).stack ?? String(error));
+    await xend?.stop();
     rmSync(pidFile(paths), { force: true });
     throw error;
   }

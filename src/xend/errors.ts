@@ -6,6 +6,7 @@
 export const ERRORS = {
   'bad-request':      { status: 400, text: (what: string) => what },
   'bad-config':       { status: 400, text: (what: string) => what },
+  'forbidden':        { status: 403, text: (why: string) => why },
   'kernel-missing':   { status: 400, text: (path: string, why: string) => `Kernel image does not exist: ${path} (${why})` },
   'ramdisk-missing':  { status: 400, text: (path: string, why: string) => `Kernel ramdisk does not exist: ${path} (${why})` },
   'disk-missing':     { status: 400, text: (uname: string, why: string) => `vbd: Segment not found: uname=${uname} (${why})` },
@@ -13,6 +14,7 @@ export const ERRORS = {
   'build-failed':     { status: 400, text: (name: string, why: string) => `cannot build domain "${name}": ${why}` },
   'domain-not-found': { status: 404, text: (name: string) => `invalid domain:${name}` },
   'exit-not-found':   { status: 404, text: (uuid: string) => `no domain with uuid ${uuid} is or was here` },
+  'not-found':        { status: 404, text: (what: string) => what },
   'no-console':       { status: 404, text: (_name: string) => 'No console information' },
   'name-clash':       { status: 409, text: (name: string, domid: string) => `vm name clash: ${name} (domain ${domid} has that name)` },
   'uuid-clash':       { status: 409, text: (uuid: string, name: string) => `uuid ${uuid} belongs to domain "${name}"` },
@@ -24,6 +26,7 @@ export const ERRORS = {
   'scheduling':       { status: 409, text: (why: string) => why },
   'core-failed':      { status: 409, text: (name: string, why: string) => `no core of domain "${name}": ${why}` },
   'domain-0':         { status: 409, text: (what: string) => `Domain-0 is this machine itself: xm cannot ${what} it` },
+  'not-implemented':  { status: 501, text: (op: string) => `Operation not implemented: ${op}` },
   'monitor-failed':   { status: 500, text: (name: string, why: string) => `the monitor of domain "${name}" ${why}` },
   'internal':         { status: 500, text: (why: string) => `xend: internal error: ${why}` },
 } as const;

@@ -105,7 +105,8 @@ export class EventLog {
 
   /** Resolves when there is an event after `since`, or after a time, or when `signal` fires. */
   wait(since: number, timeoutMs: number, signal?: AbortSignal): Promise<void> {
-    if (this.last > since || signal?.aborted) return Promise.resolve();
+    // A number from another life has waited long enough.
+    if (this.last !== since || signal?.aborted) return Promise.resolve();
     return new Promise((resolve) => {
       const done = () => {
         clearTimeout(timer);

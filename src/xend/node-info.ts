@@ -1,18 +1,25 @@
 /** Facts about this machine: `xm info`, the row of Domain-0, and the memory that domains share. */
 import os from 'node:os';
+import { type Static, Type } from '@sinclair/typebox';
 
-export interface NodeInfo {
-  readonly system: string;
-  readonly host: string;
-  readonly release: string;
-  readonly version: string;
-  readonly machine: string;
-  readonly cores: number;
-  readonly hyperthreadsPerCore: number;
-  readonly cpuMhz: number;
-  readonly memoryMiB: number;
-  readonly freeMemoryMiB: number;
-}
+const text = (description: string) => Type.String({ description });
+const integer = (description: string) => Type.Integer({ description });
+export const NodeInfo = Type.Object(
+  {
+    system: text('the operating system'),
+    host: text("this machine's name"),
+    release: text("the kernel's release"),
+    version: text("the kernel's version"),
+    machine: text('the architecture'),
+    cores: integer('CPUs that may be used'),
+    hyperthreadsPerCore: integer('threads of one core'),
+    cpuMhz: integer('clock of the first CPU, MHz; 0 where nobody tells'),
+    memoryMiB: integer('memory of the machine, or what its container may have'),
+    freeMemoryMiB: integer('left for new domains'),
+  },
+  { $id: 'NodeInfo', description: 'Facts about this machine.' },
+);
+export type NodeInfo = Static<typeof NodeInfo>;
 
 const MIB = 1 << 20;
 /** Left to the machine itself. */

@@ -51,6 +51,15 @@ export const ConsoleView = Type.Object(
 );
 export type ConsoleView = Static<typeof ConsoleView>;
 
+export const DiskIo = Type.Object({
+  dev: text("the guest's name for the disk"),
+  reads: integer('read requests'),
+  writes: integer('write requests'),
+  readBytes: integer('bytes read'),
+  writtenBytes: integer('bytes written'),
+});
+export type DiskIo = Static<typeof DiskIo>;
+
 export const DomainView = Type.Object(
   {
     domid: integer('its number on this machine'),
@@ -70,6 +79,7 @@ export const DomainView = Type.Object(
     consolePort: Type.Optional(integer('TCP port of its console')),
     console: Type.Optional(ConsoleView),
     operation: Type.Optional(OperationView),
+    diskIo: Type.Optional(Type.Array(DiskIo, { description: 'what its disks have done since its machine was built' })),
     config: Type.Optional(Type.Unsafe<DomainConfig>(DomainConfig)),
   },
   { $id: 'DomainView', description: 'A domain. Domain-0, this machine, has no config.' },

@@ -18,6 +18,7 @@ import { domain0Tree, homeOf } from './domain-store.ts';
 import { domain0View } from './domain0.ts';
 import { Endings, type Replace } from './endings.ts';
 import { XendError } from './errors.ts';
+import type { XendEvent } from './events.ts';
 import { Exits } from './exits.ts';
 import { MonitorLink } from './monitor-link.ts';
 import { type NodeInfo, nodeInfo } from './node-info.ts';
@@ -41,6 +42,7 @@ export class Xend {
   readonly controls: Controls;
   readonly #pulse: Pulse;
   readonly #timers = new Set<NodeJS.Timeout>();
+  readonly #stopping = new AbortController();
 
   constructor(ports: XendPorts) {
     this.ports = ports;
@@ -102,6 +104,7 @@ export class Xend {
   async stop(): Promise<void> {
     this.#endings.close();
     this.#pulse.stop();
+    this.#stopping.abort();
     for (const timer of this.#timers) clearTimeout(timer);
     for (const domain of this.#books.all()) domain.link?.close();
     this.#exits.close();
@@ -145,6 +148,17 @@ export class Xend {
   /** How the domain with this uuid ended; waits for it, up to a time. Undefined: it still is. */
   exitOf(uuid: string, timeoutMs: number): Promise<ExitView | undefined> {
     return this.#exits.wait(uuid, timeoutMs, () => this.#books.has(uuid));
+  }
+
+  /** The events after number `since`; when there are none yet, waits for the next one, up to a time. */
+  async eventsAfter(
+    since: number,
+    timeoutMs: number,
+  ): Promise<{ events: XendEvent[]; complete: boolean; last: number }> {
+    const { events: log } = this.ports;
+    if (timeoutMs > 0) await log.wait(since, timeoutMs, this.#stopping.signal);
+    const { events, complete } = log.after(since);
+    return { events: [...events], complete, last: log.last };
   }
 
   // What can be done.
