@@ -185,3 +185,6 @@ export const LEGACY_MAX_VCPUS = 32;
 
 /** E820 types. */
 export const E820 = { ram: 1, reserved: 2, acpi: 3, nvs: 4, unusable: 5 } as const;
+
+/** What the credit scheduler gives a domain that asks for nothing: xl-sched-credit. */
+export const SCHED_CREDIT = { weight: 256 } as const;

@@ -1,8 +1,11 @@
 /** From named variables to a domain's configuration: what each means, xm-xend 2.2, 2.3 and 2.8, and what is wrong with it. */
 import { existsSync } from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
+import { SCHED_CREDIT } from '../abi/numbers.ts';
 import { defaultBootOptions } from './boot-options.ts';
 import { ConfigError } from './config-error.ts';
+import { parseCpus } from './cpus.ts';
 import { parseDisk } from './disk.ts';
 import type { DomainConfig, Vif } from './domain-config.ts';
 import { EXIT_ACTIONS, type ExitAction, type ExitActions, RESTART_MODES } from './exit-actions.ts';
@@ -60,6 +63,7 @@ export function buildConfig(values: NamedValues, { cwd, randomMac, warn }: Build
     memoryMiB,
     maxmemMiB,
     vcpus,
+    ...scheduling(values, vcpus),
     ...kernelLineParts(values),
     bootOptions: values.text('domus_boot_options') ?? defaultBootOptions(vcpus),
     disks,
@@ -67,6 +71,35 @@ export function buildConfig(values: NamedValues, { cwd, randomMac, warn }: Build
     ...(consolePort === undefined ? {} : { consolePort }),
     ...exitActions(values),
   };
+}
+
+/** Weight, cap and CPUs, as far as they are given. */
+function scheduling(values: NamedValues, vcpus: number): Pick<DomainConfig, 'cpuWeight' | 'cpuCap' | 'cpus'> {
+  const cpuWeight = weight(values);
+  const capName = values.has('cpu_cap') ? 'cpu_cap' : 'cap';
+  const cpuCap = values.int(capName, 0);
+  const here = os.cpus().map((_, cpu) => cpu);
+  // A list has the CPUs of each vCPU, a text those of all.
+  const each = all(values, 'cpus', values.words('cpus'), (text) => parseCpus(text, here));
+  const cpus = Array.from({ length: vcpus }, (_, vcpu) => each[each.length === 1 ? 0 : vcpu] ?? []);
+  return {
+    ...(cpuWeight !== undefined && { cpuWeight }),
+    ...(cpuCap !== undefined && { cpuCap }),
+    ...(cpus.some((one) => one.length > 0) && { cpus }),
+  };
+}
+
+/** 2.0 counts in multiples of everybody's share (1.5), later tools from 256. */
+function weight(values: NamedValues): number | undefined {
+  const text = values.text('cpu_weight');
+  if (text === undefined || text === '') return undefined;
+  const value = /^\d+$/.test(text) ? Number(text) : Math.round(Number(text) * SCHED_CREDIT.weight);
+  if (!(value >= 1 && value <= 65535))
+    values.fail(
+      'cpu_weight',
+      `Invalid value: ${text}: cpu_weight is a number from 1 to 65535, or a multiple such as 1.5`,
+    );
+  return value;
 }
 
 /** Parse each; a refusal tells where the variable was set. */

@@ -277,3 +277,18 @@ test('the examples that are shipped evaluate without a warning', async () => {
   assert.equal(two.config.args, '4 VMID=3 usr=/dev/sda6');
   assert.deepEqual(warnings, []);
 });
+
+test('CPUs, weight and cap: in every notation that files have', () => {
+  const of = (text: string) => {
+    const { cpuWeight, cpuCap, cpus } = load(`${KERNEL}${text}\n`).config;
+    return { cpuWeight, cpuCap, cpus };
+  };
+  assert.deepEqual(of(''), { cpuWeight: undefined, cpuCap: undefined, cpus: undefined });
+  assert.deepEqual(of('cpu_weight = 512\ncpu_cap = 50'), { cpuWeight: 512, cpuCap: 50, cpus: undefined });
+  assert.deepEqual(of('cpu_weight = 1.5\ncap = "25"'), { cpuWeight: 384, cpuCap: 25, cpus: undefined });
+  assert.deepEqual(of('vcpus = 2\ncpus = "0"').cpus, [[0], [0]]);
+  assert.deepEqual(of('vcpus = 2\ncpus = ["all", 0]').cpus, [[], [0]]);
+  assert.deepEqual(of('cpus = "all"').cpus, undefined);
+  assert.throws(() => of('cpus = "a-b"'), /cpus|a-b is no CPU/);
+  assert.throws(() => of('cpu_weight = 0'), /cpu_weight is a number from 1/);
+});

@@ -68,6 +68,17 @@ export class NamedValues {
     return value !== undefined && !OFF.includes(str(value)) && str(value) !== '[]';
   }
 
+  /** A text or number, or a list of them. */
+  words(name: string): string[] {
+    const value = this.raw(name);
+    const items =
+      value instanceof PyList || value instanceof PyTuple ? value.items : value === undefined ? [] : [value];
+    return items.map((item) => {
+      if (typeof item === 'string' || typeof item === 'bigint' || typeof item === 'number') return str(item);
+      return this.fail(name, `${name} must be text, numbers or a list of them; ${str(item)} is a ${typeName(item)}`);
+    });
+  }
+
   list(name: string): string[] {
     const value = this.raw(name);
     if (value === undefined) return [];

@@ -34,6 +34,10 @@ const SETTERS: Readonly<Record<string, Set>> = {
   memory:             whole('memoryMiB'),
   maxmem:             whole('maxmemMiB'),
   vcpus:              whole('vcpus'),
+  cpu_weight:         whole('cpuWeight'),
+  cpu_cap:            whole('cpuCap'),
+  cap:                whole('cpuCap'),
+  on_watchdog:        text('onWatchdog'),
   console:            whole('consolePort'),
 };
 

@@ -4,6 +4,7 @@
  */
 import { defaultBootOptions } from './boot-options.ts';
 import { ConfigError } from './config-error.ts';
+import { parseCpus, printCpus } from './cpus.ts';
 import type { Disk, DomainConfig, Vif } from './domain-config.ts';
 import { EXIT_ACTIONS, type ExitAction, RESTART_MODES } from './exit-actions.ts';
 import { printCompact, type Sxp } from './sxp.ts';
@@ -32,6 +33,8 @@ const VM: readonly Row[] = [
   row('maxmem',       'maxmemMiB',   'whole', ({ memoryMiB }) => memoryMiB),
   row('vcpus',        'vcpus',       'whole', () => 1),
   row('console',      'consolePort', 'whole'),
+  row('cpu_weight',   'cpuWeight',   'whole'),
+  row('cpu_cap',      'cpuCap',      'whole'),
 ];
 // biome-ignore format: a table
 const IMAGE: readonly Row[] = [
@@ -49,6 +52,7 @@ export function vmSxp(config: DomainConfig): Sxp {
     'vm',
     ...printRows(VM, config),
     ...exitRows(config),
+    ...(config.cpus ? [['cpus', ...config.cpus.map((cpus) => printCpus(cpus, 'all'))]] : []),
     ...(config.onWatchdog ? [['on_watchdog', config.onWatchdog]] : []),
     ['image', ['linux', ...printRows(IMAGE, config)]],
     ...config.disks.map(({ uname, dev, mode, shared }): Sxp => {
@@ -109,6 +113,7 @@ export function configFromSxp(sxp: Sxp, randomMac: () => string): FromSxp {
     else if (head === 'on_poweroff') config.onPoweroff = action(head, rest);
     else if (head === 'on_reboot') config.onReboot = action(head, rest);
     else if (head === 'on_crash') config.onCrash = action(head, rest);
+    else if (head === 'cpus') config.cpus = rest.map((cpus) => parseCpus(String(cpus), []));
     else if (head === 'on_watchdog') config.onWatchdog = action(head, rest);
     else if (head === 'image') readImage(first, config, ignored);
     else if (head === 'device') readDevice(first, config, randomMac);

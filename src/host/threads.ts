@@ -6,6 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import os from 'node:os';
+import { SCHED_CREDIT } from '../abi/numbers.ts';
 
 /** Linux refuses what this process may not ask for. */
 export class SchedulingError extends Error {
@@ -86,11 +87,10 @@ const taskset = (thread: number, cpus: readonly number[]): boolean =>
 
 /** Each step of niceness is a factor of 1.25 in CPU time under contention: sched(7), and sched_prio_to_weight in Linux. */
 const NICE_FACTOR = 1.25;
-export const WEIGHT_DEFAULT = 256;
 
-/** The niceness whose share of a contended CPU is nearest to `weight`, 256 being 0. */
+/** The niceness whose share of a contended CPU is nearest to `weight`; the usual weight is 0. */
 export function niceOf(weight: number): number {
-  const nice = -Math.round(Math.log(weight / WEIGHT_DEFAULT) / Math.log(NICE_FACTOR));
+  const nice = -Math.round(Math.log(weight / SCHED_CREDIT.weight) / Math.log(NICE_FACTOR));
   return Math.max(-20, Math.min(19, nice)) + 0;
 }
 

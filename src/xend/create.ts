@@ -4,6 +4,7 @@
  */
 import { accessSync, closeSync, constants, mkdirSync, openSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { SCHED_CREDIT } from '../abi/numbers.ts';
 import type { Disk, DomainConfig } from '../config/domain-config.ts';
 import { kernelLine } from '../config/kernel-line.ts';
 import { nameProblem } from '../config/name.ts';
@@ -17,7 +18,7 @@ import {
   recordsDir,
 } from '../host/paths.ts';
 import { identify, isAlive, readPidFile, signal, waitGone } from '../host/process-identity.ts';
-import { everyCpu, WEIGHT_DEFAULT } from '../host/threads.ts';
+import { everyCpu } from '../host/threads.ts';
 import type { MachineConfig, Scheduling } from '../monitor/machine-types.ts';
 import type { MonitorConfig } from '../monitor/main.ts';
 import type { Method, ParamsOf } from '../monitor/protocol.ts';
@@ -131,7 +132,7 @@ function fileProblem(file: string, mode: 'r' | 'w', device = false): string | un
 }
 
 export const schedulingOf = ({ cpuWeight, cpuCap, cpus }: DomainConfig): Scheduling => ({
-  weight: cpuWeight ?? WEIGHT_DEFAULT,
+  weight: cpuWeight ?? SCHED_CREDIT.weight,
   cap: cpuCap ?? 0,
   affinity: cpus ?? [],
 });

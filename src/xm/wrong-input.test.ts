@@ -43,6 +43,22 @@ const OWN: readonly [line: string, error: string | RegExp][] = [
   ['top -b -i 0',                  'Error: top: Invalid value: 0: the number of iterations is a whole number of at least 1\n'],
   ['top -b -i x',                  /^Error: top: Invalid value: x: /],
   ['top -b -d soon',               'Error: top: Invalid value: soon: the delay is a number of seconds\n'],
+  ['shutdown --timeout=x 1',       /^Error: shutdown: Invalid value: x: timeout is a whole number/],
+  ['block-attach nope phy:a,b',    'Error: Invalid disk specifier: phy:a,b (TYPE:WHAT,DEVICE,MODE is wanted)\n'],
+  ['block-attach nope file:/x sdb', 'Error: block-attach: Missing arguments\n'],
+  ['block-detach nope sdb',        'Error: invalid domain:nope\n'],
+  ['vbd-create nope file:/x sdb q', /^Error: Invalid disk specifier: file:\/x,sdb,q/],
+  ['vbd-destroy Domain-0 0',       'Error: Domain-0 is this machine itself: xm cannot detach a disk from it\n'],
+  ['rename nope other',            'Error: invalid domain:nope\n'],
+  ['sysrq nope xx',                'Error: sysrq: Invalid value: xx: LETTER is one letter or digit\n'],
+  ['trigger nope frob',            'Error: trigger: Invalid value: frob: TRIGGER is nmi, reset, power\n'],
+  ['pincpu nope x',                'Error: pincpu: Invalid value: x: CPU is a whole number of at least -1\n'],
+  ['vcpu-pin nope x all',          'Error: vcpu-pin: Invalid value: x: VCPU is a whole number of at least 0\n'],
+  ['vcpu-pin nope 0 5-x',          'Error: Invalid value: 5-x: 5-x is no CPU (0-3,5,^1 or all is wanted)\n'],
+  ['vcpu-pin nope 0 0 1',          'Error: vcpu-pin: CPUs to prefer cannot be set: SOFT is "all"\n'],
+  ['sched-credit -w 0 -d nope',    'Error: sched-credit: Invalid value: 0: weight is a whole number from 1 to 65535\n'],
+  ['sched-credit -c 10',           'Error: sched-credit: Missing domain\n'],
+  ['sched-credit -d Domain-0',     'Error: Domain-0 is this machine itself: xm cannot schedule it\n'],
   ['create nope',                  /^Error: Cannot open config file "nope": no such file here or in .*\n$/],
   ['create a b',                   'Error: create: one configuration file at a time: a and b\n'],
   ['create CONFIG kernel=/nope',   'Error: Kernel image does not exist: /nope (no such file)\n'],
@@ -84,6 +100,8 @@ for (const [line, error] of OWN) {
 const plain = (param: string): string => param.replace(/[[\].]/g, '');
 /** Something to stand where an argument is wanted. */
 const word = (param: string): string => (plain(param) === 'DOM' ? 'nope' : '1');
+const given = (command: Command, option: string): string =>
+  optionsOf(command)[option]?.type === 'string' ? `--${option}=1` : `--${option}`;
 const required = ({ params = [] }: Command) => params.filter((param) => !param.startsWith('['));
 
 for (const command of COMMANDS) {
@@ -115,7 +133,10 @@ for (const command of COMMANDS) {
   }
   for (const [one, other] of exclusive) {
     test(`xm ${name} --${one} --${other}`, () =>
-      refuses([name, `--${one}`, `--${other}`, ...enough], `Error: Can't specify ${one} and ${other}\n`));
+      refuses(
+        [name, given(command, one), given(command, other), ...enough],
+        `Error: Can't specify ${one} and ${other}\n`,
+      ));
   }
   if (params.some((param) => param.startsWith('DOM'))) {
     test(`xm ${name} with a domain that does not exist`, async () => {

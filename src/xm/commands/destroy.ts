@@ -6,7 +6,12 @@ export const destroy = command({
   group: 'domain',
   params: ['DOM'],
   summary: 'End a domain now, without asking its guest',
-  async run({ args, xend }) {
-    await xend.call('POST /domains/:name/destroy', { name: args[0]! });
+  options: {
+    reboot: { type: 'boolean', short: 'R', help: 'start it again at once' },
+    force: { type: 'boolean', short: 'f', help: 'accepted: it never asks' },
+  },
+  async run({ args, flags, xend }) {
+    const route = flags.reboot ? 'POST /domains/:name/reset' : 'POST /domains/:name/destroy';
+    await xend.call(route, { name: args[0]! });
   },
 });

@@ -3,6 +3,8 @@
  * the list, a row in ../wrong-input.test.ts if its arguments can be wrong in ways of their own. Help follows.
  */
 import type { Command } from '../command.ts';
+import { dumpCore, rename, sysrq, trigger } from './ask.ts';
+import { blockAttach, blockDetach, blockList, vbdCreate, vbdDestroy, vbdList } from './block.ts';
 import { completion } from './completion.ts';
 import { consoleCommand, consoles } from './console.ts';
 import { create } from './create.ts';
@@ -13,6 +15,7 @@ import { list } from './list.ts';
 import { dmesg, log } from './log.ts';
 import { domid, domname } from './names.ts';
 import { pause, unpause } from './pause.ts';
+import { pincpu, schedCredit, vcpuList, vcpuPin } from './scheduling.ts';
 import { schema } from './schema.ts';
 import { reboot, shutdown } from './shutdown.ts';
 import { top } from './top.ts';
@@ -20,6 +23,9 @@ import { uptime, vmList } from './uptime.ts';
 
 // biome-ignore format: one line a file
 export const COMMANDS: readonly Command[] = [
+  blockAttach, blockDetach, blockList, vbdCreate, vbdDestroy, vbdList,
+  dumpCore, rename, sysrq, trigger,
+  pincpu, schedCredit, vcpuList, vcpuPin,
   completion,
   consoleCommand, consoles,
   create,
