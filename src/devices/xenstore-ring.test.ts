@@ -17,7 +17,15 @@ class FakeGuest {
   closed = false;
 
   constructor(startAt = 0) {
-    const layout: MemoryLayout = { pages: 4, vcpus: 0, frameFlags: 0, ramBase: 4096, frames: 4, bytes: 65536 };
+    const layout: MemoryLayout = {
+      pages: 4,
+      vcpus: 0,
+      frameFlags: 0,
+      tableSpans: 0,
+      ramBase: 4096,
+      frames: 4,
+      bytes: 65536,
+    };
     this.memory = new GuestMemory(new SharedArrayBuffer(65536), layout);
     for (const field of ['req_cons', 'req_prod', 'rsp_cons', 'rsp_prod'] as const) this.set(field, startAt);
     this.ring = new XenstoreRingStream({

@@ -14,7 +14,6 @@ import { shapeKey } from '../translate/interpreter/shape.ts';
 import {
   ACCESS,
   CODE_DROPPED,
-  KERNEL_TLB,
   RECORD,
   RECORD_BYTES,
   REGION_SLOTS,
@@ -22,12 +21,6 @@ import {
   REGION_STOPPED,
   STEP_RECORDS,
   Status,
-  TLB_BYTES,
-  TLB_ENTRIES,
-  TLB_FILL_LIST,
-  TLB_FILL_LIST_ENTRIES,
-  TLB_FILLS,
-  USER_TLB,
 } from '../translate/layout.ts';
 import { SEMANTICS } from '../translate/semantics/index.ts';
 import { decode, type Insn } from '../x86/decode.ts';
@@ -64,6 +57,11 @@ interface Exports {
   scatter(cpu: number, va: bigint, size: number): void;
   regionMiss(cpu: number, va: bigint, access: number): number;
   flags(cpu: number, code: number, a: bigint, b: bigint, r: bigint): void;
+  flushTlb(cpu: number): void;
+  flushPage(cpu: number, lo: number, hi: number): void;
+  modeChanged(cpu: number): void;
+  entryChanged(cpu: number, frame: number, index: number): void;
+  forgetRoot(cpu: number, root: number): void;
 }
 
 /** Decodes the example instructions of the arms. */
@@ -175,12 +173,9 @@ export class WasmEngine implements Engine {
     this.lastOwnHandler = Math.min(this.nextHandler + shapes + SHAPES_AT_ONCE, REGION_SLOTS) - SHAPES_AT_ONCE;
     const view = memory.view;
     view.setUint32(this.cpu + STATE.writableFrame, 0xffffffff, true);
-    this.modeChanged();
     this.flushTlb();
   }
 
-  /** The TLB has been cleared as a whole once, so that the list of fills since tells everything. */
-  private flushed = false;
   /** Slots for handlers of shapes that have no arm. */
   private readonly firstOwnHandler: number;
   private readonly lastOwnHandler: number;
@@ -360,33 +355,24 @@ export class WasmEngine implements Engine {
   }
 
   flushTlb(): void {
-    const { u8, i32 } = this.memory;
-    const count = (this.cpu + TLB_FILLS) >>> 2;
-    const fills = i32[count]!;
-    i32[count] = 0;
-    if (this.flushed && fills >= 0 && fills <= TLB_FILL_LIST_ENTRIES) {
-      const list = (this.cpu + TLB_FILL_LIST) >>> 2;
-      for (let k = 0; k < fills; k++) {
-        // The three tags; what is behind them says nothing without.
-        const slot = i32[list + k]! >>> 2;
-        for (let word = 0; word < 6; word++) i32[slot + word] = -1;
-      }
-      return;
-    }
-    this.flushed = true;
-    u8.fill(0xff, this.cpu + KERNEL_TLB, this.cpu + KERNEL_TLB + 2 * TLB_BYTES);
+    this.exports.flushTlb(this.cpu);
   }
 
-  flushPage(va: bigint): void {
-    const page = Number((va >> 12n) & 0xffffffffn) | 0;
-    const slot = ((page + (page >>> 10)) & (TLB_ENTRIES - 1)) * 32;
-    this.memory.u8.fill(0xff, this.cpu + KERNEL_TLB + slot, this.cpu + KERNEL_TLB + slot + 32);
-    this.memory.u8.fill(0xff, this.cpu + USER_TLB + slot, this.cpu + USER_TLB + slot + 32);
+  flushPage(lo: number, hi: number): void {
+    this.exports.flushPage(this.cpu, lo, hi);
   }
 
   modeChanged(): void {
-    const kernel = this.memory.view.getUint32(this.cpu + STATE.kernelMode, true) !== 0;
-    this.memory.view.setUint32(this.cpu + STATE.tlb, this.cpu + (kernel ? KERNEL_TLB : USER_TLB), true);
+    this.exports.modeChanged(this.cpu);
+  }
+
+  entryChanged(frame: number, index: number): void {
+    this.exports.entryChanged(this.cpu, frame, index);
+  }
+
+  tableReleased(frame: number, level: number): void {
+    if (level === 4) this.exports.forgetRoot(this.cpu, frame);
+    if (level === 1) this.memory.u32[(this.memory.layout.tableSpans >>> 2) + frame] = 0;
   }
 
   frameWritten(frame: number): void {

@@ -38,6 +38,8 @@ export class CountingEngine implements Engine {
     this.flushes++;
   }
   modeChanged(): void {}
+  entryChanged(): void {}
+  tableReleased(): void {}
   frameWritten(mfn: number): void {
     this.framesWritten.push(mfn);
   }

@@ -5,6 +5,7 @@
  *   control      hypervisor state shared by the vCPU threads and the device thread (event channels, mailboxes)
  *   vcpus        per vCPU: state block, TLBs, decode caches
  *   frameFlags   one byte per guest frame
+ *   tableSpans   one word per guest frame
  *   ram          guest frames 0 … pages-1; frame number and machine frame number are the same (pv-abi, central simplification)
  *   special      frames above RAM that the hypervisor owns and the guest maps: shared_info, grant table, M2P
  *
@@ -41,6 +42,8 @@ export interface MemoryLayout {
   readonly pages: number;
   readonly vcpus: number;
   readonly frameFlags: number;
+  /** The addresses that the engine translated through a frame as a level 1 page table: translate/runtime/tlb.ts. */
+  readonly tableSpans: number;
   readonly ramBase: number;
   /** RAM and special frames; valid guest frame numbers are below this. */
   readonly frames: number;
@@ -52,9 +55,18 @@ export function planLayout(pages: number, vcpus: number): MemoryLayout {
   const m2pFrames = Math.ceil((pages * 8) / PAGE_SIZE);
   const frames = pages + SPECIAL.m2p + m2pFrames;
   const frameFlags = VCPUS_BASE + vcpus * VCPU_SIZE;
-  const ramBase = (frameFlags + frames + 0x1fffff) & ~0x1fffff;
+  const tableSpans = (frameFlags + frames + 3) & ~3;
+  const ramBase = (tableSpans + frames * 4 + 0x1fffff) & ~0x1fffff;
   const bytes = ramBase + frames * PAGE_SIZE;
-  return { pages, vcpus, frameFlags, ramBase: ramBase >>> 0, frames, bytes: Math.ceil(bytes / 0x10000) * 0x10000 };
+  return {
+    pages,
+    vcpus,
+    frameFlags,
+    tableSpans,
+    ramBase: ramBase >>> 0,
+    frames,
+    bytes: Math.ceil(bytes / 0x10000) * 0x10000,
+  };
 }
 
 export class GuestMemory {

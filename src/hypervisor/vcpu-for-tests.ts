@@ -64,11 +64,17 @@ export class ScriptedEngine implements Engine {
   flushTlb(): void {
     this.calls.push('flushTlb');
   }
-  flushPage(at: bigint): void {
-    this.calls.push(`flushPage ${at.toString(16)}`);
+  flushPage(lo: number, hi: number): void {
+    this.calls.push(`flushPage ${((BigInt(hi) << 32n) | BigInt(lo)).toString(16)}`);
   }
   modeChanged(): void {
     this.calls.push('modeChanged');
+  }
+  entryChanged(frame: number, index: number): void {
+    this.calls.push(`entryChanged ${frame} ${index}`);
+  }
+  tableReleased(frame: number, level: number): void {
+    this.calls.push(`tableReleased ${frame} ${level}`);
   }
   frameWritten(mfn: number): void {
     this.calls.push(`frameWritten ${mfn}`);

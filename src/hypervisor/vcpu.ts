@@ -87,6 +87,7 @@ export class Vcpu implements GuestCpu {
       },
     );
     domain.vcpus[id] = this;
+    domain.types.released = (mfn, level) => engine.tableReleased(mfn, level);
   }
 
   // Registers. -------------------------------------------------------------------------------------------------------

@@ -7,21 +7,37 @@
  */
 export const TLB_ENTRIES = 1024;
 export const TLB_BYTES = TLB_ENTRIES * 32;
+/** The array of guest kernel mode, and one for each of the last few user roots: see runtime/tlb.ts. */
 export const KERNEL_TLB = 0x1000;
-export const USER_TLB = KERNEL_TLB + TLB_BYTES;
+export const USER_TLBS = 0xc0000;
+export const USER_SPACES = 8;
+/** u32 for each user array: the root that it was filled under, and when it was last taken. */
+export const SPACE_ROOTS = 0x420;
+export const SPACE_STAMPS = 0x440;
+/** No frame number, nor that of "no root". */
+export const SPACE_FREE = -2;
+/** u32: counts changes of the user array. */
+export const SPACE_CLOCK = 0x460;
+/** u32: linear address of the array of the user root in the state block. */
+export const USER_TLB = 0x464;
+/** u32: the kernel root that the kernel's array belongs to. */
+export const KERNEL_TLB_ROOT = 0x468;
+/**
+ * u32: how many entries of the kernel's array were filled for addresses of the lower half, and the linear addresses of the
+ * first of them: what a change of the kernel root drops.
+ */
+export const LOW_FILLS = 0x410;
+export const LOW_FILL_LIST = 0xc00;
+export const LOW_FILL_LIST_ENTRIES = 128;
+/** A word of MemoryLayout.tableSpans: 0 for nothing, bits 47–21 of the addresses translated through the table, or many. */
+export const SPAN_VALID = 0x80000000 | 0;
+export const SPAN_MANY = -1;
 /** Direct-mapped: linear address of an instruction → its record. {u32 key, u32 record}. */
 export const CODE_HASH = 0x20000;
 export const CODE_HASH_ENTRIES = 0x10000;
 /** u16 each: how often control came to a record (hashed by its address), see HOT_COUNTERS' use in interpreter/generate.ts. */
 export const HOT_COUNTERS = 0xa0000;
 export const HOT_COUNTER_ENTRIES = 0x10000;
-/**
- * u32: how many TLB entries were filled since the last flush, and the linear addresses of the first of them: a guest flushes
- * often and touches little in between, so that clearing those is cheaper than clearing all.
- */
-export const TLB_FILLS = 0x410;
-export const TLB_FILL_LIST = 0xc00;
-export const TLB_FILL_LIST_ENTRIES = 128;
 /** u32: set when a store of the guest dropped code, for the region that may have been running it. */
 export const CODE_DROPPED = 0x400;
 /** u64: where a region was left so that the interpreter performs the instruction there: not the moment to translate it. */

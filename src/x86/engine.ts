@@ -13,12 +13,19 @@ export interface Engine {
    * page-table entry forbids it: how stores to page tables are performed (pv-abi 3.3).
    */
   step(writableFrame?: number): Exit;
-  /** Drop all cached translations, of both modes. */
+  /** Drop all cached translations, of both modes and all roots. */
   flushTlb(): void;
-  /** Drop the cached translations of the page at `va`, in both modes. */
-  flushPage(va: bigint): void;
-  /** Tell the engine that the mode or a root in the state block changed. `flush` drops what was cached of that root. */
+  /** Drop the cached translations of the page at the address hi:lo, in both modes and all roots. */
+  flushPage(lo: number, hi: number): void;
+  /**
+   * The mode or a root in the state block has changed. The engine may keep what it cached under other roots: it is told of
+   * every change to their tables by the two calls below, or asked to flush.
+   */
   modeChanged(): void;
+  /** Entry `index` of the level 1 table in `frame`, present until now, was changed or taken away. */
+  entryChanged(frame: number, index: number): void;
+  /** `frame` is no page table any more; it was one of `level`. Changes to it are not reported from now on. */
+  tableReleased(frame: number, level: number): void;
   /** The bytes of guest frame `mfn` were changed from outside (hypercall, grant copy, device): drop code decoded from it. */
   frameWritten(mfn: number): void;
   /** The linear-memory address of guest-virtual `va` for a hypercall's access, or 0 after a fault (CR2 is not set). */

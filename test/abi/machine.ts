@@ -310,7 +310,7 @@ function pattern(length: number): Uint8Array {
 function canaries(memory: GuestMemory): { name: string; at: number; bytes: Uint8Array }[] {
   const { layout } = memory;
   const end = layout.ramBase + layout.frames * 4096;
-  const flagsEnd = layout.frameFlags + layout.frames;
+  const flagsEnd = layout.tableSpans + layout.frames * 4;
   const ranges: [string, number, number][] = [
     ['the page at 0', 0, 0x1000],
     ['the unused end of the CONTROL region', CONTROL.free, Math.min(CONTROL.free + 0x20000, CONTROL.end)],

@@ -58,7 +58,6 @@ export function movToCr(vcpu: Vcpu): Done {
       return Done.next;
     case 3:
       if (value & 0xfffn || value >> 44n || !setKernelRoot(vcpu, Number(value >> 12n))) return gp(vcpu);
-      vcpu.engine.modeChanged();
       vcpu.engine.flushTlb();
       return Done.next;
     case 4:

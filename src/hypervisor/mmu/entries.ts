@@ -14,7 +14,7 @@ export const TABLE_CHANGED = 1;
  * Store an entry so that no other thread sees a present one that is half old and half new: the frame number and P are in
  * the low half.
  */
-export function storeEntry(vcpu: Vcpu, slot: number, lo: number, hi: number, preserveAd: boolean): void {
+function storeEntry(vcpu: Vcpu, slot: number, lo: number, hi: number, preserveAd: boolean): void {
   const { i32, u32 } = vcpu.memory;
   const at = slot / 4;
   if (!(lo & PTE.P)) {
@@ -36,6 +36,22 @@ export function storeEntry(vcpu: Vcpu, slot: number, lo: number, hi: number, pre
   }
 }
 
+/** Store a level 1 entry that may exist, and tell the engine when it replaces one that was present. */
+export function storeLeaf(
+  vcpu: Vcpu,
+  frame: number,
+  offset: number,
+  lo: number,
+  hi: number,
+  preserveAd: boolean,
+): void {
+  const slot = vcpu.memory.at(frame) + offset;
+  const present = vcpu.memory.u32[slot / 4]! & PTE.P;
+  storeEntry(vcpu, slot, lo, hi, preserveAd);
+  if (present) vcpu.engine.entryChanged(frame, offset >>> 3);
+  vcpu.frameTouched(frame);
+}
+
 /** mmu_update's store of an entry: 0, TABLE_CHANGED or a negative errno. `maddr` is frame * 4096 + offset, multiple of 8. */
 export function updateEntry(
   vcpu: Vcpu,
@@ -53,8 +69,7 @@ export function updateEntry(
   const level = types.level(frame);
   if (level <= 1) {
     if (level === 1 && !types.leafAllowed(lo, hi)) return -Errno.EINVAL;
-    storeEntry(vcpu, slot, lo, hi, preserveAd);
-    vcpu.frameTouched(frame);
+    storeLeaf(vcpu, frame, offset, lo, hi, preserveAd);
     return 0;
   }
   const index = offset >>> 3;

@@ -23,6 +23,8 @@ export class FrameTypes {
   private readonly words: Uint32Array;
   /** Tables that were validated or released, ever: the work that a hypercall has made is a difference of two readings. */
   visits = 0;
+  /** Told of every frame that is no table any more, and of the level that it had. */
+  released: (mfn: number, level: number) => void = () => {};
 
   constructor(memory: GuestMemory, buffer = new SharedArrayBuffer(memory.layout.frames * 4)) {
     this.memory = memory;
@@ -85,6 +87,7 @@ export class FrameTypes {
       return;
     }
     words[mfn] = 0;
+    this.released(mfn, level);
     this.releaseEntries(mfn, level, 512);
   }
 

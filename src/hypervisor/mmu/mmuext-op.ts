@@ -17,7 +17,6 @@ const OP = 24;
 /** What a batch leaves to be done at its end, once. */
 interface Pending {
   flush: boolean;
-  roots: boolean;
 }
 
 /** A frame of RAM whose contents the guest may have replaced: no page table. */
@@ -40,12 +39,11 @@ function perform(vcpu: Vcpu, op: Uint32Array, pending: Pending): number {
     case MMUEXT.unpin_table:
       return types.unpin(mfn) ? 0 : -Errno.EINVAL;
     case MMUEXT.new_baseptr:
-      if (mfn === NO_ROOT || !setKernelRoot(vcpu, mfn)) return -Errno.EINVAL;
-      pending.flush = pending.roots = true;
-      return 0;
+      // Loading the root that is loaded has no purpose but to flush.
+      if (mfn === vcpu.kernelRoot) pending.flush = true;
+      return mfn !== NO_ROOT && setKernelRoot(vcpu, mfn) ? 0 : -Errno.EINVAL;
     case MMUEXT.new_user_baseptr:
       if ((mfn === NO_ROOT && (lo | hi) !== 0) || !setUserRoot(vcpu, mfn === 0 ? NO_ROOT : mfn)) return -Errno.EINVAL;
-      pending.flush = pending.roots = true;
       return 0;
     // One vCPU is every vCPU. With more, the others must have flushed before we return (pv-abi 2.11).
     case MMUEXT.tlb_flush_local:
@@ -56,7 +54,7 @@ function perform(vcpu: Vcpu, op: Uint32Array, pending: Pending): number {
     case MMUEXT.invlpg_local:
     case MMUEXT.invlpg_multi:
     case MMUEXT.invlpg_all:
-      if (isCanonical(hi)) vcpu.engine.flushPage((BigInt(hi) << 32n) | BigInt(lo));
+      if (isCanonical(hi)) vcpu.engine.flushPage(lo, hi);
       return 0;
     case MMUEXT.flush_cache:
     case MMUEXT.flush_cache_global:
@@ -92,7 +90,6 @@ function perform(vcpu: Vcpu, op: Uint32Array, pending: Pending): number {
 }
 
 function settle(vcpu: Vcpu, pending: Pending): void {
-  if (pending.roots) vcpu.engine.modeChanged();
   if (pending.flush) vcpu.engine.flushTlb();
 }
 
@@ -104,7 +101,7 @@ export function mmuextOp(vcpu: Vcpu, args: HypercallArgs): number {
   const count = entryCount(args);
   const { types } = vcpu.domain;
   reader.start(vcpu);
-  const pending: Pending = { flush: false, roots: false };
+  const pending: Pending = { flush: false };
   let lo = args.lo(0);
   let hi = args.hi(0);
   let result = 0;

@@ -46,7 +46,10 @@ export function tryPageTableWrite(vcpu: Vcpu, cr2Lo: number, cr2Hi: number, erro
     const lo = u32[slot + i]!;
     const hi = u32[slot + i + 1]!;
     if (lo === savedEntries[i] && hi === savedEntries[i + 1]) continue;
-    if (vcpu.domain.types.leafAllowed(lo, hi)) continue;
+    if (vcpu.domain.types.leafAllowed(lo, hi)) {
+      if (savedEntries[i]! & PTE.P) vcpu.engine.entryChanged(frame, (offset >>> 3) + i / 2);
+      continue;
+    }
     for (let j = 0; j < words; j++) u32[slot + j] = savedEntries[j]!;
     for (let j = 0; j < REGISTER_WORDS; j++) u32[registers + j] = savedRegisters[j]!;
     const shown = `0x${((BigInt(hi) << 32n) | BigInt(lo)).toString(16)}`;

@@ -6,7 +6,7 @@ import { STATE } from '../../x86/state.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { NO_ROOT } from './walk.ts';
 
-/** Make `mfn` the kernel root; false when it is no level 4 table. The caller flushes. */
+/** Make `mfn` the kernel root; false when it is no level 4 table. The engine decides what that flushes. */
 export function setKernelRoot(vcpu: Vcpu, mfn: number): boolean {
   return setRoot(vcpu, STATE.kernelRoot, mfn);
 }
@@ -28,6 +28,8 @@ function setRoot(vcpu: Vcpu, field: number, mfn: number): boolean {
   if (mfn === old) return true;
   if (mfn !== NO_ROOT && !types.acquire(mfn, 4)) return false;
   vcpu.setU32(field, mfn);
+  // Before the old table may become something else: the engine compares the two.
+  vcpu.engine.modeChanged();
   if (old !== NO_ROOT) types.release(old, 4);
   return true;
 }

@@ -5,7 +5,7 @@ import { Errno } from '../../abi/errno.ts';
 import { UVMF } from '../../abi/numbers.ts';
 import type { HypercallArgs } from '../hypercall-args.ts';
 import type { Vcpu } from '../vcpu.ts';
-import { storeEntry } from './entries.ts';
+import { storeLeaf } from './entries.ts';
 
 export function updateVaMapping(vcpu: Vcpu, args: HypercallArgs): number {
   const { walker, memory } = vcpu;
@@ -14,11 +14,10 @@ export function updateVaMapping(vcpu: Vcpu, args: HypercallArgs): number {
   const { slot, table } = walker;
   if (table >= memory.layout.pages) return -Errno.EINVAL;
   if (!vcpu.domain.types.leafAllowed(args.lo(1), args.hi(1))) return -Errno.EINVAL;
-  storeEntry(vcpu, slot, args.lo(1), args.hi(1), false);
-  vcpu.frameTouched(table);
+  storeLeaf(vcpu, table, (slot - memory.at(table)) & 0xff8, args.lo(1), args.hi(1), false);
   // Whom to flush (local, all, a bitmap of vCPUs) does not matter while there is one.
   const flush = args.lo(2) & UVMF.flush_type_mask;
   if (flush === UVMF.tlb_flush) vcpu.engine.flushTlb();
-  else if (flush === UVMF.invlpg) vcpu.engine.flushPage(args.u64(0));
+  else if (flush === UVMF.invlpg) vcpu.engine.flushPage(args.lo(0), args.hi(0));
   return 0;
 }

@@ -17,7 +17,13 @@ import {
   KERNEL_TLB,
   RECORD,
   RECORD_BYTES,
+  SPACE_FREE,
+  SPACE_ROOTS,
+  TLB_BYTES,
   TLB_ENTRIES,
+  USER_SPACES,
+  USER_TLB,
+  USER_TLBS,
 } from '../layout.ts';
 import { Arm, codeHashSlot } from './generate.ts';
 import { writeRecord } from './shape.ts';
@@ -113,9 +119,21 @@ export class CodeCache {
   }
 
   private withholdWrites(frame: number): void {
-    const { u32, i64 } = this.memory;
-    for (let entry = this.cpu + KERNEL_TLB, n = 0; n < 2 * TLB_ENTRIES; n++, entry += 32) {
-      if (u32[(entry + 28) >>> 2] === frame) i64[(entry + 8) >>> 3] = -1n;
+    const { u32, i32 } = this.memory;
+    const user = u32[(this.cpu + USER_TLB) >>> 2]!;
+    for (const array of [this.cpu + KERNEL_TLB, user]) this.withholdIn(array, frame);
+    // The arrays of user roots that are not loaded begin anew when they are next.
+    for (let k = 0; k < USER_SPACES; k++) {
+      if (this.cpu + USER_TLBS + k * TLB_BYTES !== user) i32[((this.cpu + SPACE_ROOTS) >>> 2) + k] = SPACE_FREE;
+    }
+  }
+
+  private withholdIn(array: number, frame: number): void {
+    const { u32, i32 } = this.memory;
+    for (let entry = array >>> 2, n = 0; n < TLB_ENTRIES; n++, entry += 8) {
+      if (u32[entry + 7] !== frame) continue;
+      i32[entry + 2] = -1;
+      i32[entry + 3] = -1;
     }
   }
 

@@ -38,6 +38,7 @@ import {
 } from '../layout.ts';
 import { buildFlags } from '../runtime/flags.ts';
 import { buildMmu } from '../runtime/mmu.ts';
+import { buildTlb } from '../runtime/tlb.ts';
 import { SEMANTICS } from '../semantics/index.ts';
 import { type Flow, InterpreterLift, type Runtime } from './lift.ts';
 
@@ -105,6 +106,7 @@ export function generateInterpreter(
   const _helper = m.importFunction('helper', [I32, I32], [I32]);
   const hot = m.importFunction('hot', [I32], []);
   const mmu = buildMmu(m, layout, codeWrite);
+  buildTlb(m, layout);
   buildFlags(m);
 
   // Exported for the modules of out-of-line handlers.

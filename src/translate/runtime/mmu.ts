@@ -22,7 +22,8 @@ import {
 } from '../../wasm/expr.ts';
 import { call, type Fn, type FnRef, type ModuleBuilder } from '../../wasm/module.ts';
 import { STATE } from '../../x86/state.ts';
-import { ACCESS, CODE_DROPPED, TLB_ENTRIES, TLB_FILL_LIST, TLB_FILL_LIST_ENTRIES, TLB_FILLS } from '../layout.ts';
+import { ACCESS, CODE_DROPPED, TLB_ENTRIES } from '../layout.ts';
+import { entryOffset, noteFill, noteSpan } from './tlb.ts';
 
 const PAGE_FAULT = 14;
 const GENERAL_PROTECTION = 13;
@@ -158,15 +159,7 @@ export function buildMmu(m: ModuleBuilder, layout: MemoryLayout, codeWrite: FnRe
         });
       });
       // Refill.
-      const pageNumber = f.let(va.shrU(12).wrap());
-      const slot = f.let(
-        load32(cpu, STATE.tlb).add(
-          pageNumber
-            .add(pageNumber.shrU(10))
-            .and(TLB_ENTRIES - 1)
-            .shl(5),
-        ),
-      );
+      const slot = f.let(load32(cpu, STATE.tlb).add(entryOffset(f.let(va.shrU(12).wrap()))));
       const tag = f.let(va.and(-4096));
       const addend = f.let(linear.sub(tag.wrap()));
       f.if(load64(slot).ne(tag).or(load32(slot, 24).ne(addend)), () => {
@@ -175,9 +168,9 @@ export function buildMmu(m: ModuleBuilder, layout: MemoryLayout, codeWrite: FnRe
         f.store64(slot, i64(-1), 16);
         f.store32(slot, addend, 24);
         f.store32(slot, frame, 28);
-        const fills = f.let(load32(cpu, TLB_FILLS));
-        f.if(fills.ltU(TLB_FILL_LIST_ENTRIES), () => f.store32(cpu.add(fills.shl(2)), slot, TLB_FILL_LIST));
-        f.store32(cpu, fills.add(1), TLB_FILLS);
+        noteFill(f, cpu, slot, va);
+        // The hypervisor's own range has no table of the guest's.
+        f.if(top.sub(256).geU(16), () => noteSpan(f, layout, at, va));
       });
       f.if(write.and(code.eqz()), () => f.store64(slot, tag, 8));
       f.if(access.and(ACCESS.execute), () => f.store64(slot, tag, 16));

@@ -1,0 +1,168 @@
+/** What the engine remembers of page tables, and when it forgets: across roots, after reported changes, against a plain walk. */
+import assert from 'node:assert/strict';
+import { beforeEach, test } from 'node:test';
+import { GuestMemory, planLayout } from '../hypervisor/memory.ts';
+import { STATE } from '../x86/state.ts';
+import { WasmEngine } from './wasm-engine.ts';
+
+const PAGES = 512;
+/** Frames of a root's tables are root, root + 1 (L3), root + 2 (L2), root + 3 and root + 4 (L1s of two spans). */
+const KERNEL = { l3: 1, l2: 2, l1: 3 } as const;
+const OTHER_KERNEL = { l3: 4, l2: 5, l1: 6 } as const;
+const root = (k: number): number => 16 + 8 * k;
+const ROOTS = 12;
+const DATA = 256;
+const LOW = 0x400000n;
+const HIGH = 0xffff_ffff_8000_0000n;
+const SPAN = 0x200000n;
+
+let memory: GuestMemory;
+let engine: WasmEngine;
+let cpu: number;
+
+beforeEach(() => {
+  const layout = planLayout(PAGES, 1);
+  const pages = layout.bytes / 65536;
+  const wasm = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  memory = new GuestMemory(wasm.buffer as SharedArrayBuffer, layout);
+  cpu = memory.vcpuBase(0);
+  for (const { l3, l2, l1 } of [KERNEL, OTHER_KERNEL]) {
+    link(l3, 510, l2);
+    link(l2, 0, l1);
+  }
+  for (let k = 0; k < ROOTS; k++) {
+    link(root(k), 0, root(k) + 1);
+    link(root(k), 511, KERNEL.l3);
+    link(root(k) + 1, 0, root(k) + 2);
+    link(root(k) + 2, 2, root(k) + 3);
+    link(root(k) + 2, 3, root(k) + 4);
+  }
+  engine = new WasmEngine(memory, wasm, 0, () => 0);
+  load(root(0), 0xffffffff);
+  setMode(true);
+});
+
+function put(frame: number, index: number, lo: number): void {
+  memory.view.setUint32(memory.at(frame) + 8 * index, lo, true);
+}
+function link(frame: number, index: number, to: number): void {
+  put(frame, index, (to << 12) | 0x67);
+}
+/** A level 1 entry to `frame`, or none; its change is reported as the hypervisor does. */
+function map(table: number, index: number, frame: number): void {
+  const present = memory.view.getUint32(memory.at(table) + 8 * index, true) & 1;
+  put(table, index, frame === 0 ? 0 : (frame << 12) | 0x67);
+  if (present) engine.entryChanged(table, index);
+}
+/** Load roots; with `roots` unchanged nothing happens. */
+function load(kernel: number, user: number): void {
+  memory.view.setUint32(cpu + STATE.kernelRoot, kernel, true);
+  memory.view.setUint32(cpu + STATE.userRoot, user, true);
+  engine.modeChanged();
+}
+function setMode(kernel: boolean): void {
+  memory.view.setUint32(cpu + STATE.kernelMode, kernel ? 1 : 0, true);
+  engine.modeChanged();
+}
+/** The frame that the engine finds at `va`, 0 for a fault. */
+function seen(va: bigint): number {
+  const at = engine.translate(va, false);
+  return at === 0 ? 0 : (at - memory.layout.ramBase) >>> 12;
+}
+/** The frame that the tables say. */
+function walk(va: bigint): number {
+  const kernel = memory.view.getUint32(cpu + STATE.kernelMode, true) !== 0;
+  let frame = memory.view.getUint32(cpu + (kernel ? STATE.kernelRoot : STATE.userRoot), true);
+  for (const shift of [39n, 30n, 21n, 12n]) {
+    const entry = memory.view.getUint32(memory.at(frame) + 8 * Number((va >> shift) & 511n), true);
+    if ((entry & 1) === 0) return 0;
+    frame = entry >>> 12;
+  }
+  return frame;
+}
+
+test('a change of the kernel root keeps the upper half when the tables share it, and drops the lower half', () => {
+  map(KERNEL.l1, 7, DATA);
+  map(root(0) + 3, 7, DATA + 1);
+  map(root(1) + 3, 7, DATA + 2);
+  assert.deepEqual([seen(HIGH + 0x7000n), seen(LOW + 0x7000n)], [DATA, DATA + 1]);
+  // Behind the engine's back, to see what it remembers.
+  put(KERNEL.l1, 7, 0);
+  load(root(1), 0xffffffff);
+  assert.deepEqual([seen(HIGH + 0x7000n), seen(LOW + 0x7000n)], [DATA, DATA + 2]);
+});
+
+test('a change to a root with another kernel drops the upper half too', () => {
+  map(KERNEL.l1, 7, DATA);
+  map(OTHER_KERNEL.l1, 7, DATA + 1);
+  link(root(2), 511, OTHER_KERNEL.l3);
+  assert.equal(seen(HIGH + 0x7000n), DATA);
+  load(root(2), 0xffffffff);
+  assert.equal(seen(HIGH + 0x7000n), DATA + 1);
+});
+
+test('a user root that comes back finds what it left, unless it was released meanwhile', () => {
+  map(root(1) + 3, 1, DATA);
+  const away = (): void => load(root(0), root(2));
+  load(root(0), root(1));
+  setMode(false);
+  assert.equal(seen(LOW + 0x1000n), DATA);
+  put(root(1) + 3, 1, 0);
+  away();
+  assert.equal(seen(LOW + 0x1000n), 0);
+  load(root(0), root(1));
+  assert.equal(seen(LOW + 0x1000n), DATA);
+  away();
+  engine.tableReleased(root(1), 4);
+  load(root(0), root(1));
+  assert.equal(seen(LOW + 0x1000n), 0);
+});
+
+test('an entry that changes while its root is not loaded has changed when it is', () => {
+  map(root(1) + 3, 1, DATA);
+  load(root(0), root(1));
+  setMode(false);
+  assert.equal(seen(LOW + 0x1000n), DATA);
+  load(root(0), root(2));
+  map(root(1) + 3, 1, DATA + 1);
+  load(root(0), root(1));
+  assert.equal(seen(LOW + 0x1000n), DATA + 1);
+});
+
+test('a table that maps several ranges is changed in all of them', () => {
+  link(root(0) + 2, 3, root(0) + 3);
+  map(root(0) + 3, 5, DATA);
+  assert.deepEqual([seen(LOW + 0x5000n), seen(LOW + SPAN + 0x5000n)], [DATA, DATA]);
+  map(root(0) + 3, 5, DATA + 1);
+  assert.deepEqual([seen(LOW + 0x5000n), seen(LOW + SPAN + 0x5000n)], [DATA + 1, DATA + 1]);
+});
+
+test('through any sequence of reported changes the engine finds what a plain walk finds', () => {
+  let state = 20041105;
+  const random = (below: number): number => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+  const tables = [KERNEL.l1, ...Array.from({ length: ROOTS }, (_, k) => [root(k) + 3, root(k) + 4]).flat()];
+  const somewhere = (): bigint =>
+    (random(3) === 0 ? HIGH : LOW + BigInt(random(2)) * SPAN) + BigInt(random(24)) * 0x1000n;
+  const acts = [
+    () => map(tables[random(tables.length)]!, random(24), random(3) && DATA + random(64)),
+    () => load(root(random(ROOTS)), root(random(ROOTS))),
+    () => setMode(random(2) === 0),
+    () => {
+      // An upper level, as mmu_update changes it: whatever was there is flushed.
+      link(root(random(ROOTS)) + 2, 2 + random(2), root(random(ROOTS)) + 3 + random(2));
+      engine.flushTlb();
+    },
+    () => engine.flushPage(Number(LOW) + random(24) * 0x1000, 0),
+  ];
+  load(root(0), root(1));
+  for (let n = 0; n < 60_000; n++) {
+    // Upper levels change seldom, so that something is remembered.
+    const act = random(200) === 0 ? 3 : [0, 1, 2, 4][random(4)]!;
+    if (random(3) === 0) acts[act]!();
+    const va = somewhere();
+    assert.equal(seen(va), walk(va), `step ${n}, address ${va.toString(16)}`);
+  }
+});
