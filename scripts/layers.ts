@@ -35,7 +35,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   monitor:    layer(`${CORE}, host, guest`, 'node:'),
   xend:       layer(`${CORE}, host, config, guest, monitor`, 'node:, fastify, ws, @sinclair/typebox'),
   sdk:        layer('type xend', 'node:'),
-  xm:         layer('host, config, sdk, type xend', 'node:'),
+  xm:         layer('abi, host, config, sdk, type xend', 'node:'),
   xencons:    layer('xm/terminal.ts', 'node:'),
 };
 

@@ -4,12 +4,12 @@
  */
 import { Errno } from '../abi/errno.ts';
 import { HYPERVISOR_VIRT_START, VMASST, XENFEAT, XENVER } from '../abi/numbers.ts';
+import { XEN_COMPILE_INFO as COMPILED, XEN_CAPABILITIES, XEN_CHANGESET, XEN_VERSION } from '../abi/xen-version.ts';
 import type { HypercallArgs } from './hypercall-args.ts';
 import { PAGE_SIZE } from './memory.ts';
 import type { GuestCpu } from './ports.ts';
 
-/** The interface of Xen 4.17. */
-const VERSION = (4 << 16) | 17;
+const VERSION = (XEN_VERSION.major << 16) | XEN_VERSION.minor;
 /** What PV domains are told they may use. `pae_pgdir_above_4gb` follows the guest's vm_assist. */
 const FEATURES = [
   XENFEAT.mmu_pt_update_preserve_ad,
@@ -22,10 +22,10 @@ const FEATURES = [
 /** Texts with their offsets and array sizes: each array goes out whole, zeros behind the text. */
 // biome-ignore format: a table
 const TEXTS: Record<number, { size: number; texts: readonly (readonly [number, string])[] }> = {
-  [XENVER.extraversion]: { size: 16,   texts: [[0, '.0']] },
-  [XENVER.compile_info]: { size: 144,  texts: [[0, 'TypeScript'], [0x40, 'domus'], [0x50, 'domus'], [0x70, '']] },
-  [XENVER.capabilities]: { size: 1024, texts: [[0, 'xen-3.0-x86_64']] },
-  [XENVER.changeset]:    { size: 64,   texts: [[0, 'unavailable']] },
+  [XENVER.extraversion]: { size: 16,   texts: [[0, XEN_VERSION.extra]] },
+  [XENVER.compile_info]: { size: 144,  texts: [[0, COMPILED.compiler], [0x40, COMPILED.by], [0x50, COMPILED.domain], [0x70, COMPILED.date]] },
+  [XENVER.capabilities]: { size: 1024, texts: [[0, XEN_CAPABILITIES]] },
+  [XENVER.changeset]:    { size: 64,   texts: [[0, XEN_CHANGESET]] },
   [XENVER.commandline]:  { size: 1024, texts: [[0, '<denied>']] },
 };
 

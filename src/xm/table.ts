@@ -1,4 +1,5 @@
 /** Tables as xm's and xl's users know them, byte for byte: xm-xend 1.4 and 1.9. */
+import { XEN_CAPABILITIES, XEN_CHANGESET, XEN_COMPILE_INFO, XEN_VERSION } from '../abi/xen-version.ts';
 import type { NodeInfo } from '../xend/node-info.ts';
 import type { DomainView } from '../xend/view.ts';
 
@@ -42,21 +43,66 @@ export const LIST_LAYOUTS: Readonly<Record<'xm' | 'xl', ListLayout>> = {
   },
 };
 
-/** `xm info`: the 2.0 keys in their order, then today's names of the same facts for scripts that look for those. */
-export function infoText(node: NodeInfo): string {
-  const rows: [string, string | number][] = [
-    ['system', node.system],
+type Facts = readonly (readonly [key: string, value: string | number])[];
+
+/** Xen 2.0's keys in its order. */
+const classicFacts = (node: NodeInfo): Facts => [
+  ['system', node.system],
+  ['host', node.host],
+  ['release', node.release],
+  ['version', node.version],
+  ['machine', node.machine],
+  ['cores', node.cores],
+  ['hyperthreads_per_core', node.hyperthreadsPerCore],
+  ['cpu_mhz', node.cpuMhz],
+  ['memory', node.memoryMiB],
+  ['free_memory', node.freeMemoryMiB],
+];
+
+/** Today's keys in their order. */
+function modernFacts(node: NodeInfo): Facts {
+  const { major, minor, extra } = XEN_VERSION;
+  return [
     ['host', node.host],
     ['release', node.release],
     ['version', node.version],
     ['machine', node.machine],
-    ['cores', node.cores],
-    ['hyperthreads_per_core', node.hyperthreadsPerCore],
-    ['cpu_mhz', node.cpuMhz],
-    ['memory', node.memoryMiB],
-    ['free_memory', node.freeMemoryMiB],
     ['nr_cpus', node.cores],
+    ['max_cpu_id', node.cores - 1],
+    ['nr_nodes', 1],
+    ['cores_per_socket', Math.max(1, Math.floor(node.cores / node.hyperthreadsPerCore))],
+    ['threads_per_core', node.hyperthreadsPerCore],
+    ['cpu_mhz', node.cpuMhz],
+    ['virt_caps', 'pv'],
     ['total_memory', node.memoryMiB],
+    ['free_memory', node.freeMemoryMiB],
+    ['sharing_freed_memory', 0],
+    ['sharing_used_memory', 0],
+    ['outstanding_claims', 0],
+    ['xen_major', major],
+    ['xen_minor', minor],
+    ['xen_extra', extra],
+    ['xen_version', `${major}.${minor}${extra}`],
+    ['xen_caps', XEN_CAPABILITIES],
+    ['xen_scheduler', 'credit'],
+    ['xen_pagesize', 4096],
+    ['platform_params', 'virt_start=0xffff800000000000'],
+    ['xen_changeset', XEN_CHANGESET],
+    ['xen_commandline', ''],
+    ['cc_compiler', XEN_COMPILE_INFO.compiler],
+    ['cc_compile_by', XEN_COMPILE_INFO.by],
+    ['cc_compile_domain', XEN_COMPILE_INFO.domain],
+    ['cc_compile_date', XEN_COMPILE_INFO.date],
+    ['build_id', ''],
+    ['xend_config_format', 4],
   ];
-  return rows.map(([key, value]) => line('%-23s: %s', key, value)).join('');
+}
+
+/** xl's facts, or in xm's dialect 2.0's with those of today's that it does not have, for scripts of both times. */
+export function infoText(node: NodeInfo, dialect: 'xm' | 'xl'): string {
+  const [classic, modern] = [classicFacts(node), modernFacts(node)];
+  const known = new Set(classic.map(([key]) => key));
+  const later: Facts = [...modern.filter(([key]) => !known.has(key)), ['max_free_memory', node.freeMemoryMiB]];
+  const facts = dialect === 'xl' ? modern : [...classic, ...later];
+  return facts.map(([key, value]) => line('%-23s: %s', key, value)).join('');
 }

@@ -4,7 +4,29 @@ import { command } from '../command.ts';
 import { line } from '../table.ts';
 import { type Attachment, attach } from '../terminal.ts';
 
-const EXIT_WAIT_S = 5;
+/** So long a domain that has ended is followed: it is gone, kept or running again by then. */
+const ENDING_ROUNDS = 10;
+const ROUND_S = 0.5;
+
+interface End {
+  readonly name: string;
+  readonly domid: number;
+  readonly kind: string;
+  readonly report: readonly string[];
+}
+
+/** How a domain ended that is gone or kept; undefined when nobody can tell. */
+async function endOf(uuid: string, xend: XendClient): Promise<End | undefined> {
+  for (let round = 0; round < ENDING_ROUNDS; round++) {
+    // xend can be gone or restarting; the console worked without it.
+    const answer = await xend.call('GET /exits/:uuid', { uuid, waitS: ROUND_S }).catch(() => undefined);
+    if (!answer || answer.exit) return answer?.exit;
+    const kept = await xend.call('GET /domains/:name', { name: uuid }).catch(() => undefined);
+    if (kept?.state === 'shutdown' && kept.shutdownReason)
+      return { name: kept.name, domid: kept.domid, kind: kept.shutdownReason, report: [] };
+  }
+  return undefined;
+}
 
 /** Stay on a console until it ends; if the domain crashed, say so in one line. Returns the exit code. */
 export async function watchConsole(
@@ -14,16 +36,10 @@ export async function watchConsole(
   note: (text: string) => void,
 ): Promise<number> {
   if ((await ended) === 'detached') return 0;
-  // xend can be gone or restarting; the console worked without it.
-  const answer = await xend.call('GET /exits/:uuid', { uuid, waitS: EXIT_WAIT_S }).catch(() => undefined);
-  let crash = answer?.exit?.kind === 'crash' ? answer.exit : undefined;
-  if (answer && !answer.exit) {
-    const kept = await xend.call('GET /domains/:name', { name: uuid }).catch(() => undefined);
-    if (kept?.shutdownReason === 'crash') crash = { name: kept.name, domid: kept.domid, report: [] } as never;
-  }
-  if (!crash) return 0;
-  const [why] = crash.report;
-  note(`Error: domain ${crash.domid} "${crash.name}" crashed${why ? `: ${why}` : ''} (xm dmesg tells more)`);
+  const end = await endOf(uuid, xend);
+  if (end?.kind !== 'crash') return 0;
+  const [why] = end.report;
+  note(`Error: domain ${end.domid} "${end.name}" crashed${why ? `: ${why}` : ''} (xm dmesg tells more)`);
   return 1;
 }
 

@@ -6,9 +6,10 @@ export const info = command({
   name: 'info',
   group: 'node',
   json: true,
+  layouts: true,
   summary: 'Print facts about this machine',
-  async run({ xend, show }) {
+  async run({ xend, show, dialect }) {
     const node = await xend.call('GET /node', {});
-    show(node, () => infoText(node));
+    show(node, () => infoText(node, dialect));
   },
 });
