@@ -10,30 +10,53 @@ import vm from 'node:vm';
 const SLACK_BYTES = 16 << 20;
 /** Looks at the heap are this far apart, and cost some microseconds. */
 const INTERVAL_MS = 3000;
+/** A thread that worked for more than this part of the time since the last look is not idle yet: a guest that boots waits now and then. */
+const BUSY_SHARE = 0.1;
 
-type Collect = (options: { type: 'major'; flavor: 'last-resort' }) => void;
-let collect: Collect | undefined;
-
-function collector(): Collect {
-  if (collect === undefined) {
-    // The function exists only under this flag; contexts made after it is set have it.
-    v8.setFlagsFromString('--expose-gc');
-    collect = vm.runInNewContext('gc') as Collect;
-  }
-  return collect;
+/** The thread and its heap. */
+export interface TrimPorts {
+  now(): number;
+  /** CPU time that this thread has used, in ms. */
+  cpuMs(): number;
+  heapBytes(): number;
+  collect(): void;
 }
 
-/** A function to call whenever the thread is about to wait. It collects garbage when that is worth its time (some 30 ms). */
-export function heapTrimmer(now: () => number = () => performance.now()): () => void {
+type Collect = (options: { type: 'major'; flavor: 'last-resort' }) => void;
+let collector: Collect | undefined;
+
+const thisThread: TrimPorts = {
+  now: () => performance.now(),
+  cpuMs: () => {
+    const { user, system } = process.threadCpuUsage();
+    return (user + system) / 1000;
+  },
+  heapBytes: () => v8.getHeapStatistics().total_physical_size,
+  collect: () => {
+    if (collector === undefined) {
+      // The function exists only under this flag; contexts made after it is set have it.
+      v8.setFlagsFromString('--expose-gc');
+      collector = vm.runInNewContext('gc') as Collect;
+    }
+    // Other flavours keep the freed pages in a pool, which is emptied by tasks that a blocked thread never runs.
+    collector({ type: 'major', flavor: 'last-resort' });
+  },
+};
+
+/** A function to call whenever the thread is about to wait. It collects garbage when that is worth its time (some 50 ms). */
+export function heapTrimmer({ now, cpuMs, heapBytes, collect } = thisThread): () => void {
   let looked = now();
+  let worked = cpuMs();
   let kept = 0;
   return () => {
-    if (now() - looked < INTERVAL_MS) return;
-    looked = now();
-    if (v8.getHeapStatistics().total_physical_size < kept + SLACK_BYTES) return;
-    // Other flavours keep the freed pages in a pool, which is emptied by tasks that a blocked thread never runs.
-    collector()({ type: 'major', flavor: 'last-resort' });
-    kept = v8.getHeapStatistics().total_physical_size;
+    const elapsed = now() - looked;
+    if (elapsed < INTERVAL_MS) return;
+    const used = cpuMs() - worked;
+    looked += elapsed;
+    worked += used;
+    if (used > BUSY_SHARE * elapsed || heapBytes() < kept + SLACK_BYTES) return;
+    collect();
+    kept = heapBytes();
   };
 }
 

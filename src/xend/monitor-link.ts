@@ -94,11 +94,8 @@ export class MonitorLink {
   }
 }
 
-/**
- * Small young generations in both threads: a hundred monitors share the machine, and theirs is short-lived garbage. The
- * default of 32 MiB each would be most of an idle monitor's memory.
- */
-const MONITOR_FLAGS = ['--max-semi-space-size=1', '--initial-old-space-size=16'];
+/** A hundred monitors share the machine: their heaps start small. */
+const MONITOR_FLAGS = ['--initial-old-space-size=16', '--single-threaded-gc'];
 const MONITOR = fileURLToPath(new URL('../monitor/main.ts', import.meta.url));
 /** A monitor sees no more of our environment than this. */
 const ENVIRONMENT = ['PATH', 'LANG', 'TZ', 'HOME', 'DOMUS_MACHINE', 'DOMUS_DEBUG', 'NODE_COMPILE_CACHE'];

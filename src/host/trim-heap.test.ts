@@ -1,0 +1,40 @@
+/** When an idle thread collects its garbage, with a clock and a heap of the test's own. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { heapTrimmer } from './trim-heap.ts';
+
+const MIB = 1 << 20;
+
+function idleThread() {
+  const thread = { ms: 0, cpu: 0, heap: 80 * MIB, collections: 0 };
+  const trim = heapTrimmer({
+    now: () => thread.ms,
+    cpuMs: () => thread.cpu,
+    heapBytes: () => thread.heap,
+    collect: () => {
+      thread.collections++;
+      thread.heap = 20 * MIB;
+    },
+  });
+  const wait = (ms: number, cpuMs: number): number => {
+    thread.ms += ms;
+    thread.cpu += cpuMs;
+    trim();
+    return thread.collections;
+  };
+  return { thread, wait };
+}
+
+test('a guest that boots is not held up by collecting garbage in the moments in which it waits', () => {
+  const { wait } = idleThread();
+  for (let second = 0; second < 20; second++) assert.equal(wait(1000, 900), 0);
+});
+
+test('garbage is collected once the thread has been idle, and again only when there is more', () => {
+  const { thread, wait } = idleThread();
+  assert.equal(wait(1000, 5), 0);
+  assert.equal(wait(3000, 5), 1);
+  for (let second = 0; second < 20; second++) assert.equal(wait(1000, 5), 1);
+  thread.heap += 17 * MIB;
+  assert.equal(wait(4000, 5), 2);
+});
