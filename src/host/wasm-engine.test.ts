@@ -113,6 +113,54 @@ test('an instruction across two pages follows the mapping of the second', () => 
   assert.equal(reg(GPR.rax), 0x66552211n);
 });
 
+/** A hot loop that calls a function in the next page, which adds `step` to rax; the page's frame is as mapped. */
+function runCaller(frames: { readonly first: number; readonly second: number; readonly step: number }): bigint {
+  // L: call 0x401000; dec ecx; jnz L; syscall
+  const caller = [0xe8, 0xfb, 0x0f, 0, 0, 0xff, 0xc9, 0x75, 0xf7, ...SYSCALL];
+  for (const [frame, bytes] of [
+    [frames.first, caller],
+    [frames.second, [0x48, 0x83, 0xc0, frames.step, 0xc3]],
+  ] as const) {
+    memory.u8.set(bytes, memory.at(frame));
+    engine.frameWritten(frame);
+  }
+  map(0, frames.first, PRESENT | WRITABLE);
+  map(1, frames.second, PRESENT | WRITABLE);
+  engine.flushTlb();
+  setReg(GPR.rsp, CODE + 0x3000n);
+  setReg(GPR.rax, 0n);
+  setReg(GPR.rcx, 5000n);
+  assert.equal(run(CODE, 100_000), Exit.Syscall);
+  return reg(GPR.rax);
+}
+
+test('a region of two pages follows the mapping of the second', () => {
+  const [first, second] = [CODE_FRAME, CODE_FRAME + 1];
+  assert.equal(runCaller({ first, second, step: 1 }), 5000n);
+  assert.equal(runCaller({ first, second, step: 1 }), 5000n);
+  assert.equal(engine.statistics.regionsMoved, 0);
+  assert.equal(runCaller({ first, second: CODE_FRAME + 30, step: 3 }), 15_000n);
+  // Pages that came apart once are translated one by one.
+  assert.equal(runCaller({ first, second, step: 1 }), 5000n);
+  assert.ok(engine.statistics.regionsMoved <= 1);
+});
+
+test('a region of two pages is dropped when code in the second changes', () => {
+  const [first, second] = [CODE_FRAME, CODE_FRAME + 1];
+  assert.equal(runCaller({ first, second, step: 1 }), 5000n);
+  assert.equal(runCaller({ first, second, step: 2 }), 10_000n);
+  // The same by a store of the guest: mov [rdi], sil
+  memory.u8.set([0x40, 0x88, 0x37, ...SYSCALL], memory.at(CODE_FRAME + 5));
+  setReg(GPR.rdi, CODE + 0x1003n);
+  setReg(GPR.rsi, 7n);
+  assert.equal(run(CODE + 0x5000n), Exit.Syscall);
+  setReg(GPR.rsp, CODE + 0x3000n);
+  setReg(GPR.rax, 0n);
+  setReg(GPR.rcx, 5000n);
+  assert.equal(run(CODE, 100_000), Exit.Syscall);
+  assert.equal(reg(GPR.rax), 35_000n);
+});
+
 test('an instruction across two pages is decoded anew when its second page changes, also after other code there did', () => {
   put(0xffd, 0xb8, 0x11, 0x22);
   const second = memory.at(CODE_FRAME + 1);

@@ -21,6 +21,7 @@ import {
   REGION_STOPPED,
   STEP_RECORDS,
   Status,
+  TLB_ENTRIES,
 } from '../translate/layout.ts';
 import { SEMANTICS } from '../translate/semantics/index.ts';
 import { decode, type Insn } from '../x86/decode.ts';
@@ -56,12 +57,19 @@ interface Exports {
   translate(cpu: number, va: bigint, access: number): number;
   scatter(cpu: number, va: bigint, size: number): void;
   regionMiss(cpu: number, va: bigint, access: number): number;
+  regionStack(cpu: number, va: bigint, access: number): number;
   flags(cpu: number, code: number, a: bigint, b: bigint, r: bigint): void;
   flushTlb(cpu: number): void;
   flushPage(cpu: number, lo: number, hi: number): void;
   modeChanged(cpu: number): void;
   entryChanged(cpu: number, frame: number, index: number): void;
   forgetRoot(cpu: number, root: number): void;
+}
+
+/** Place of the TLB entry for `va`. */
+function tlbSlot(va: bigint): number {
+  const page = Number((va >> 12n) & 0xffffffffn) | 0;
+  return ((page + (page >>> 10)) & (TLB_ENTRIES - 1)) * 32;
 }
 
 /** Decodes the example instructions of the arms. */
@@ -156,9 +164,10 @@ export class WasmEngine implements Engine {
       },
       dropped: (base, pieces) => this.regions.drop(base, pieces),
     });
-    const { regionMiss, scatter, flags } = this.exports;
-    const regionHelper = (_cpu: number, position: number): number => this.helpRegion(position);
-    const regionImports = { m: wasmMemory, t: this.table, regionMiss, scatter, flags, regionHelper };
+    const { regionMiss, regionStack, flags } = this.exports;
+    const regionHelper = (): number => this.helpRegion();
+    const regionMoved = (_cpu: number, record: number): number => this.regionMoved(record);
+    const regionImports = { m: wasmMemory, t: this.table, regionMiss, regionStack, flags, regionHelper, regionMoved };
     this.regions = new Regions(
       memory,
       this.cache,
@@ -239,11 +248,11 @@ export class WasmEngine implements Engine {
     }
   }
 
-  /** A region has left a rare case of the instruction at `position` of the code page to us. */
-  private helpRegion(position: number): number {
+  /** A region has left a rare case of the instruction at STATE.rip to us. */
+  private helpRegion(): number {
     const { view } = this.memory;
-    const rip = view.getBigUint64(this.cpu + STATE.codePage, true) + BigInt(position);
-    view.setBigUint64(this.cpu + STATE.rip, rip, true);
+    const rip = view.getBigUint64(this.cpu + STATE.rip, true);
+    view.setBigUint64(this.cpu + STATE.codePage, rip & ~0xfffn, true);
     const record = this.lookup();
     if (record === 0) return Status.Exit + Exit.Exception;
     const status = this.help(record);
@@ -287,7 +296,28 @@ export class WasmEngine implements Engine {
     // As a region it would stop there again.
     if (stopped === rip) return;
     const at = this.fetch(rip);
-    if (at !== 0) this.regions.request(record, at);
+    if (at !== 0) this.regions.request(record, at, (n) => this.executable(page + BigInt(n * 4096)));
+  }
+
+  /** Linear address of the page at `va` if the TLB has it as one that code was fetched from, else 0. */
+  private executable(va: bigint): number {
+    const { view } = this.memory;
+    const entry = view.getUint32(this.cpu + STATE.tlb, true) + tlbSlot(va);
+    if (view.getBigUint64(entry + 16, true) !== BigInt.asUintN(64, va)) return 0;
+    return (view.getUint32(entry + 24, true) + Number(va & 0xffffffffn)) >>> 0;
+  }
+
+  /** RegionImports.regionMoved: looks at the page tables, and leaves no trace of a fault. */
+  private regionMoved(record: number): number {
+    const { view } = this.memory;
+    const page = view.getBigUint64(this.cpu + STATE.codePage, true);
+    const cr2 = view.getBigUint64(this.cpu + STATE.cr2, true);
+    const moved = this.regions.moved(record, (n) => this.fetch(BigInt.asUintN(64, page + BigInt(n * 4096))));
+    view.setBigUint64(this.cpu + STATE.cr2, cr2, true);
+    if (!moved) return 0;
+    const rip = page + BigInt(view.getUint16(record + RECORD.position, true));
+    view.setBigUint64(this.cpu + STATE.rip, rip, true);
+    return 1;
   }
 
   private crossing(): number {

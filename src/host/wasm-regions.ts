@@ -6,13 +6,22 @@ import type { GuestMemory } from '../hypervisor/memory.ts';
 import type { CodeCache } from '../translate/interpreter/code-cache.ts';
 import { Arm } from '../translate/interpreter/generate.ts';
 import { RECORD, REGION_SLOTS, REGION_SLOTS_END } from '../translate/layout.ts';
-import { discover, generateRegions, type RegionPlan } from '../translate/region/index.ts';
-import { decode, type Insn } from '../x86/decode.ts';
+import { discover, ENTRY_PAGE_SHIFT, generateRegions, LIMITS, type RegionPlan } from '../translate/region/index.ts';
+import { decode, INSN_MAX, type Insn } from '../x86/decode.ts';
+
+/** A page that a region has code from. */
+interface Part {
+  /** Linear address. */
+  readonly base: number;
+  /** Bit per 512-byte piece that code is from. */
+  readonly pieces: number;
+}
 
 interface Region {
   readonly slot: number;
-  /** Bit per 512-byte piece of the page that it has code from. */
-  readonly pieces: number;
+  readonly parts: readonly Part[];
+  /** Its pages, seen from the first entry's. */
+  readonly pages: readonly number[];
   /** Record → the handler that it had. */
   readonly entries: ReadonlyMap<number, number>;
 }
@@ -20,13 +29,24 @@ interface Region {
 /** A region before its function is there; `entries` has 0 for what is somebody else's. */
 interface Planned {
   readonly plan: RegionPlan;
-  readonly base: number;
-  readonly pieces: number;
+  readonly parts: readonly Part[];
   readonly entries: readonly number[];
 }
 
+/** Hot code, as it was mapped when it was found hot. */
+interface Request {
+  readonly record: number;
+  /** Linear address of the instruction. */
+  readonly at: number;
+  /** Linear addresses of the pages around it, from AROUND pages before on; 0 for what is not known to be mapped. */
+  readonly around: readonly number[];
+}
+const AROUND = LIMITS.pages - 1;
+
 export interface RegionStatistics {
   regions: number;
+  /** Dropped because a page of theirs was somewhere else when they were entered. */
+  regionsMoved: number;
   regionModules: number;
   regionsLive: number;
   regionInstructions: number;
@@ -38,6 +58,7 @@ export interface RegionStatistics {
 export class Regions {
   readonly stats: RegionStatistics = {
     regions: 0,
+    regionsMoved: 0,
     regionModules: 0,
     regionsLive: 0,
     regionInstructions: 0,
@@ -49,12 +70,16 @@ export class Regions {
   private readonly table: WebAssembly.Table;
   private readonly imports: Record<string, unknown>;
   /** Page's linear address → its regions. */
-  private readonly pages = new Map<number, Region[]>();
+  private readonly pages = new Map<number, Set<Region>>();
   private readonly handlers = new Map<number, number>();
   private readonly freeSlots: number[] = [];
   private nextSlot: number = REGION_SLOTS;
   private readonly clock: () => number;
-  private readonly queue: { readonly record: number; readonly at: number }[] = [];
+  private readonly queue: Request[] = [];
+  /** Record that is an entry → its region. */
+  private readonly byEntry = new Map<number, Region>();
+  /** Pages whose neighbours change: their regions stay within one page. */
+  private readonly alone = new Set<number>();
   /** Regions of one module. */
   private readonly batch: number;
 
@@ -80,10 +105,14 @@ export class Regions {
     return this.handlers.get(record) ?? this.memory.u16[record >>> 1]!;
   }
 
-  /** The code that begins with `record`, at linear address `at`, is hot: translate it, with others soon. */
-  request(record: number, at: number): void {
+  /**
+   * The code that begins with `record`, at linear address `at`, is hot: translate it, with others soon. `mapped` says where the
+   * n-th page behind it is, as far as that is known; 0 if it is not.
+   */
+  request(record: number, at: number, mapped: (page: number) => number): void {
     if (this.queue.some((known) => known.record === record)) return;
-    this.queue.push({ record, at });
+    const around = Array.from({ length: 2 * AROUND + 1 }, (_, k) => mapped(k - AROUND));
+    this.queue.push({ record, at, around });
     if (this.queue.length >= this.batch) this.flush();
   }
 
@@ -95,14 +124,14 @@ export class Regions {
     const planned: Planned[] = [];
     /** Records that will be entries when this is done. */
     const claimed = new Set<number>();
-    for (const { record, at } of this.queue.splice(0)) {
-      const region = claimed.has(record) ? undefined : this.plan(record, at, claimed);
+    for (const request of this.queue.splice(0)) {
+      const region = claimed.has(request.record) ? undefined : this.plan(request, claimed);
       if (region !== undefined) planned.push(region);
     }
     if (planned.length > 0) {
       const bytes = generateRegions(
         layout,
-        planned.map(({ plan }) => plan),
+        planned.map(({ plan, parts }) => ({ plan, bases: parts.map(({ base }) => base) })),
       );
       const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: this.imports });
       for (const [k, region] of planned.entries()) this.install(region, instance.exports[String(k)]);
@@ -112,78 +141,132 @@ export class Regions {
     this.stats.regionMs += this.clock() - started;
   }
 
-  private plan(record: number, at: number, claimed: Set<number>): Planned | undefined {
+  private plan({ record, at, around }: Request, claimed: Set<number>): Planned | undefined {
     const { u16, u8, layout } = this.memory;
     const isFree = (entry: number): boolean => {
       const handler = u16[entry >>> 1]!;
       return handler >= Arm.first && handler < REGION_SLOTS && !claimed.has(entry);
     };
-    const offset = (at - layout.ramBase) & 4095;
-    const base = at - offset;
-    const records = this.cache.recordsOf(base);
+    const first = (at - layout.ramBase) & 4095;
+    const home = at - first;
     // It may have been dropped since.
-    if (records?.get(offset) !== record || !isFree(record)) return undefined;
+    if (this.cache.recordsOf(home)?.get(first) !== record || !isFree(record)) return undefined;
     if (this.freeSlots.length === 0 && this.nextSlot === REGION_SLOTS_END) return undefined;
-    const plan = discover(offset, {
-      decode: (from: number): Insn | undefined => {
-        const insn = decode(u8, base + from, base + 4096);
-        return typeof insn === 'string' ? undefined : insn;
+    const baseOf = (page: number): number => {
+      if (page === 0) return home;
+      const base = around[page + AROUND]!;
+      return base === 0 || this.alone.has(base) || this.alone.has(home) ? 0 : base;
+    };
+    const recordAt = (offset: number): number => {
+      const base = baseOf(offset >> 12);
+      return base === 0 ? 0 : (this.cache.recordsOf(base)?.get(offset & 4095) ?? 0);
+    };
+    const plan = discover(first, {
+      mapped: (page) => baseOf(page) !== 0,
+      decode: (offset) => {
+        const base = baseOf(offset >> 12);
+        if (base === 0) return undefined;
+        const insn = decode(u8, base + (offset & 4095), base + 4096);
+        if (insn !== 'more') return typeof insn === 'string' ? undefined : insn;
+        return this.decodeCrossing(base + (offset & 4095), baseOf((offset >> 12) + 1));
       },
-      known: (from) => records.has(from),
+      known: (offset) => recordAt(offset) !== 0,
     });
     if (plan === undefined) return undefined;
-    let pieces = 0;
-    for (const { start, end } of plan.blocks.values()) {
-      this.cache.mark(base, start, end);
-      for (let piece = start >> 9; piece <= (end - 1) >> 9; piece++) pieces |= 1 << piece;
-    }
+    const parts = plan.pages.map((page) => {
+      let pieces = 0;
+      for (const { start, end } of plan.blocks.values()) {
+        const from = Math.max(start - page * 4096, 0);
+        const to = Math.min(end - page * 4096, 4096);
+        for (let piece = from >> 9; from < to && piece <= (to - 1) >> 9; piece++) pieces |= 1 << piece;
+      }
+      return { base: baseOf(page), pieces };
+    });
+    for (const { base, pieces } of parts) this.cache.mark(base, pieces);
     // What is a region's entry already stays that one's.
-    const entries = plan.entries.map((entry) => records.get(entry) ?? 0);
-    const own = entries.map((entry) => (entry !== 0 && isFree(entry) ? entry : 0));
-    for (const entry of own) if (entry !== 0) claimed.add(entry);
-    return { plan, base, pieces, entries: own };
+    const entries = plan.entries.map((offset) => {
+      const entry = recordAt(offset);
+      return entry !== 0 && isFree(entry) ? entry : 0;
+    });
+    for (const entry of entries) if (entry !== 0) claimed.add(entry);
+    return { plan, parts, entries };
   }
 
-  private install({ plan, base, pieces, entries: records }: Planned, code: unknown): void {
+  /** The instruction at linear address `at` that goes on at `next`, in another page. */
+  private decodeCrossing(at: number, next: number): Insn | undefined {
+    if (next === 0) return undefined;
+    const { u8, layout } = this.memory;
+    const head = 4096 - ((at - layout.ramBase) & 4095);
+    const bytes = new Uint8Array(head + INSN_MAX);
+    bytes.set(u8.subarray(at, at + head));
+    bytes.set(u8.subarray(next, next + INSN_MAX), head);
+    const insn = decode(bytes, 0, bytes.length);
+    return typeof insn === 'string' ? undefined : insn;
+  }
+
+  private install({ plan, parts, entries: records }: Planned, code: unknown): void {
     const { u16, u8 } = this.memory;
     const slot = this.freeSlots.pop() ?? this.nextSlot++;
     this.table.set(slot, code);
     const entries = new Map<number, number>();
+    const region = { slot, parts, pages: plan.pages, entries };
     records.forEach((record, k) => {
       if (record === 0) return;
       const handler = u16[record >>> 1]!;
       entries.set(record, handler);
       this.handlers.set(record, handler);
+      this.byEntry.set(record, region);
       u16[record >>> 1] = slot;
-      u8[record + RECORD.entry] = k;
+      u8[record + RECORD.entry] = k | (((plan.entries[k]! >> 12) - plan.pages[0]!) << ENTRY_PAGE_SHIFT);
     });
-    const list = this.pages.get(base);
-    const region = { slot, pieces, entries };
-    if (list === undefined) this.pages.set(base, [region]);
-    else list.push(region);
+    for (const { base } of parts) {
+      const list = this.pages.get(base);
+      if (list === undefined) this.pages.set(base, new Set([region]));
+      else list.add(region);
+    }
     this.stats.regions++;
     this.stats.regionsLive++;
     this.stats.regionInstructions += plan.instructions;
   }
 
-  /** Code of the page at linear address `base` has changed, in `pieces` of 512 bytes. */
-  drop(base: number, pieces: number): void {
-    const regions = this.pages.get(base);
-    if (regions === undefined) return;
-    const kept = regions.filter((region) => (region.pieces & pieces) === 0);
-    if (kept.length === 0) this.pages.delete(base);
-    else this.pages.set(base, kept);
-    for (const region of regions) if ((region.pieces & pieces) !== 0) this.release(region);
+  /**
+   * A region was entered at `record`, and its pages are not all known to be where they were. `mapped` says where the n-th page
+   * behind the record's is mapped now, 0 for nowhere. Drops the region and says true when one is somewhere else.
+   */
+  moved(record: number, mapped: (page: number) => number): boolean {
+    const region = this.byEntry.get(record);
+    if (region === undefined) return true;
+    const home = (this.memory.u8[record + RECORD.entry]! >> ENTRY_PAGE_SHIFT) + region.pages[0]!;
+    if (region.parts.every(({ base }, k) => mapped(region.pages[k]! - home) === base)) return false;
+    this.stats.regionsMoved++;
+    for (const { base } of region.parts) this.alone.add(base);
+    this.release(region);
+    return true;
   }
 
-  private release({ slot, entries }: Region): void {
+  /** Code of the page at linear address `base` has changed, in `pieces` of 512 bytes. */
+  drop(base: number, pieces: number): void {
+    this.alone.delete(base);
+    for (const region of this.pages.get(base) ?? []) {
+      if (region.parts.some((part) => part.base === base && (part.pieces & pieces) !== 0)) this.release(region);
+    }
+  }
+
+  private release(region: Region): void {
     const { u16 } = this.memory;
+    const { slot, entries, parts } = region;
     this.table.set(slot, null);
     this.freeSlots.push(slot);
     for (const [record, handler] of entries) {
       // The code cache has taken the handlers of changed instructions back already.
       if (u16[record >>> 1] === slot) u16[record >>> 1] = handler;
       this.handlers.delete(record);
+      this.byEntry.delete(record);
+    }
+    for (const { base } of parts) {
+      const regions = this.pages.get(base)!;
+      regions.delete(region);
+      if (regions.size === 0) this.pages.delete(base);
     }
     this.stats.regionsLive--;
   }

@@ -220,9 +220,9 @@ export class CodeCache {
     return this.pages.get(base)?.records;
   }
 
-  /** More of the page was decoded than its records say: a store to it has to drop it. */
-  mark(base: number, from: number, to: number): void {
-    this.markCode(base + from, to - from);
+  /** Code of these 512-byte pieces was decoded beyond what records say: a store to them has to drop it. */
+  mark(base: number, pieces: number): void {
+    for (let piece = 0; piece < 8; piece++) if ((pieces >> piece) & 1) this.markCode(base + piece * 512, 512);
   }
 
   /** `from`, a direct branch with its target in its own page, goes to record `to`. */

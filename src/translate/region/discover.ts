@@ -1,21 +1,22 @@
 /**
- * Which code belongs to a region: the blocks that direct jumps reach from an entry, inside one page, as far as the interpreter
- * has seen them run. Code behind a call, or behind an instruction performed in TypeScript, is a further entry: control comes
- * back there from outside.
+ * Which code belongs to a region: the blocks that direct jumps and calls reach from an entry, inside a window of a few pages
+ * that follow one another in the guest's virtual memory, as far as the interpreter has seen them run. Code behind a call, or
+ * behind an instruction performed in TypeScript, is a further entry: control comes back there from outside.
+ *
+ * Offsets count from the beginning of the page with the first entry; those in the pages before it are negative.
  */
 import { type Insn, Kind } from '../../x86/decode.ts';
 import { SEMANTICS } from '../semantics/index.ts';
 import { type InsnUse, instructionUse } from './probe.ts';
 
 export interface Block {
-  /** Offset in the page. */
   readonly start: number;
   readonly insns: readonly Insn[];
   readonly uses: readonly InsnUse[];
   /** Offset behind the last instruction. */
   readonly end: number;
   /**
-   * Offsets of the blocks that follow: -1 when control does not leave that way, or leaves the region there. A call's target
+   * Offsets of the blocks that follow: NOWHERE when control does not leave that way, or leaves the region there. A call's target
    * is `taken`; what comes after the call is found when it returns.
    */
   readonly taken: number;
@@ -29,16 +30,23 @@ export interface RegionPlan {
   /** Blocks behind the calls to functions of the region: where its RETs probably go. */
   readonly returns: readonly number[];
   readonly instructions: number;
+  /** The pages that it has code from, ascending: 0 is the first entry's, -1 the one before. */
+  readonly pages: readonly number[];
 }
 
 export interface DiscoverPorts {
-  /** The instruction at `offset`, or undefined when it cannot be decoded within the page. */
+  /** Can code of this page belong to the region? */
+  mapped(page: number): boolean;
+  /** The instruction at `offset`, or undefined when it cannot be decoded within the mapped pages. */
   decode(offset: number): Insn | undefined;
   /** Has the interpreter run the code at `offset`? */
   known(offset: number): boolean;
 }
 
-export const LIMITS = { instructions: 500, entries: 24 } as const;
+/** `pages` is the width of the window. */
+export const LIMITS = { instructions: 500, entries: 60, pages: 4 } as const;
+/** No offset of a block. */
+export const NOWHERE = -(2 ** 20);
 
 /** After these the next instruction in memory does not follow, as far as the region can tell. */
 const ENDS = new Set(['jmp', 'call', 'ret', 'syscall', 'int3']);
@@ -55,13 +63,28 @@ export function discover(entry: number, ports: DiscoverPorts): RegionPlan | unde
   const leaders = new Set<number>();
   const entries = [entry];
   let instructions = 0;
+  let [first, last] = [0, 0];
+  /** Can the region reach out to `offset`? If so the window does from now on. */
+  const within = (offset: number): boolean => {
+    const page = offset >> 12;
+    if (page >= first && page <= last) return true;
+    if (Math.max(page, last) - Math.min(page, first) >= LIMITS.pages || !ports.mapped(page)) return false;
+    first = Math.min(page, first);
+    last = Math.max(page, last);
+    return true;
+  };
+  const seen = (offset: number): boolean => ports.known(offset) && within(offset);
+  const fetch = (offset: number): Insn | undefined => {
+    const insn = within(offset) ? ports.decode(offset) : undefined;
+    return insn !== undefined && within(offset + insn.length - 1) ? insn : undefined;
+  };
 
   const reach = (start: number): void => {
     const work = [start];
     while (work.length > 0) {
       const leader = work.shift()!;
       if (leaders.has(leader) || instructions >= LIMITS.instructions) continue;
-      const first = code.get(leader) ?? ports.decode(leader);
+      const first = code.get(leader) ?? fetch(leader);
       if (first === undefined || !translatable(first)) {
         if (first !== undefined && leader !== entry) resume(leader + first.length, first);
         continue;
@@ -72,7 +95,7 @@ export function discover(entry: number, ports: DiscoverPorts): RegionPlan | unde
         if (code.has(offset)) {
           break;
         }
-        const insn = ports.decode(offset);
+        const insn = fetch(offset);
         if (insn === undefined) break;
         if (!translatable(insn)) {
           resume(offset + insn.length, insn);
@@ -84,20 +107,20 @@ export function discover(entry: number, ports: DiscoverPorts): RegionPlan | unde
         if (isBranch(insn)) {
           const target = after + insn.operands[0]!.immLo;
           if (insn.mnemonic !== 'jmp' && insn.mnemonic !== 'call') work.push(after);
-          if (target >= 0 && target < 4096 && ports.known(target)) work.push(target);
+          if (seen(target)) work.push(target);
         }
         if (endsBlock(insn)) {
           if (insn.mnemonic === 'call' || insn.mnemonic === 'syscall') resume(after, insn);
           break;
         }
         offset = after;
+        if ((after & 4095) < insn.length && !seen(after)) break;
       }
     }
   };
   /** Control comes back to `offset` after something that the region leaves to others. */
   const resume = (offset: number, _insn: Insn): void => {
-    if (offset < 4096 && entries.length < LIMITS.entries && !entries.includes(offset) && ports.known(offset))
-      entries.push(offset);
+    if (entries.length < LIMITS.entries && !entries.includes(offset) && seen(offset)) entries.push(offset);
   };
 
   for (let k = 0; k < entries.length; k++) reach(entries[k]!);
@@ -108,8 +131,8 @@ export function discover(entry: number, ports: DiscoverPorts): RegionPlan | unde
   for (const start of leaders) {
     const insns: Insn[] = [];
     let offset = start;
-    let taken = -1;
-    let next = -1;
+    let taken = NOWHERE;
+    let next = NOWHERE;
     for (;;) {
       const insn = code.get(offset);
       if (insn === undefined) break;
@@ -121,7 +144,7 @@ export function discover(entry: number, ports: DiscoverPorts): RegionPlan | unde
           const isCall = insn.mnemonic === 'call';
           if (leaders.has(target)) taken = target;
           if (isCall) {
-            if (taken >= 0 && leaders.has(offset)) returns.add(offset);
+            if (taken !== NOWHERE && leaders.has(offset)) returns.add(offset);
           } else if (insn.mnemonic !== 'jmp' && leaders.has(offset)) next = offset;
         }
         break;
@@ -133,5 +156,13 @@ export function discover(entry: number, ports: DiscoverPorts): RegionPlan | unde
     }
     blocks.set(start, { start, insns, uses: insns.map(instructionUse), end: offset, taken, next });
   }
-  return { entries: entries.filter((offset) => leaders.has(offset)), blocks, returns: [...returns], instructions };
+  const pages = new Set<number>();
+  for (const { start, end } of blocks.values()) for (let at = start >> 12; at <= (end - 1) >> 12; at++) pages.add(at);
+  return {
+    entries: entries.filter((offset) => leaders.has(offset)),
+    blocks,
+    returns: [...returns],
+    instructions,
+    pages: [...pages].sort((a, b) => a - b),
+  };
 }

@@ -16,37 +16,50 @@ import { Exit } from '../../x86/exits.ts';
 import { STATE } from '../../x86/state.ts';
 import { CODE_HASH, CODE_HASH_ENTRIES, RECORD, REGION_SLOTS, REGION_STOPPED, Status, TLB_ENTRIES } from '../layout.ts';
 import { SEMANTICS } from '../semantics/index.ts';
-import { type Block, endsBlock, type RegionPlan } from './discover.ts';
+import { type Block, endsBlock, NOWHERE, type RegionPlan } from './discover.ts';
 import { DYNAMIC, type FlagState, PAIR } from './flag-lift.ts';
 import { leaveTo, type RegionContext, RegionLift, storeDynamic } from './lift.ts';
 import { type FlagLiveness, flagLiveness, Need } from './liveness.ts';
 import { type Edge, type Graph, type Structure, structure } from './structure.ts';
 
-/** What a region module imports from "e", beside memory "m" and table "t". */
-export interface RegionImports {
-  /** runtime/mmu.ts, with 1 for "the interpreter shall run this instruction". */
-  regionMiss(cpu: number, va: bigint, access: number): number;
-  scatter(cpu: number, va: bigint, size: number): void;
-  flags(cpu: number, code: number, a: bigint, b: bigint, r: bigint): void;
-  /** Perform the instruction at this offset of the code page; a Status other than Next. */
-  regionHelper(cpu: number, position: number): number;
+/** A region to generate: what discover found, and where its pages are. */
+export interface RegionSource {
+  readonly plan: RegionPlan;
+  /** Linear address of each of the plan's pages. */
+  readonly bases: readonly number[];
 }
 
-/** A module with one function for each of `plans`, exported as "0", "1", … */
-export function generateRegions(layout: MemoryLayout, plans: readonly RegionPlan[]): Uint8Array<ArrayBuffer> {
+/** RECORD.entry: the number of the entry, and above it its page's place in the window. */
+export const ENTRY_PAGE_SHIFT = 6;
+
+/** What a region module imports from "e", beside memory "m" and table "t". */
+export interface RegionImports {
+  /** Entered at `record`, it cannot see that its pages are mapped where they were: 0 when they are, else it has been dropped. */
+  regionMoved(cpu: number, record: number): number;
+  /** runtime/mmu.ts, with 1 for "the interpreter shall run this instruction". */
+  regionMiss(cpu: number, va: bigint, access: number): number;
+  regionStack(cpu: number, va: bigint, access: number): number;
+  flags(cpu: number, code: number, a: bigint, b: bigint, r: bigint): void;
+  /** Perform the instruction at STATE.rip; a Status other than Next. */
+  regionHelper(cpu: number): number;
+}
+
+/** A module with one function for each of `regions`, exported as "0", "1", … */
+export function generateRegions(layout: MemoryLayout, regions: readonly RegionSource[]): Uint8Array<ArrayBuffer> {
   const m = new ModuleBuilder();
   const pages = layout.bytes / 0x10000;
   m.importMemory(pages, pages);
   m.importTable();
   const imports = {
     miss: m.importFunction('regionMiss', [I32, I64, I32], [I32]),
-    scatter: m.importFunction('scatter', [I32, I64, I32], []),
+    stackMiss: m.importFunction('regionStack', [I32, I64, I32], [I32]),
     flags: m.importFunction('flags', [I32, I32, I64, I64, I64], []),
-    helper: m.importFunction('regionHelper', [I32, I32], [I32]),
+    helper: m.importFunction('regionHelper', [I32], [I32]),
+    moved: m.importFunction('regionMoved', [I32, I32], [I32]),
   };
   const type = m.typeIndex([I32, I32], [I32]);
-  plans.forEach((plan, index) => {
-    m.function([I32, I32], [I32], (f) => new RegionEmitter(f, plan, imports, type).emit(), String(index));
+  regions.forEach((region, index) => {
+    m.function([I32, I32], [I32], (f) => new RegionEmitter(f, region, imports, type).emit(), String(index));
   });
   return m.finish();
 }
@@ -62,9 +75,21 @@ function waysOn(block: Block | undefined): number {
 
 interface ImportRefs {
   readonly miss: FnRef;
-  readonly scatter: FnRef;
+  readonly stackMiss: FnRef;
   readonly flags: FnRef;
   readonly helper: FnRef;
+  readonly moved: FnRef;
+}
+
+/** Address of the TLB entry for `va`. */
+function tlbEntry(f: Fn, tlb: E, va: E): E {
+  const number = f.let(va.shrU(12).wrap());
+  return tlb.add(
+    number
+      .add(number.shrU(10))
+      .and(TLB_ENTRIES - 1)
+      .shl(5),
+  );
 }
 
 class RegionEmitter {
@@ -83,19 +108,22 @@ class RegionEmitter {
   private readonly mergeLabels = new Map<number, Label>();
   private readonly type: number;
   private readonly labels: { stop?: Label; leave?: Label; jump?: Label; help?: Label } = {};
-  private readonly helperFunction: FnRef;
+  private readonly source: RegionSource;
+  private readonly imports: ImportRefs;
 
-  constructor(f: Fn, plan: RegionPlan, imports: ImportRefs, type: number) {
+  constructor(f: Fn, source: RegionSource, imports: ImportRefs, type: number) {
+    const { plan } = source;
     this.f = f;
     this.type = type;
-    this.helperFunction = imports.helper;
+    this.source = source;
+    this.imports = imports;
     const nodes = new Map<number, number>();
     for (const block of plan.blocks.values()) nodes.set(block.start, this.blocks.push(block) - 1);
     const edge = (offset: number): Edge => ({ target: nodes.get(offset)!, via: nodes.get(offset)! });
     const edges: Edge[][] = [plan.entries.map(edge)];
     const returnNode = plan.returns.length > 0 ? this.blocks.length : -1;
     for (const { taken, next, insns } of plan.blocks.values()) {
-      const list = [taken, next].filter((offset) => offset >= 0).map(edge);
+      const list = [taken, next].filter((offset) => offset !== NOWHERE).map(edge);
       if (returnNode >= 0 && insns.at(-1)!.mnemonic === 'ret') list.push({ target: returnNode, via: returnNode });
       edges.push(list);
     }
@@ -125,11 +153,14 @@ class RegionEmitter {
       tlb: f.local(I32),
       fsBase: f.local(I64),
       gsBase: f.local(I64),
+      stackPage: f.local(I64),
+      stackAddend: f.local(I32),
       gpr: Array.from({ length: 16 }, () => f.local(I64)),
       used: 0,
       written: 0,
       usesFs: false,
       usesGs: false,
+      usesStack: false,
       flags: PAIR,
       flagLocals: {
         result: f.local(I64),
@@ -157,7 +188,7 @@ class RegionEmitter {
       },
       usesHelper: false,
       miss: imports.miss,
-      scatter: imports.scatter,
+      stackMiss: imports.stackMiss,
       flagsFunction: imports.flags,
     };
   }
@@ -178,10 +209,11 @@ class RegionEmitter {
             storeDynamic(f, region);
             this.spill();
             f.store32(region.cpu, this.budget, STATE.budget);
-            f.ret(call(this.helperFunction, region.cpu, region.position));
+            f.store64(region.cpu, region.page.add(region.position.extendS()), STATE.rip);
+            f.ret(call(this.imports.helper, region.cpu));
           }
         });
-        f.set(region.target, region.page.add(region.position.extendU()));
+        f.set(region.target, region.page.add(region.position.extendS()));
         f.set(region.status, i32(Status.Exit + Exit.Exception));
         f.if(region.again, () => {
           f.set(region.status, i32(Status.Jump));
@@ -206,13 +238,37 @@ class RegionEmitter {
     const { cpu } = region;
     f.set(region.page, load64(cpu, STATE.codePage));
     f.set(region.tlb, load32(cpu, STATE.tlb));
+    if (this.source.plan.pages.length > 1) this.emitPages();
     f.set(this.budget, load32(cpu, STATE.budget));
     if (region.usesFs) f.set(region.fsBase, load64(cpu, STATE.fsBase));
+    if (region.usesStack) f.set(region.stackPage, i64(1));
     if (region.usesGs) f.set(region.gsBase, load64(cpu, STATE.gsBase));
     f.set(region.flagLocals.result, load64(cpu, STATE.flagResult));
     f.set(region.flagLocals.aux, load32(cpu, STATE.flagAux));
     region.gpr.forEach((local, k) => {
       if ((region.used >> k) & 1) f.set(local, load64(cpu, STATE.gpr + 8 * k));
+    });
+  }
+
+  /** From the page that the region is entered in to its first one, and a look whether all are where they were. */
+  private emitPages(): void {
+    const { f, region, source } = this;
+    const { pages } = source.plan;
+    const entryPage = load8u(f.param(1), RECORD.entry).shrU(ENTRY_PAGE_SHIFT).add(pages[0]!);
+    f.set(region.page, region.page.sub(entryPage.shl(12).extendS()));
+    f.block((good) => {
+      f.block((unsure) => {
+        pages.forEach((page, k) => {
+          f.scope(() => {
+            const va = f.let(region.page.add(i64(page * 4096)));
+            const entry = f.let(tlbEntry(f, region.tlb, va));
+            const moved = load32(entry, 24).add(va.wrap()).ne(i32(source.bases[k]!));
+            f.brIf(unsure, load64(entry, 16).ne(va).or(moved));
+          });
+        });
+        f.br(good);
+      });
+      f.if(call(this.imports.moved, region.cpu, f.param(1)), () => f.ret(i32(Status.Jump)));
     });
   }
 
@@ -232,15 +288,7 @@ class RegionEmitter {
     f.store32(cpu, budget, STATE.budget);
     f.scope(() => {
       f.if(budget.gtS(0).and(load32(cpu, STATE.kick).eqz()), () => {
-        const number = f.let(target.shrU(12).wrap());
-        const entry = f.let(
-          region.tlb.add(
-            number
-              .add(number.shrU(10))
-              .and(TLB_ENTRIES - 1)
-              .shl(5),
-          ),
-        );
+        const entry = f.let(tlbEntry(f, region.tlb, target));
         f.if(load64(entry, 16).eq(target.and(-4096)), () => {
           const at = f.let(target.wrap().add(load32(entry, 24)));
           const slot = f.let(
@@ -296,20 +344,35 @@ class RegionEmitter {
     if (block !== undefined) this.emitBlock(node, block);
     else if (node === this.returnNode) this.emitReturns(node);
     else {
-      const number = node === 0 ? load8u(this.f.param(1), RECORD.entry) : this.choice.get(node)!;
-      this.emitSwitch(node, number);
+      const entry = load8u(this.f.param(1), RECORD.entry).and((1 << ENTRY_PAGE_SHIFT) - 1);
+      this.emitSwitch(node, node === 0 ? entry : this.choice.get(node)!);
     }
   }
 
-  /** `target` is in this page: behind which call is it? */
+  /** Is `target` behind a call of the region, and which? */
   private emitReturns(node: number): void {
     const { f, region } = this;
     const state = region.flags;
-    const offset = f.let(region.target.wrap().and(4095));
-    for (const edge of this.shape.graph.edges[node]!) {
-      f.if(offset.eq(this.blocks[edge.target]!.start), () => this.emitEdge(node, edge));
-      region.flags = state;
-    }
+    const edges = this.shape.graph.edges[node]!.map((edge) => ({ edge, at: this.blocks[edge.target]!.start }));
+    edges.sort((a, b) => a.at - b.at);
+    const distance = f.let(region.target.sub(region.page.add(i64(edges[0]!.at))));
+    const span = edges.at(-1)!.at - edges[0]!.at;
+    /** By halves. */
+    const search = (from: number, to: number): void => {
+      if (from + 1 === to) {
+        const { edge, at } = edges[from]!;
+        f.if(distance.eq(i64(at - edges[0]!.at)), () => this.emitEdge(node, edge));
+        region.flags = state;
+        return;
+      }
+      const middle = (from + to) >> 1;
+      f.if(
+        distance.ltU(i64(edges[middle]!.at - edges[0]!.at)),
+        () => search(from, middle),
+        () => search(middle, to),
+      );
+    };
+    f.if(distance.leU(i64(span)), () => search(0, edges.length));
     if (state.kind === 'dynamic') storeDynamic(f, region);
     else {
       f.store64(region.cpu, region.flagLocals.result, STATE.flagResult);
@@ -363,7 +426,7 @@ class RegionEmitter {
     const last = block.insns.at(-1)!;
     const { branch } = lift;
     const next = (): void => {
-      if (block.next >= 0) this.emitEdge(node, edges[edges.length - 1]!, lift);
+      if (block.next !== NOWHERE) this.emitEdge(node, edges[edges.length - 1]!, lift);
       else leaveTo(f, region, lift, region.page.add(i64(block.end)));
     };
     if (branch.kind === 'none') {
@@ -372,7 +435,7 @@ class RegionEmitter {
       return;
     }
     const taken = (): void => {
-      if (block.taken >= 0) this.emitEdge(node, edges[0]!, lift);
+      if (block.taken !== NOWHERE) this.emitEdge(node, edges[0]!, lift);
       else leaveTo(f, region, lift, region.page.add(i64(block.end + last.operands[0]!.immLo)));
     };
     if (branch.kind === 'jump') {
@@ -383,8 +446,8 @@ class RegionEmitter {
     if (branch.kind === 'return') {
       if (this.returnNode >= 0) {
         f.set(region.target, branch.address);
-        f.if(region.target.and(-4096).eq(region.page), () => this.emitEdge(node, edges[0]!, lift));
-        region.flags = state;
+        this.emitEdge(node, edges[0]!, lift);
+        return;
       }
       leaveTo(f, region, lift, branch.address);
       return;
@@ -404,8 +467,9 @@ class RegionEmitter {
     const { via: to, target } = edge;
     const back = shape.isBack(from, to);
     if (back) {
+      // A kick waits for the end of the slice, which is well within a millisecond: looking here costs loops up to a fifth.
       f.set(this.budget, this.budget.sub(1));
-      f.if(this.budget.leS(0).or(load32(region.cpu, STATE.kick)), () => {
+      f.if(this.budget.leS(0), () => {
         f.cold();
         this.noteFlags(lift);
         // The node behind returns is no block: its address is the popped one, which is in `target` already.

@@ -9,9 +9,9 @@ import { type E, I32, i32, i64, i64pair, load32, load64 } from '../../wasm/expr.
 import { call, type Fn, type FnRef, type Label } from '../../wasm/module.ts';
 import { type Insn, Kind, type Operand, RIP } from '../../x86/decode.ts';
 import type { Exit } from '../../x86/exits.ts';
-import { SEG, STATE } from '../../x86/state.ts';
+import { GPR, SEG, STATE } from '../../x86/state.ts';
 import { isAbsolute, isSimpleMemory } from '../interpreter/shape.ts';
-import { ACCESS, Status, TLB_ENTRIES } from '../layout.ts';
+import { ACCESS, STACK_ADDEND, STACK_PAGE, Status, TLB_ENTRIES } from '../layout.ts';
 import { type FlagContext, FlagLift } from './flag-lift.ts';
 import type { InsnUse } from './probe.ts';
 
@@ -24,11 +24,15 @@ export interface RegionContext extends FlagContext {
   readonly fsBase: E;
   readonly gsBase: E;
   readonly gpr: readonly E[];
+  /** The page of the last access relative to RSP, if it can be written, else 1; and its addend as in the TLB. */
+  readonly stackPage: E;
+  readonly stackAddend: E;
   /** Bits of `gpr`, which are used and which are changed anywhere in the region; what else the prologue must load. */
   used: number;
   written: number;
   usesFs: boolean;
   usesGs: boolean;
+  usesStack: boolean;
   /** For `stop`: 1 when the instruction is to be run by the interpreter, 0 for a fault. */
   readonly again: E;
   /** For `stop`: offset of the instruction. */
@@ -43,7 +47,7 @@ export interface RegionContext extends FlagContext {
   readonly help: Label;
   usesHelper: boolean;
   readonly miss: FnRef;
-  readonly scatter: FnRef;
+  readonly stackMiss: FnRef;
   readonly flagsFunction: FnRef;
 }
 
@@ -155,7 +159,25 @@ export class RegionLift extends FlagLift {
     const { f } = this;
     const at = f.local(I32);
     const op = k === undefined ? undefined : this.operand(k);
-    const stack = op?.kind === Kind.Mem && (op.base === 4 || op.base === 5) && op.seg < 0 ? ACCESS.stack : 0;
+    const onStack = op?.kind === Kind.Mem && (op.base === GPR.rsp || op.base === GPR.rbp) && op.seg < 0;
+    const how = i32(access | size | (onStack ? ACCESS.stack : 0));
+    // As in runtime/mmu.ts `probe`: the compare includes the test for the end of the page.
+    const last = (size === 1 ? va : va.add(size - 1)).and(-4096);
+    // Frames are small: their accesses stay in one page, most of the time.
+    if (op === undefined ? (access & ACCESS.stack) !== 0 : onStack && op.base === GPR.rsp && op.index < 0) {
+      const { stackPage, stackAddend, stackMiss } = this.region;
+      this.region.usesStack = true;
+      f.if(
+        last.eq(stackPage),
+        () => f.set(at, va.wrap().add(stackAddend)),
+        () => {
+          this.miss(at, stackMiss, va, how);
+          f.set(stackPage, load64(this.cpu, STACK_PAGE));
+          f.set(stackAddend, load32(this.cpu, STACK_ADDEND));
+        },
+      );
+      return at;
+    }
     f.scope(() => {
       const number = f.let(va.shrU(12).wrap());
       const slot = number
@@ -163,26 +185,24 @@ export class RegionLift extends FlagLift {
         .and(TLB_ENTRIES - 1)
         .shl(5);
       const entry = f.let(this.region.tlb.add(slot));
-      // As in runtime/mmu.ts `probe`: the compare includes the test for the end of the page.
-      const end = size === 1 ? va : va.add(size - 1);
       f.if(
-        load64(entry, (access & ACCESS.write) !== 0 ? 8 : 0).eq(end.and(-4096)),
+        load64(entry, (access & ACCESS.write) !== 0 ? 8 : 0).eq(last),
         () => f.set(at, va.wrap().add(load32(entry, 24))),
-        () => this.miss(at, va, i32(access | size | stack)),
+        () => this.miss(at, this.region.miss, va, how),
       );
     });
     return at;
   }
   linearRange(va: E, bytes: E): E {
     const at = this.f.local(I32);
-    this.miss(at, va, bytes.or(ACCESS.write));
+    this.miss(at, this.region.miss, va, bytes.or(ACCESS.write));
     return at;
   }
-  /** 0: a fault; 1: the store has dropped code, maybe this; else the linear address. */
-  private miss(at: E, va: E, access: E): void {
+  /** 0: a fault; 1: the interpreter has to perform this instruction; else the linear address. */
+  private miss(at: E, by: FnRef, va: E, access: E): void {
     const { f } = this;
     this.cold();
-    f.set(at, call(this.region.miss, this.cpu, va, access));
+    f.set(at, call(by, this.cpu, va, access));
     f.if(at.leU(1), () => this.stop(at));
   }
   /** Leave at this instruction. */
@@ -194,13 +214,8 @@ export class RegionLift extends FlagLift {
     f.set(this.region.position, i32(this.offset));
     f.br(this.region.stop);
   }
-  stored(va: E, linear: E, size: number): void {
-    if (size === 1) return;
-    this.f.if(linear.eq(this.cpu.add(STATE.crossing)), () => {
-      this.cold();
-      this.f.callVoid(this.region.scatter, this.cpu, va, i32(size));
-    });
-  }
+  /** Stores that cross pages have been left to the interpreter. */
+  stored(): void {}
 
   raise(vector: number, errorCode = 0): void {
     this.f.store32(this.cpu, i32(vector), STATE.exitVector);

@@ -22,7 +22,7 @@ import {
 } from '../../wasm/expr.ts';
 import { call, type Fn, type FnRef, type ModuleBuilder } from '../../wasm/module.ts';
 import { STATE } from '../../x86/state.ts';
-import { ACCESS, CODE_DROPPED, TLB_ENTRIES } from '../layout.ts';
+import { ACCESS, CODE_DROPPED, STACK_ADDEND, STACK_PAGE, TLB_ENTRIES } from '../layout.ts';
 import { entryOffset, noteFill, noteSpan } from './tlb.ts';
 
 const PAGE_FAULT = 14;
@@ -42,8 +42,18 @@ export interface MmuRuntime {
   readonly scatter: FnRef;
   /** Like `miss` with the TLB looked at first: (cpu, va, access) → linear address. */
   readonly translate: FnRef;
-  /** `miss` for regions: 1 when a store is about to drop code, so that the interpreter has to perform it. */
+  /** `miss` for regions: 1 when the interpreter has to perform a store, as it crosses pages or is about to drop code. */
   readonly regionMiss: FnRef;
+  /**
+   * `translate` for regions' accesses relative to RSP. Leaves in STACK_PAGE and STACK_ADDEND what the region may translate the
+   * accesses that follow by: a page that can be written, or 1, which is none.
+   */
+  readonly regionStack: FnRef;
+}
+
+/** Address of the TLB entry for `va`. */
+function tlbEntry(f: Fn, cpu: E, va: E): E {
+  return load32(cpu, STATE.tlb).add(entryOffset(f.let(va.shrU(12).wrap())));
 }
 
 /**
@@ -258,23 +268,52 @@ export function buildMmu(m: ModuleBuilder, layout: MemoryLayout, codeWrite: FnRe
     'translate',
   );
 
+  const crossing = (va: E, size: E): E => va.wrap().and(4095).add(size).gtU(4096);
+
   const regionMiss = m.function(
     [I32, I64, I32],
     [I32],
     (f) => {
       const cpu = f.param(0);
+      const va = f.param(1);
       const access = f.param(2);
-      const linear = f.let(call(miss, cpu, f.param(1), access));
-      f.if(linear.ne(0).and(access.and(ACCESS.write).ne(0)), () => {
-        f.if(load32(cpu, CODE_DROPPED), () => {
+      f.if(access.and(ACCESS.write), () => {
+        f.if(crossing(va, access.and(ACCESS.size)), () => f.ret(i32(1)));
+        const linear = f.let(call(miss, cpu, va, access));
+        f.if(linear.ne(0).and(load32(cpu, CODE_DROPPED)), () => {
           f.store32(cpu, i32(0), CODE_DROPPED);
           f.ret(i32(1));
         });
+        f.ret(linear);
       });
-      f.ret(linear);
+      f.ret(call(miss, cpu, va, access));
       f.unreachable();
     },
     'regionMiss',
   );
-  return { miss, scatter, translate, regionMiss };
+
+  const regionStack = m.function(
+    [I32, I64, I32],
+    [I32],
+    (f) => {
+      const cpu = f.param(0);
+      const va = f.param(1);
+      const access = f.param(2);
+      const linear = f.local(I32);
+      const entry = f.let(tlbEntry(f, cpu, va));
+      const last = f.let(va.add(access.and(ACCESS.size).extendU()).sub(1).and(-4096));
+      f.store64(cpu, i64(1), STACK_PAGE);
+      f.if(load64(entry, 8).eq(last).eqz(), () => {
+        f.set(linear, call(regionMiss, cpu, va, access));
+        // What can only be read, or has code in it, is looked up each time.
+        f.if(load64(entry, 8).ne(last).or(linear.leU(1)), () => f.ret(linear));
+      });
+      f.store64(cpu, last, STACK_PAGE);
+      f.store32(cpu, load32(entry, 24), STACK_ADDEND);
+      f.ret(va.wrap().add(load32(entry, 24)));
+      f.unreachable();
+    },
+    'regionStack',
+  );
+  return { miss, scatter, translate, regionMiss, regionStack };
 }
