@@ -36,7 +36,13 @@ export function buildConfig(values: NamedValues, { cwd, randomMac, warn }: Build
   const problem = nameProblem(name);
   if (problem) values.fail('name', problem);
   const kernel = values.text('kernel');
-  if (!kernel) values.fail('kernel', 'No kernel specified');
+  if (!kernel) {
+    const loader = values.text('bootloader');
+    values.fail(
+      'kernel',
+      `No kernel specified${loader ? ` (${loader} would pick one: name kernel and ramdisk instead)` : ''}`,
+    );
+  }
   const memoryMiB = values.int('memory', 1) ?? 128;
   const maxmemMiB = Math.max(values.int('maxmem', 1) ?? memoryMiB, memoryMiB);
   const vcpus = values.int('vcpus', 1) ?? 1;

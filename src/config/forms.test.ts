@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
+import { assignments } from './command-line.ts';
 import { loadConfig, type Variables } from './load.ts';
 import { repr } from './python/values.ts';
 import { readXlGrammar } from './xl-grammar.ts';
@@ -97,3 +98,18 @@ disk = [ '/a.img,raw,xvda,rw',
 
 for (const text of ['a = b', 'a = [1', 'a 1', 'a = "x', 'a = 1 b = 2', 'x += 1\nx += "a"', 'a = (1)'])
   test(`not xl's grammar: ${JSON.stringify(text)}`, () => assert.equal(readXlGrammar(text), undefined));
+
+// biome-ignore format: a table
+const WORDS: [word: string, set: [string, string][] | undefined][] = [
+  ['web.cfg',                             undefined],
+  ['/a=b/web.cfg',                        undefined],
+  ['vmid=01',                             [['vmid', '01']]],
+  ['name="web"',                          [['name', 'web']]],
+  ["extra='4 a=b; c=d'",                  [['extra', '4 a=b; c=d']]],
+  ['memory=64; vcpus=2',                  [['memory', '64'], ['vcpus', '2']]],
+  ["name='w'; disk=['phy:a,xvda,w', \"phy:b,xvdb,r\"]; memory=64", [['name', 'w'], ['disk', 'phy:a,xvda,w'], ['disk', 'phy:b,xvdb,r'], ['memory', '64']]],
+  ['disk=phy:a,xvda,w',                   [['disk', 'phy:a,xvda,w']]],
+  ['vif=[]',                              [['vif', '']]],
+  ["extra=it's",                          [['extra', "it's"]]],
+];
+for (const [word, set] of WORDS) test(`the word ${word}`, () => assert.deepEqual(assignments(word), set));

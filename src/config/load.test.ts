@@ -131,6 +131,13 @@ const DISKS: [text: string, uname: string, dev: string, mode: string][] = [
   ['phy:/dev/vg/b,/dev/sda2,',                 'phy:/dev/vg/b',    'sda2',  'r'],
   ['/a.img,raw,xvda,rw',                       'file:/a.img',      'xvda',  'w'],
   ['/dev/vg/a,,xvdb,r',                        'phy:/dev/vg/a',    'xvdb',  'r'],
+  ['phy:vg/a,ioemu:hda,w',                     'phy:vg/a',         'hda',   'w'],
+  ['file:/cd.iso,hdc:cdrom,r',                 'file:/cd.iso',     'hdc',   'r'],
+  ['tap2:aio:/a,xvda:disk,w',                  'file:/a',          'xvda',  'w'],
+  ['/a.img,raw,xvda',                          'file:/a.img',      'xvda',  'w'],
+  ['/cd.iso,,hdc,cdrom',                       'file:/cd.iso',     'hdc',   'r'],
+  ['format=raw, vdev=hdc, access=rw, devtype=cdrom, target=/a', 'file:/a', 'hdc', 'r'],
+  ['vdev=xvda, backendtype=phy, direct-io-safe, target=/dev/vg/a', 'phy:/dev/vg/a', 'xvda', 'w'],
   ['vdev=xvda,access=ro,format=raw,target=/a,b.img', 'file:/a,b.img', 'xvda', 'r'],
 ];
 for (const [text, uname, dev, mode] of DISKS) {
@@ -148,6 +155,13 @@ test('a mode with ! skips the sharing check', () => {
 const WRONG: [text: string, message: RegExp][] = [
   ['memory = 64\n',                           /^\/etc\/xen\/cfg: No kernel specified$/],
   [`${KERNEL}disk = ['phy:a,b']\n`,           /^\/etc\/xen\/cfg:4:1: Invalid disk specifier: phy:a,b/],
+  [`${KERNEL}disk = ['phy:a,sda,w,0,x']\n`,  /Invalid disk specifier: .*TYPE:WHAT,DEVICE,MODE is wanted/],
+  [`${KERNEL}disk = ['phy:a,sda,w,3']\n`,    /driver domains are not supported/],
+  [`${KERNEL}disk = ['/a.img']\n`,           /TYPE:WHAT,DEVICE,MODE is wanted/],
+  [`${KERNEL}disk = ['/a,raw,sda,w,x']\n`,   /x has no place in it/],
+  [`${KERNEL}disk = ['vdev=sda,size=4,target=/a']\n`, /the key size is not known/],
+  [`${KERNEL}disk = ['vdev=sda']\n`,         /no file or device is named/],
+  [`${KERNEL}disk = ['format=qcow2,file:/a,xvda2,w']\n`, /image format qcow2 is not supported/],
   [`${KERNEL}disk = ['qcow2:/a,sda,w']\n`,    /the type qcow2: is not supported/],
   [`${KERNEL}disk = ['file:/a,sda1,x']\n`,    /mode x is neither r nor w/],
   [`${KERNEL}disk = [7]\n`,                   /disk must be a list of strings; 7 is a int/],

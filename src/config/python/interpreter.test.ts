@@ -81,6 +81,8 @@ const PROGRAMS: [name: string, text: string, x: string][] = [
   ['+= extends a list that has two names', 'a = [1]\nx = a\na += [2]\n', '[1, 2]'],
   ['try catches what int() raises', 'try:\n  x = int("q")\nexcept (TypeError, ValueError) as e:\n  x = "bad"\nfinally:\n  y = 1\n', "'bad'"],
   ['import in every form', 'import os, re\nimport os.path as p\nfrom os import getenv as g\nx = (p.basename("/a/b"), g("HOME"))\n', "('b', '/home/me')"],
+  ['a hardware address out of a name', 'import hashlib, md5\nh = hashlib.md5("web").hexdigest()\nx = ("aa:00:00:%s:%s" % (h[0:2], h[2:4]), md5.new("web").hexdigest() == h)\n', "('aa:00:00:25:67', True)"],
+  ['chance stays in its range', 'import random, platform\nx = (random.randint(3, 3), random.choice([7]), random.randrange(1), platform.machine())\n', "(3, 7, 0, 'x86_64')"],
   ['two statements on a line, a comment, CRLF, no newline at the end', 'a = 1; b = 2 # c\r\nx = a + b', '3'],
   ['a list over many lines with comments and a last comma', 'x = [ "a", # one\n  "b",\n  # nothing\n]\n', "['a', 'b']"],
   ['an indented first line, as xl takes it', '  x = 1\n', '1'],

@@ -1,7 +1,9 @@
 /**
- * The modules that a configuration file can import: a few harmless functions of os, re, string, sys, socket and math.
+ * The modules that a configuration file can import: a few harmless functions of os, re, string, sys, socket, platform, math,
+ * random and hashlib (hardware addresses out of names).
  * Nothing here writes, runs or connects; os.path tells whether a path exists, as real files ask.
  */
+import { createHash } from 'node:crypto';
 import path from 'node:path';
 import type { HostFacts } from './builtins.ts';
 import {
@@ -202,6 +204,33 @@ const stringModule = (): PyObject =>
     call('zfill', (text, width) => str(text!).padStart(Math.min(Number(width), 1000), '0')),
   ]);
 
+/** md5(text), as the two spellings of two Pythons have it: an object with the digest as hexadecimal digits. */
+const hash = (algorithm: string, spelling = algorithm): [string, PyFunction] =>
+  call(spelling, (text = '') => {
+    const hex = createHash(algorithm).update(str(text)).digest('hex');
+    return new PyObject(algorithm, Object.fromEntries([call('hexdigest', () => hex)]));
+  });
+
+function randomModule(): PyObject {
+  const whole = (value: PyValue | undefined): number => Number(numeric(value ?? null) ?? Number.NaN);
+  const between = (low: number, high: number): bigint => {
+    if (!(low <= high)) throw new PyError('ValueError', 'the range is empty');
+    return BigInt(low + Math.floor(Math.random() * (high - low + 1)));
+  };
+  return module('random', [
+    call('random', () => Math.random()),
+    call('randint', (low, high) => between(whole(low), whole(high))),
+    call('randrange', (low, high) =>
+      high === undefined ? between(0, whole(low) - 1) : between(whole(low), whole(high) - 1),
+    ),
+    call('choice', (items) => {
+      const all = iterate(items!);
+      return all[Number(between(0, all.length - 1))]!;
+    }),
+    call('seed', () => null),
+  ]);
+}
+
 const float = (value: PyValue | undefined): number => Number(numeric(value ?? null) ?? Number.NaN);
 
 /** The module of this name, or undefined. */
@@ -224,6 +253,19 @@ export function importModule(name: string, host: HostFacts): PyObject | undefine
       ]);
     case 'socket':
       return module('socket', [call('gethostname', () => host.uname[1])]);
+    case 'platform':
+      return module('platform', [
+        call('system', () => host.uname[0]),
+        call('node', () => host.uname[1]),
+        call('release', () => host.uname[2]),
+        call('machine', () => host.uname[4]),
+      ]);
+    case 'random':
+      return randomModule();
+    case 'hashlib':
+      return module('hashlib', [hash('md5'), hash('sha1'), hash('sha256')]);
+    case 'md5':
+      return module('md5', [hash('md5'), hash('md5', 'new')]);
     case 'math':
       return module('math', [
         ['pi', Math.PI],
@@ -236,4 +278,4 @@ export function importModule(name: string, host: HostFacts): PyObject | undefine
   }
 }
 
-export const MODULES = ['math', 'os', 're', 'socket', 'string', 'sys'] as const;
+export const MODULES = ['hashlib', 'math', 'os', 'platform', 'random', 're', 'socket', 'string', 'sys'] as const;

@@ -7,20 +7,18 @@ import { type Context, command, UserError } from '../command.ts';
 import { attach } from '../terminal.ts';
 import { watchConsole } from './console.ts';
 
-/** VAR=VALUE; one pair of quotes around the value is taken away (a shell that was given too many). */
-const ASSIGNMENT = /^([A-Za-z_]\w*)=(.*)$/s;
 const DEFAULT_FILE = 'xmdefconfig';
 
 /** The words of the command line that say which configuration is meant. */
-function configWords({ args, flags, paths, note }: Context): LoadOptions {
+async function configWords({ args, flags, paths, note }: Context): Promise<LoadOptions> {
   const variables: [string, string][] = [];
   if (flags.config !== undefined && flags.defconfig !== undefined)
     throw new UserError(`create: one configuration file at a time: ${flags.defconfig} and ${flags.config}`);
   let file = (flags.defconfig ?? flags.config) as string | undefined;
-  // xl separates its words by ";" as well.
-  for (const arg of args.flatMap((word) => (ASSIGNMENT.test(word) ? word.split(/;\s*(?=[A-Za-z_]\w*=)/) : [word]))) {
-    const assignment = ASSIGNMENT.exec(arg);
-    if (assignment) variables.push([assignment[1]!, assignment[2]!.trim().replace(/^(["'])(.*)\1$/s, '$2')]);
+  const { assignments } = await import('../../config/command-line.ts');
+  for (const arg of args) {
+    const set = assignments(arg);
+    if (set) variables.push(...set);
     else if (file === undefined) file = arg;
     else throw new UserError(`create: one configuration file at a time: ${file} and ${arg}`);
   }
@@ -110,7 +108,7 @@ a variable of the file's own (vmid=1).`,
   json: true,
   async run(context) {
     const { flags, out } = context;
-    const options = configWords(context);
+    const options = await configWords(context);
     if (flags.help_config) return printDeclared(options, out);
     const { loadConfig } = await import('../../config/load.ts'); // Other commands need no evaluator.
     const { config, path } = await loadConfig(options);
