@@ -6,9 +6,9 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { copyFile } from 'node:fs/promises';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
+import { copySparsely } from '../src/guest/copy-sparsely.ts';
 import { GuestError, prepareGuest } from '../src/guest/index.ts';
 import { findPaths, guestCache, imagesDir } from '../src/host/paths.ts';
-import { copySparsely } from './lib/ttylinux.ts';
 
 const DISKS_MAX = 1000;
 const { values } = parseArgs({

@@ -34,7 +34,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   guest:      layer('abi, host', 'node:, seek-bzip'),
   monitor:    layer(`${CORE}, host, guest`, 'node:'),
   xend:       layer(`${CORE}, host, config, guest, monitor`, 'node:, fastify, ws, @sinclair/typebox'),
-  sdk:        layer('type xend', 'node:'),
+  sdk:        layer('host, config, guest, type xend', 'node:, ws'),
   xm:         layer('abi, host, config, sdk, type xend', 'node:'),
   xencons:    layer('xm/terminal.ts', 'node:'),
 };

@@ -3,8 +3,9 @@
  * kernel, BusyBox and disk; QEMU's initramfs has virtio's modules instead of Xen's, and its console is hvc0 too.
  */
 import path from 'node:path';
+import { copySparsely } from '../../src/guest/copy-sparsely.ts';
 import { ConsoleDriver } from '../lib/console-driver.ts';
-import { copySparsely, TTYLINUX_MEMORY_MIB, writeTtylinux } from '../lib/ttylinux.ts';
+import { TTYLINUX_MEMORY_MIB, writeTtylinux } from '../lib/ttylinux.ts';
 import type { ProgramRow } from './compare.ts';
 import { median } from './report.ts';
 import type { SubjectName } from './subject.ts';

@@ -1,8 +1,9 @@
 /**
- * The typed client of xend's API: HTTP with JSON on a Unix socket. Its types are those of xend/routes.ts; at run time it
- * needs nothing of xend.
+ * The typed client of xend's API: HTTP with JSON, on a Unix socket or TCP. Its types are those of xend/routes.ts; at run
+ * time it needs nothing of xend, and xm needs nothing of the SDK but this.
  */
 import http from 'node:http';
+import https from 'node:https';
 import type { Input, Reply, RouteName } from '../xend/routes.ts';
 
 /** xend refused, or there is no xend. `code` is of xend/errors.ts, or 'no-xend'. */
@@ -17,12 +18,31 @@ export class ApiError extends Error {
   }
 }
 
-export class XendClient {
-  readonly socket: string;
-  readonly #agent = new http.Agent({ keepAlive: true, maxSockets: 8 });
+/** Where a xend serves: the path of its socket, or a URL, with the token of its token file where that is needed. */
+export type Target = string | { readonly url: string; readonly token?: string; readonly ca?: string };
 
-  constructor(socket: string) {
-    this.socket = socket;
+export class XendClient {
+  readonly target: Target;
+  readonly #agent: http.Agent;
+  readonly #where: http.RequestOptions;
+
+  constructor(target: Target) {
+    this.target = target;
+    const keep = { keepAlive: true, maxSockets: 8 };
+    if (typeof target === 'string') {
+      this.#where = { socketPath: target };
+      this.#agent = new http.Agent(keep);
+    } else {
+      const url = new URL(target.url);
+      const secure = url.protocol === 'https:';
+      this.#where = {
+        protocol: url.protocol,
+        hostname: url.hostname.replace(/^\[(.*)\]$/, '$1'),
+        port: url.port || (secure ? 443 : 80),
+        headers: target.token === undefined ? {} : { authorization: `Bearer ${target.token}` },
+      };
+      this.#agent = secure ? new https.Agent({ ...keep, ca: target.ca }) : new http.Agent(keep);
+    }
   }
 
   async call<K extends RouteName>(route: K, input: Input<K>): Promise<Reply<K>> {
@@ -56,23 +76,24 @@ export class XendClient {
 
   #request(method: string, path: string, body: string | undefined): Promise<{ status: number; text: string }> {
     return new Promise((resolve, reject) => {
-      const headers =
-        body === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) };
-      const request = http.request(
-        { socketPath: this.socket, method, path, headers, agent: this.#agent },
-        (response) => {
-          response.setEncoding('utf8');
-          let text = '';
-          response.on('data', (chunk: string) => {
-            text += chunk;
-          });
-          response.on('end', () => resolve({ status: response.statusCode ?? 0, text }));
-          response.on('error', failed);
-        },
-      );
+      const { request: start } = this.#agent instanceof https.Agent ? https : http;
+      const headers = {
+        ...(this.#where.headers as http.OutgoingHttpHeaders),
+        ...(body !== undefined && { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }),
+      };
+      const request = start({ ...this.#where, method, path, headers, agent: this.#agent }, (response) => {
+        response.setEncoding('utf8');
+        let text = '';
+        response.on('data', (chunk: string) => {
+          text += chunk;
+        });
+        response.on('end', () => resolve({ status: response.statusCode ?? 0, text }));
+        response.on('error', failed);
+      });
       const failed = (error: NodeJS.ErrnoException) => {
         const gone = error.code === 'ENOENT' || error.code === 'ECONNREFUSED';
-        const why = gone ? `nobody listens on ${this.socket}` : `${error.message}`;
+        const where = typeof this.target === 'string' ? this.target : this.target.url;
+        const why = gone ? `nobody listens on ${where}` : `${error.message}`;
         reject(new ApiError('no-xend', 0, why));
       };
       request.on('error', failed);

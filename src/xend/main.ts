@@ -5,12 +5,13 @@ import { fileURLToPath } from 'node:url';
 import { debugLog, findPaths, makeFolders, pidFile, xendLog } from '../host/paths.ts';
 import { isAlive, type ProcessIdentity, readPidFile, signal, waitGone } from '../host/process-identity.ts';
 
-const USAGE = `usage: xend {start|stop|restart|status}
+const USAGE = `usage: xend {start|stop|restart|status|openapi}
   start                 start the daemon; succeeds when it runs already
   start --foreground    serve in this process until it is interrupted
   stop                  stop the daemon; domains run on
   restart               stop, then start
   status                exit code 0 when it runs, 3 when not
+  openapi               print the API as an OpenAPI document
 `;
 const STOP_TIMEOUT_MS = 10_000;
 /** The descriptor on which the background process tells its starter how it went. */
@@ -104,6 +105,11 @@ async function main([verb, ...options]: string[]): Promise<number> {
       const owner = runningXend();
       process.stdout.write(owner ? `xend is running, process ${owner.pid}\n` : 'xend is not running\n');
       return owner ? 0 : 3;
+    }
+    case 'openapi': {
+      const { openApi } = await import('./http/openapi.ts');
+      process.stdout.write(`${JSON.stringify(openApi(), null, 2)}\n`);
+      return 0;
     }
     case '--serve':
       await serve(reportOnPipe);

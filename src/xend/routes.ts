@@ -78,7 +78,7 @@ export const ROUTES = {
   'POST /domains/:name/scheduling': route('Change its share of the CPUs',        { name: Name, ...Share }, (xend, { name, ...share }): Promise<SchedulingView> => xend.controls.setScheduling(name, share), SchedulingView),
   'GET /domains/:name/console':   route('Where its console is',                  { name: Name }, (xend, { name }): { socket: string; log: string; uuid: string } => xend.console(name), Console),
   'GET /exits/:uuid':             route('How a domain ended; waits for its end', { uuid: Name, waitS: WaitS }, async (xend, { uuid, waitS }): Promise<{ exit?: ExitView }> => ({ exit: await xend.exitOf(uuid, (waitS ?? 0) * 1000) }), Type.Object({ exit: Type.Optional(ExitView) })),
-  'GET /events':                  route('What happened after event `since`; waits for it', { since: Type.Optional(Type.Integer({ minimum: 0, description: 'the number of the latest event that you know' })), waitS: WaitS }, (xend, { since, waitS }): Promise<Events> => xend.eventsAfter(since ?? 0, (waitS ?? 0) * 1000), Events),
+  'GET /events':                  route('What happened after event `since`; waits for it', { since: Type.Optional(Type.Integer({ minimum: 0, description: 'the number of the latest event that you know; without it, only new ones' })), waitS: WaitS }, (xend, { since, waitS }): Promise<Events> => xend.eventsAfter(since ?? xend.ports.events.last, (waitS ?? 0) * 1000), Events),
 };
 
 export const VERSION = '0.1.0';

@@ -1,0 +1,170 @@
+/** A domain in the hands of a program: everything that xm can do to it, and its console. */
+import type { Disk } from '../config/domain-config.ts';
+import type { XendEvent } from '../xend/events.ts';
+import type { DiskView, DomainView, ExitView, SchedulingView, VcpuView } from '../xend/view.ts';
+import { ApiError, type XendClient } from './client.ts';
+import { Console } from './console.ts';
+import { diskOf } from './domain-init.ts';
+import { type EventFilter, events } from './events.ts';
+
+/** How long one request to wait for an end lasts; it is repeated. */
+const WAIT_S = 50;
+
+export interface ConsoleOptions {
+  /** write (the default): type when nobody else does. force: take over. watch: never type. */
+  readonly mode?: 'write' | 'force' | 'watch';
+}
+
+/** Requests that take nothing but the domain. */
+type Plain = `POST /domains/:name/${'unpause' | 'pause' | 'destroy' | 'reset' | 'nmi'}`;
+
+export class Domain implements AsyncDisposable {
+  readonly #client: XendClient;
+  readonly #release: () => Promise<void>;
+  readonly uuid: string;
+  readonly domid: number;
+  readonly #consoles = new Set<Console>();
+
+  /** Made by a Host. `release` is called after the domain was disposed of. */
+  constructor(client: XendClient, { uuid, domid }: DomainView, release: () => Promise<void> = async () => {}) {
+    this.#client = client;
+    this.uuid = uuid;
+    this.domid = domid;
+    this.#release = release;
+  }
+
+  // What it is.
+
+  view(): Promise<DomainView> {
+    return this.#client.call('GET /domains/:name', { name: this.uuid });
+  }
+
+  disks(): Promise<readonly DiskView[]> {
+    return this.#client.call('GET /domains/:name/disks', { name: this.uuid });
+  }
+
+  vcpus(): Promise<readonly VcpuView[]> {
+    return this.#client.call('GET /domains/:name/vcpus', { name: this.uuid });
+  }
+
+  scheduling(): Promise<SchedulingView> {
+    return this.#client.call('GET /domains/:name/scheduling', { name: this.uuid });
+  }
+
+  // What can be done to it. All reject with an ApiError.
+
+  async unpause(): Promise<void> {
+    await this.#do('POST /domains/:name/unpause');
+  }
+
+  async pause(): Promise<void> {
+    await this.#do('POST /domains/:name/pause');
+  }
+
+  /** Ask the guest to end, and wait until it has. `halt` ends it even if its configuration says restart. */
+  async shutdown({ halt = true, wait = true } = {}): Promise<ExitView | undefined> {
+    await this.#client.call('POST /domains/:name/shutdown', {
+      name: this.uuid,
+      reason: halt ? 'halt' : 'poweroff',
+    });
+    return wait ? this.exited() : undefined;
+  }
+
+  /** Ask the guest to restart, and wait until its new machine runs. */
+  async reboot({ wait = true } = {}): Promise<void> {
+    const from = await this.#client.call('GET /events', {});
+    await this.#client.call('POST /domains/:name/shutdown', { name: this.uuid, reason: 'reboot' });
+    if (!wait) return;
+    for await (const { type } of this.events({ since: from.last, types: ['domain.restarted', 'domain.gone'] })) {
+      if (type === 'domain.restarted') return;
+      throw new ApiError('wrong-state', 409, 'it ended instead of restarting');
+    }
+  }
+
+  /** End it now. Nothing happens when it has ended already. */
+  async destroy(): Promise<void> {
+    try {
+      await this.#do('POST /domains/:name/destroy');
+    } catch (error) {
+      if (!(error instanceof ApiError && error.code === 'domain-not-found')) throw error;
+    }
+  }
+
+  /** Restart it now, without asking its guest. */
+  async reset(): Promise<void> {
+    await this.#do('POST /domains/:name/reset');
+  }
+
+  async rename(newName: string): Promise<void> {
+    await this.#client.call('POST /domains/:name/rename', { name: this.uuid, newName });
+  }
+
+  async sysrq(key: string): Promise<void> {
+    await this.#client.call('POST /domains/:name/sysrq', { name: this.uuid, key });
+  }
+
+  async nmi(): Promise<void> {
+    await this.#do('POST /domains/:name/nmi');
+  }
+
+  /** Write its memory and registers to a file on xend's machine; resolves with the file's path. */
+  async dumpCore(file?: string): Promise<string> {
+    return (await this.#client.call('POST /domains/:name/core', { name: this.uuid, file })).file;
+  }
+
+  /** `file:/path,sda2,w`, or its parts. */
+  attachDisk(disk: string | Disk): Promise<DiskView> {
+    return this.#client.call('POST /domains/:name/disks/attach', { name: this.uuid, disk: diskOf(disk) });
+  }
+
+  /** `force`: whether or not its guest lets go. */
+  async detachDisk(dev: string, { force = false } = {}): Promise<void> {
+    await this.#client.call('POST /domains/:name/disks/detach', { name: this.uuid, dev, force });
+  }
+
+  /** Which CPUs a vCPU may run on, or all of its vCPUs. */
+  async pin(cpus: readonly number[], vcpu?: number): Promise<void> {
+    await this.#client.call('POST /domains/:name/vcpus/pin', { name: this.uuid, cpus: [...cpus], vcpu });
+  }
+
+  /** Weight against others, and a limit in percent of one CPU. */
+  setScheduling(share: { weight?: number; cap?: number }): Promise<SchedulingView> {
+    return this.#client.call('POST /domains/:name/scheduling', { name: this.uuid, ...share });
+  }
+
+  // What happens to it.
+
+  events(filter: Omit<EventFilter, 'uuid'> = {}): AsyncGenerator<XendEvent, void, void> {
+    return events(this.#client, { ...filter, uuid: this.uuid });
+  }
+
+  /** Resolves when it is gone, with how it ended. */
+  async exited(): Promise<ExitView> {
+    for (;;) {
+      const { exit } = await this.#client.call('GET /exits/:uuid', { uuid: this.uuid, waitS: WAIT_S });
+      if (exit) return exit;
+    }
+  }
+
+  /** Attach to its console; what was printed before, as far as it is kept, comes first. */
+  async console({ mode = 'write' }: ConsoleOptions = {}): Promise<Console> {
+    const path = `/domains/${encodeURIComponent(this.uuid)}/console/stream?mode=${mode}`;
+    const console = await Console.open(this.#client.target, path);
+    this.#consoles.add(console);
+    return console;
+  }
+
+  /** End it, detach its consoles, and give back what was made for it. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      await this.destroy();
+    } finally {
+      for (const console of this.#consoles) console.close();
+      await this.#release();
+    }
+  }
+
+  #do(route: Plain): Promise<unknown> {
+    return this.#client.call(route, { name: this.uuid });
+  }
+}

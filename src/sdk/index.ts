@@ -1,0 +1,21 @@
+/** `import { connect, createDomain } from 'domus'`: domains as values. docs/sdk.md tells the story. */
+export type { Disk, DomainConfig, Vif } from '../config/domain-config.ts';
+export type { EventType, XendEvent } from '../xend/events.ts';
+export type { NodeInfo } from '../xend/node-info.ts';
+export type { Input, Reply, RouteName } from '../xend/routes.ts';
+export type {
+  DiskView,
+  DomainView,
+  ExitView,
+  OperationView,
+  SchedulingView,
+  VcpuView,
+} from '../xend/view.ts';
+export { ApiError, type Target, XendClient } from './client.ts';
+export { type ConnectOptions, connect, createDomain } from './connect.ts';
+export { type Console, ExpectError, type ExpectOptions, type Match } from './console.ts';
+export type { ConsoleOptions, Domain } from './domain.ts';
+export type { CreateOptions, DomainFile, DomainInit, DomainValues } from './domain-init.ts';
+export type { EventFilter } from './events.ts';
+export type { Host } from './host.ts';
+export { ttylinux } from './ttylinux.ts';
