@@ -7,10 +7,9 @@ import { CodeWrites } from '../hypervisor/code-writes.ts';
 import type { GuestMemory } from '../hypervisor/memory.ts';
 import { HelperCpu, InstructionFault } from '../translate/helpers/cpu.ts';
 import { HELPERS } from '../translate/helpers/index.ts';
-import { ARM_CODE } from '../translate/interpreter/arms.ts';
 import { CodeCache } from '../translate/interpreter/code-cache.ts';
-import { Arm, generateHandlers, generateInterpreter } from '../translate/interpreter/generate.ts';
-import { shapeKey } from '../translate/interpreter/shape.ts';
+import { Arm, generateHandlers } from '../translate/interpreter/generate.ts';
+import { shapeKey, shapeNumber } from '../translate/interpreter/shape.ts';
 import {
   ACCESS,
   CODE_DROPPED,
@@ -28,6 +27,7 @@ import { decode, type Insn } from '../x86/decode.ts';
 import type { Engine } from '../x86/engine.ts';
 import { Exit } from '../x86/exits.ts';
 import { RFLAGS, STATE } from '../x86/state.ts';
+import { ARMS, COMMON, engineCode } from './engine-code.ts';
 import { type RegionStatistics, Regions } from './wasm-regions.ts';
 
 const UD = 6;
@@ -39,6 +39,8 @@ export interface EngineOptions {
   readonly tier1?: false | { readonly threshold: number };
   /** Handlers of their own to keep at most, before all are made anew as they are needed. */
   readonly shapes?: number;
+  /** Folder of generated code that is kept from one start to the next. */
+  readonly codeFolder?: string;
 }
 /**
  * Linux boots with a few hundred. A guest can make tens of thousands, of 12 KB and a millisecond each: it shall fill neither the
@@ -72,24 +74,6 @@ function tlbSlot(va: bigint): number {
   return ((page + (page >>> 10)) & (TLB_ENTRIES - 1)) * 32;
 }
 
-/** Decodes the example instructions of the arms. */
-function armInstructions(): Insn[] {
-  const insns: Insn[] = [];
-  const seen = new Set<string>();
-  for (const hex of ARM_CODE) {
-    const bytes = Uint8Array.from(hex.split(' ').map((byte) => Number.parseInt(byte, 16)));
-    const padded = new Uint8Array(32);
-    padded.set(bytes);
-    const insn = decode(padded, 0, 32);
-    if (typeof insn === 'string') throw new Error(`arm ${hex} does not decode`);
-    const key = shapeKey(insn);
-    if (seen.has(key) || SEMANTICS[insn.mnemonic] === undefined) continue;
-    seen.add(key);
-    insns.push(insn);
-  }
-  return insns;
-}
-
 /** An instruction whose handler only calls `helper`. */
 function anyHelper(): Insn {
   const insn = decode(Uint8Array.of(0x0f, 0xb9, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), 0, 16);
@@ -109,32 +93,30 @@ export class WasmEngine implements Engine {
   private readonly regions: Regions;
   /** Shape → handler number. */
   private readonly handlers = new Map<string, number>();
+  /** The same by row and shapeNumber. */
+  private handlersOfRow: Map<number, number>[] = [];
   private nextHandler: number;
   /** Records whose handler runs in TypeScript. */
   private readonly helperInsns = new Map<number, Insn>();
-  /** Times each shape was decoded: what scripts/shapes.ts prints. */
-  readonly shapes = new Map<string, number>();
 
   constructor(
     memory: GuestMemory,
     wasmMemory: WebAssembly.Memory,
     index: number,
     now: () => number,
-    { tier1 = { threshold: THRESHOLD }, shapes = SHAPES_MAX }: EngineOptions = {},
+    { tier1 = { threshold: THRESHOLD }, shapes = SHAPES_MAX, codeFolder }: EngineOptions = {},
   ) {
     this.memory = memory;
     this.wasmMemory = wasmMemory;
     this.cpu = memory.vcpuBase(index);
     this.codeWrites = new CodeWrites(memory);
     this.table = new WebAssembly.Table({ initial: REGION_SLOTS_END, element: 'anyfunc' });
-    const arms = armInstructions();
-    arms.forEach((insn, k) => {
+    ARMS.forEach((insn, k) => {
       this.handlers.set(shapeKey(insn), Arm.first + k);
     });
-    this.nextHandler = Arm.first + arms.length;
-    const module = new WebAssembly.Module(
-      generateInterpreter(memory.layout, arms, tier1 === false ? 0 : tier1.threshold),
-    );
+    this.nextHandler = Arm.first + ARMS.length;
+    const code = engineCode(memory.layout, tier1 === false ? 0 : tier1.threshold, codeFolder);
+    const module = new WebAssembly.Module(code.interpreter);
     const imports = {
       m: wasmMemory,
       t: this.table,
@@ -176,6 +158,7 @@ export class WasmEngine implements Engine {
       () => performance.now(),
       tier1 !== false && tier1.threshold > 1 ? BATCH : 1,
     );
+    this.install(COMMON, code.handlers);
     this.invalidOpcode = this.raiser(UD);
     this.tooLong = this.raiser(GP);
     this.firstOwnHandler = this.nextHandler;
@@ -212,13 +195,29 @@ export class WasmEngine implements Engine {
   }
 
   private handler(insn: Insn): number {
-    const key = shapeKey(insn);
-    const known = this.handlers.get(key);
-    if (known !== undefined) return known;
-    const slot = this.nextHandler++;
-    if (slot >= REGION_SLOTS) throw new Error('more instruction shapes than the table has room for');
-    const module = new WebAssembly.Module(generateHandlers(this.memory.layout, [insn]));
-    const instance = new WebAssembly.Instance(module, {
+    const n = shapeNumber(insn);
+    const quick = n < 0 ? undefined : this.handlersOfRow[insn.row.index]?.get(n);
+    if (quick !== undefined) return quick;
+    const slot = this.handlers.get(shapeKey(insn)) ?? this.ownHandler(insn);
+    if (n >= 0) {
+      this.handlersOfRow[insn.row.index] ??= new Map();
+      this.handlersOfRow[insn.row.index]!.set(n, slot);
+    }
+    return slot;
+  }
+
+  private ownHandler(insn: Insn): number {
+    const slot = this.nextHandler;
+    this.install([insn], generateHandlers(this.memory.layout, [insn]));
+    return slot;
+  }
+
+  /** Put the handlers of `insns`, which `bytes` exports as "0", "1", …, into the table. */
+  private install(insns: readonly Insn[], bytes: Uint8Array<ArrayBuffer>): void {
+    if (this.nextHandler + insns.length > REGION_SLOTS) {
+      throw new Error('more instruction shapes than the table has room for');
+    }
+    const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), {
       e: {
         m: this.wasmMemory,
         miss: this.exports.miss,
@@ -226,9 +225,10 @@ export class WasmEngine implements Engine {
         helper: (_cpu: number, record: number) => this.help(record),
       },
     });
-    this.table.set(slot, instance.exports['0']);
-    this.handlers.set(key, slot);
-    return slot;
+    insns.forEach((insn, k) => {
+      this.table.set(this.nextHandler, instance.exports[k]);
+      this.handlers.set(shapeKey(insn), this.nextHandler++);
+    });
   }
 
   private help(record: number): number {
@@ -267,6 +267,7 @@ export class WasmEngine implements Engine {
     if (this.nextHandler <= this.lastOwnHandler) return;
     for (const [key, slot] of this.handlers) if (slot >= this.firstOwnHandler) this.handlers.delete(key);
     for (let slot = this.firstOwnHandler; slot < this.nextHandler; slot++) this.table.set(slot, null);
+    this.handlersOfRow = [];
     this.nextHandler = this.firstOwnHandler;
     this.cache.dropAll();
   }

@@ -211,6 +211,7 @@ class DomainMachine implements Machine {
       maxPages: memory.layout.pages,
       origin: parts.origin,
       boot: { stackPointer: built.stackPointer, pinned: built.pinned },
+      codeFolder: join(config.paths.lib, 'cache', 'engine'),
     };
     this.#worker = new Worker(new URL('./vcpu-worker.ts', import.meta.url), {
       workerData: data,

@@ -32,6 +32,8 @@ export interface VcpuWorkerData {
   readonly maxPages: number;
   readonly origin: ClockOrigin;
   readonly boot: BootFacts;
+  /** Where generated code is kept. */
+  readonly codeFolder: string;
 }
 
 /** What the thread tells its domain's main thread. */
@@ -79,7 +81,7 @@ const domain = new Domain(
     consoleSink: (bytes) => say({ kind: 'console', bytes: bytes.slice() }),
   },
 );
-const engine = new WasmEngine(memory, data.wasmMemory, 0, clock.now);
+const engine = new WasmEngine(memory, data.wasmMemory, 0, clock.now, { codeFolder: data.codeFolder });
 const vcpu = new Vcpu(domain, 0, engine);
 startBootVcpu(vcpu, data.boot);
 

@@ -26,6 +26,7 @@ import {
   USER_TLBS,
 } from '../layout.ts';
 import { Arm, codeHashSlot } from './generate.ts';
+import { RecordIndex } from './record-index.ts';
 import { writeRecord } from './shape.ts';
 
 /** Instructions decoded at once. */
@@ -50,10 +51,16 @@ const ENDS = new Set([
 interface CodePage {
   /** Linear address of the page. */
   readonly base: number;
-  /** Offset in the page → record. */
-  readonly records: Map<number, number>;
+  /** How many records there are for instructions that begin in it. */
+  records: number;
   /** Linear addresses of crossing instructions that end in this page. */
   readonly crossers: Set<number>;
+}
+
+/** The records of one page, by their offset in it. */
+export interface PageRecords {
+  get(offset: number): number | undefined;
+  has(offset: number): boolean;
 }
 
 interface Crossing {
@@ -79,6 +86,7 @@ export class CodeCache {
   private readonly cpu: number;
   private readonly ports: CodeCachePorts;
   private readonly pages = new Map<number, CodePage>();
+  private readonly records = new RecordIndex();
   private readonly crossings = new Map<number, Crossing>();
   private next: number;
   /** How often the arena had been emptied when a branch was last linked. */
@@ -97,7 +105,7 @@ export class CodeCache {
     const base = at - ((at - this.memory.layout.ramBase) & 4095);
     let page = this.pages.get(base);
     if (page === undefined) {
-      page = { base, records: new Map(), crossers: new Set() };
+      page = { base, records: 0, crossers: new Set() };
       this.pages.set(base, page);
     }
     return page;
@@ -139,9 +147,7 @@ export class CodeCache {
 
   /** The record of the instruction at linear address `at`, decoded if need be. */
   lookup(at: number): number {
-    const page = this.page(at);
-    const known = page.records.get(at - page.base);
-    const record = known ?? this.decodeBlock(page, at - page.base);
+    const record = this.records.get(at) || this.decodeBlock(at);
     const slot = this.cpu + CODE_HASH + codeHashSlot(at) * 8;
     this.memory.u32[slot >>> 2] = at;
     this.memory.u32[(slot + 4) >>> 2] = record;
@@ -159,22 +165,21 @@ export class CodeCache {
     return record;
   }
 
-  private decodeBlock(first: CodePage, start: number): number {
-    const before = this.stats.flushes;
+  private decodeBlock(at: number): number {
+    // Emptying the arena forgets the pages as well.
     this.reserve(BLOCK_MAX + 2);
-    // Emptying the arena forgot the page as well.
-    const page = before === this.stats.flushes ? first : this.page(first.base + start);
+    const page = this.page(at);
     const { u8, view, u16, u32 } = this.memory;
     this.stats.blocks++;
-    let offset = start;
+    let offset = at - page.base;
     const head = this.next;
     for (let count = 0; ; count++) {
-      const linked = page.records.get(offset);
-      if (linked !== undefined || count === BLOCK_MAX || offset >= 4096) {
+      const linked = offset < 4096 ? this.records.get(page.base + offset) : 0;
+      if (linked !== 0 || count === BLOCK_MAX || offset >= 4096) {
         const record = this.allocate();
         u16[(record + RECORD.position) >>> 1] = offset;
-        u16[record >>> 1] = linked === undefined ? Arm.Resolve : Arm.Goto;
-        u32[(record + RECORD.immHi) >>> 2] = linked ?? 0;
+        u16[record >>> 1] = linked === 0 ? Arm.Resolve : Arm.Goto;
+        u32[(record + RECORD.immHi) >>> 2] = linked;
         break;
       }
       const record = this.allocate();
@@ -183,11 +188,11 @@ export class CodeCache {
         // Which bytes follow depends on the mapping of the next page at the time it is run.
         u16[(record + RECORD.position) >>> 1] = offset;
         u16[record >>> 1] = Arm.Crossing;
-        page.records.set(offset, record);
+        this.enter(page, offset, record);
         this.markCode(page.base + offset, 4096 - offset);
         break;
       }
-      page.records.set(offset, record);
+      this.enter(page, offset, record);
       if (insn === 'ud' || insn === 'long') {
         u16[(record + RECORD.position) >>> 1] = offset;
         u16[record >>> 1] = this.ports.invalid(insn);
@@ -199,13 +204,19 @@ export class CodeCache {
       const target =
         insn.mnemonic.charCodeAt(0) === 0x6a /* j */ || insn.mnemonic === 'call' ? insn.operands[0] : undefined;
       if (target !== undefined && target.kind === 4) {
-        const to = page.records.get(offset + insn.length + target.immLo);
-        if (to !== undefined) view.setInt32(record + RECORD.immHi, to, true);
+        const there = offset + insn.length + target.immLo;
+        const to = there >= 0 && there < 4096 ? this.records.get(page.base + there) : 0;
+        if (to !== 0) view.setInt32(record + RECORD.immHi, to, true);
       }
       offset += insn.length;
       if (ENDS.has(insn.mnemonic)) break;
     }
     return head;
+  }
+
+  private enter(page: CodePage, offset: number, record: number): void {
+    this.records.set(page.base + offset, record);
+    page.records++;
   }
 
   private writeInsn(record: number, insn: Insn, position: number): void {
@@ -215,9 +226,12 @@ export class CodeCache {
     this.ports.remember(record, insn);
   }
 
-  /** The records of the page at linear address `base`, by their offset. */
-  recordsOf(base: number): ReadonlyMap<number, number> | undefined {
-    return this.pages.get(base)?.records;
+  /** The records of the page at linear address `base`. */
+  recordsOf(base: number): PageRecords | undefined {
+    if (!this.pages.has(base)) return undefined;
+    const get = (offset: number): number | undefined =>
+      offset >= 0 && offset < 4096 ? this.records.get(base + offset) || undefined : undefined;
+    return { get, has: (offset) => get(offset) !== undefined };
   }
 
   /** Code of these 512-byte pieces was decoded beyond what records say: a store to them has to drop it. */
@@ -282,14 +296,18 @@ export class CodeCache {
     if (page === undefined) return;
     this.stats.pagesDropped++;
     const { u16 } = this.memory;
-    for (const [offset, record] of page.records) {
-      // An instruction may reach into the next piece.
-      const last = Math.min(offset + INSN_MAX - 1, 4095);
-      if ((pieces & ((1 << (offset >> 9)) | (1 << (last >> 9)))) === 0) continue;
-      u16[record >>> 1] = Arm.Resolve;
-      page.records.delete(offset);
-      this.unhash(base + offset);
-      this.dropCrossing(base + offset, u16);
+    for (let piece = 0; piece < 8 && page.records > 0; piece++) {
+      if ((pieces & (1 << piece)) === 0) continue;
+      // The last instructions of the piece before may reach into this one.
+      for (let offset = Math.max(piece * 512 - INSN_MAX + 1, 0); offset < (piece + 1) * 512; offset++) {
+        const record = this.records.get(base + offset);
+        if (record === 0) continue;
+        u16[record >>> 1] = Arm.Resolve;
+        this.records.delete(base + offset);
+        page.records--;
+        this.unhash(base + offset);
+        this.dropCrossing(base + offset, u16);
+      }
     }
     if ((pieces & 1) !== 0) {
       for (const at of page.crossers) {
@@ -299,7 +317,7 @@ export class CodeCache {
       page.crossers.clear();
     }
     this.ports.dropped(base, pieces);
-    if (page.records.size === 0 && page.crossers.size === 0) this.pages.delete(base);
+    if (page.records === 0 && page.crossers.size === 0) this.pages.delete(base);
   }
 
   private unhash(at: number): void {
@@ -318,6 +336,7 @@ export class CodeCache {
     this.stats.flushes++;
     for (const page of this.pages.values()) this.memory.frameFlags[this.frameOf(page.base)] = 0;
     this.pages.clear();
+    this.records.clear();
     this.crossings.clear();
     this.memory.u32.fill(0, (this.cpu + CODE_HASH) >>> 2, (this.cpu + CODE_HASH + CODE_HASH_ENTRIES * 8) >>> 2);
     this.memory.u8.fill(0, this.cpu + HOT_COUNTERS, this.cpu + HOT_COUNTERS + HOT_COUNTER_ENTRIES * 2);

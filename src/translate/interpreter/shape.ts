@@ -101,6 +101,26 @@ export function shapeKey(insn: Insn): string {
   return key;
 }
 
+/**
+ * The same as a number below 2^28, among the instructions of one row: to find a handler quickly. -1 for those whose immediate
+ * is part of their shape.
+ */
+export function shapeNumber(insn: Insn): number {
+  if (hasKnownImmediate(insn)) return -1;
+  let n = insn.opSize;
+  if (insn.addrSize === 4) n += 0x10;
+  if (insn.lock) n += 0x20;
+  if (insn.rep !== 0) n += insn.rep === 0xf2 ? 0x40 : 0x80;
+  for (let k = 0; k < insn.operands.length; k++) {
+    const op = insn.operands[k]!;
+    let bits: number = op.kind;
+    if (op.kind === Kind.Mem && isAbsolute(insn, k)) bits = 30;
+    else if (op.kind === Kind.Mem && isSimpleMemory(insn, op)) bits = 31;
+    n += bits << (8 + 5 * k);
+  }
+  return n;
+}
+
 /** State-block offset of a general register operand (byte registers include AH … BH). */
 export function registerOffset(op: Operand): number {
   return op.high ? STATE.gpr + 8 * op.reg + 1 : STATE.gpr + 8 * op.reg;

@@ -1,0 +1,129 @@
+/**
+ * The WebAssembly that every engine of one memory layout begins with: the interpreter, and handlers for the common shapes of
+ * instructions that have no arm in it. Making it takes longer than all else at a monitor's start, so it is kept: in the process,
+ * and in a folder of files, where each start of a domain finds what the first has made.
+ *
+ * A file's name is a hash of our own sources and of the layout; it begins with a hash of its content. What does not
+ * agree with that is not there. Nothing of a guest's goes into it.
+ */
+import { createHash } from 'node:crypto';
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { MemoryLayout } from '../hypervisor/memory.ts';
+import { ARM_CODE } from '../translate/interpreter/arms.ts';
+import { COMMON_CODE } from '../translate/interpreter/common-shapes.ts';
+import { generateHandlers, generateInterpreter } from '../translate/interpreter/generate.ts';
+import { shapeKey } from '../translate/interpreter/shape.ts';
+import { SEMANTICS } from '../translate/semantics/index.ts';
+import { decode, type Insn } from '../x86/decode.ts';
+
+export interface EngineCode {
+  readonly interpreter: Uint8Array<ArrayBuffer>;
+  /** Exports "0", "1", … are the handlers of COMMON. */
+  readonly handlers: Uint8Array<ArrayBuffer>;
+}
+
+/** Decodes example instructions: one for each shape that is not in `known` yet. */
+function examples(code: readonly string[], known: Set<string>): Insn[] {
+  return code.flatMap((hex) => {
+    const bytes = new Uint8Array(32);
+    bytes.set(Buffer.from(hex.replaceAll(' ', ''), 'hex'));
+    const insn = decode(bytes, 0, bytes.length);
+    if (typeof insn === 'string') throw new Error(`example ${hex} does not decode`);
+    const key = shapeKey(insn);
+    if (known.has(key)) return [];
+    known.add(key);
+    return [insn];
+  });
+}
+
+const known = new Set<string>();
+/** Instructions whose shapes are arms of the interpreter's loop. */
+export const ARMS: readonly Insn[] = examples(ARM_CODE, known).filter(({ mnemonic }) => SEMANTICS[mnemonic]);
+/** Instructions whose shapes have handlers from the start. */
+export const COMMON: readonly Insn[] = examples(COMMON_CODE, known);
+
+const made = new Map<string, EngineCode>();
+
+/** The code for a layout; `threshold` as generateInterpreter wants it. `folder`: where it is kept, if anywhere. */
+export function engineCode(layout: MemoryLayout, threshold: number, folder?: string): EngineCode {
+  const what = JSON.stringify([layout, threshold]);
+  let code = made.get(what);
+  if (code === undefined) {
+    const file = folder && path.join(folder, `${hash(`${sourceHash()} ${what}`).toString('hex')}.code`);
+    code = file ? load(file) : undefined;
+    if (code === undefined) {
+      code = generate(layout, threshold);
+      if (file) keep(file, code);
+    }
+    made.set(what, code);
+  }
+  return code;
+}
+
+/** For tests: as if the process had just begun. */
+export function forgetEngineCode(): void {
+  made.clear();
+}
+
+function generate(layout: MemoryLayout, threshold: number): EngineCode {
+  return { interpreter: generateInterpreter(layout, ARMS, threshold), handlers: generateHandlers(layout, COMMON) };
+}
+
+const hash = (content: string | Uint8Array): Buffer => createHash('sha256').update(content).digest();
+
+/** Of every source that generated code depends on. */
+function sourceHash(): string {
+  const root = fileURLToPath(new URL('..', import.meta.url));
+  const sources = ['abi', 'wasm', 'x86', 'translate'].flatMap((folder) =>
+    readdirSync(path.join(root, folder), { recursive: true, encoding: 'utf8' }).map((name) => path.join(folder, name)),
+  );
+  const all = createHash('sha256');
+  for (const name of sources.sort()) {
+    if (!/(?<!\.test)\.[jt]s$/.test(name)) continue;
+    all.update(`${name}\0`).update(readFileSync(path.join(root, name)));
+  }
+  return all.digest('hex');
+}
+
+// Files: SHA-256 of the rest, length of the interpreter (u32), interpreter, handlers. ----------------------------------
+
+const HASH_BYTES = 32;
+const HEAD_BYTES = HASH_BYTES + 4;
+/** Memory sizes times versions; 0.4 MB each. */
+const FILES_MAX = 16;
+
+function load(file: string): EngineCode | undefined {
+  try {
+    const bytes = readFileSync(file);
+    if (!hash(bytes.subarray(HASH_BYTES)).equals(bytes.subarray(0, HASH_BYTES))) return undefined;
+    const middle = HEAD_BYTES + bytes.readUInt32LE(HASH_BYTES);
+    return {
+      interpreter: new Uint8Array(bytes.subarray(HEAD_BYTES, middle)),
+      handlers: new Uint8Array(bytes.subarray(middle)),
+    };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Keeping it saves time only: whatever goes wrong, the code is at hand. */
+function keep(file: string, { interpreter, handlers }: EngineCode): void {
+  try {
+    const folder = path.dirname(file);
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const head = Buffer.alloc(HEAD_BYTES);
+    head.writeUInt32LE(interpreter.length, HASH_BYTES);
+    const bytes = Buffer.concat([head, interpreter, handlers]);
+    hash(bytes.subarray(HASH_BYTES)).copy(bytes);
+    const temporary = `${file}.${process.pid}`;
+    writeFileSync(temporary, bytes, { mode: 0o600 });
+    renameSync(temporary, file);
+    const age = (name: string): number => statSync(path.join(folder, name)).mtimeMs;
+    const files = readdirSync(folder).toSorted((a, b) => age(b) - age(a));
+    for (const name of files.slice(FILES_MAX)) rmSync(path.join(folder, name), { force: true });
+  } catch {
+    return;
+  }
+}
