@@ -34,6 +34,7 @@ const { values } = parseArgs({
     rows: { type: 'string' },
     subjects: { type: 'string' },
     config: { type: 'string', multiple: true, default: [] },
+    profile: { type: 'string' },
     help: { type: 'boolean' },
   },
 });
@@ -46,6 +47,7 @@ if (values.help) {
   console.log(`  --rows LIST      of the table: login, ${PROGRAMS.map(({ id }) => id).join(', ')}`);
   console.log(`  --subjects LIST  ${SUBJECTS.join(', ')}`);
   console.log('  --config LINE    a further line of the configuration of the domain that runs the programs');
+  console.log('  --profile S      print a profile of the domain for S seconds beside each of its runs');
   process.exit(0);
 }
 
@@ -70,6 +72,7 @@ const ids: readonly string[] = chosen('rows', values.rows, ['login', ...PROGRAMS
 const subjects: readonly SubjectName[] = chosen('subjects', values.subjects, SUBJECTS);
 const rounds = Number(values.rounds);
 if (!(rounds >= 1)) usage('--rounds is 1 or more');
+const profileS = values.profile === undefined ? undefined : Number(values.profile);
 const programs = PROGRAMS.filter(({ id, group }) => ids.includes(id) && groups.includes(group));
 const progress = (text: string): void => console.error(`  ${text}`);
 
@@ -112,7 +115,11 @@ async function domains(): Promise<void> {
     await xend.start();
     if (parts.includes('table')) {
       if (programs.length > 0) {
-        const table = await measureTable({ programs, subjects, rounds, config: values.config }, places, progress);
+        const table = await measureTable(
+          { programs, subjects, rounds, domus: { config: values.config, profileS } },
+          places,
+          progress,
+        );
         rows.push(...table.rows);
         Object.assign(versions, table.versions);
       }

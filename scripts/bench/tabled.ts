@@ -5,7 +5,7 @@ import { comparePrograms, type ProgramRow } from './compare.ts';
 import { type BenchDisk, prepareDisk } from './disk.ts';
 import type { Program } from './programs.ts';
 import { Missing, type Subject, type SubjectName } from './subject.ts';
-import { MEMORY_MIB, startDomus } from './subjects/domus.ts';
+import { type DomusOptions, MEMORY_MIB, startDomus } from './subjects/domus.ts';
 import { startNative } from './subjects/native.ts';
 import { startQemu, virtioInitramfs } from './subjects/qemu.ts';
 import { startUml } from './subjects/uml.ts';
@@ -15,8 +15,7 @@ export interface TablePlan {
   readonly programs: readonly Program[];
   readonly subjects: readonly SubjectName[];
   readonly rounds: number;
-  /** Further lines of the domain's configuration. */
-  readonly config: readonly string[];
+  readonly domus: DomusOptions;
 }
 
 export interface TablePlaces {
@@ -66,7 +65,7 @@ async function start(name: SubjectName, disk: BenchDisk, places: TablePlaces, pl
     case 'native':
       return startNative(disk);
     case 'domus':
-      return startDomus(disk, guest, xend, plan.config);
+      return startDomus(disk, guest, xend, plan.domus);
     case 'qemu':
       return startQemu(disk, guest, await virtioInitramfs(guest, cacheDir, xend.folder), MEMORY_MIB);
     case 'uml':

@@ -297,7 +297,7 @@ export class WasmEngine implements Engine {
     // As a region it would stop there again.
     if (stopped === rip) return;
     const at = this.fetch(rip);
-    if (at !== 0) this.regions.request(record, at, (n) => this.executable(page + BigInt(n * 4096)));
+    if (at !== 0) this.regions.request(record, at, rip, (n) => this.executable(page + BigInt(n * 4096)));
   }
 
   /** Linear address of the page at `va` if the TLB has it as one that code was fetched from, else 0. */

@@ -29,6 +29,7 @@ interface Region {
 /** A region before its function is there; `entries` has 0 for what is somebody else's. */
 interface Planned {
   readonly plan: RegionPlan;
+  readonly name: string;
   readonly parts: readonly Part[];
   readonly entries: readonly number[];
 }
@@ -36,6 +37,7 @@ interface Planned {
 /** Hot code, as it was mapped when it was found hot. */
 interface Request {
   readonly record: number;
+  readonly name: string;
   /** Linear address of the instruction. */
   readonly at: number;
   /** Linear addresses of the pages around it, from AROUND pages before on; 0 for what is not known to be mapped. */
@@ -107,12 +109,13 @@ export class Regions {
 
   /**
    * The code that begins with `record`, at linear address `at`, is hot: translate it, with others soon. `mapped` says where the
-   * n-th page behind it is, as far as that is known; 0 if it is not.
+   * n-th page behind it is, as far as that is known; 0 if it is not. `va` is its name.
    */
-  request(record: number, at: number, mapped: (page: number) => number): void {
+  request(record: number, at: number, va: bigint, mapped: (page: number) => number): void {
     if (this.queue.some((known) => known.record === record)) return;
     const around = Array.from({ length: 2 * AROUND + 1 }, (_, k) => mapped(k - AROUND));
-    this.queue.push({ record, at, around });
+    const name = `region ${BigInt.asUintN(64, va).toString(16)}`;
+    this.queue.push({ record, name, at, around });
     if (this.queue.length >= this.batch) this.flush();
   }
 
@@ -131,7 +134,7 @@ export class Regions {
     if (planned.length > 0) {
       const bytes = generateRegions(
         layout,
-        planned.map(({ plan, parts }) => ({ plan, bases: parts.map(({ base }) => base) })),
+        planned.map(({ plan, name, parts }) => ({ plan, name, bases: parts.map(({ base }) => base) })),
       );
       const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: this.imports });
       for (const [k, region] of planned.entries()) this.install(region, instance.exports[String(k)]);
@@ -141,7 +144,7 @@ export class Regions {
     this.stats.regionMs += this.clock() - started;
   }
 
-  private plan({ record, at, around }: Request, claimed: Set<number>): Planned | undefined {
+  private plan({ record, name, at, around }: Request, claimed: Set<number>): Planned | undefined {
     const { u16, u8, layout } = this.memory;
     const isFree = (entry: number): boolean => {
       const handler = u16[entry >>> 1]!;
@@ -189,7 +192,7 @@ export class Regions {
       return entry !== 0 && isFree(entry) ? entry : 0;
     });
     for (const entry of entries) if (entry !== 0) claimed.add(entry);
-    return { plan, parts, entries };
+    return { plan, name, parts, entries };
   }
 
   /** The instruction at linear address `at` that goes on at `next`, in another page. */

@@ -54,6 +54,8 @@ export const CONTROL_VCPU = {
   runningSince: 24,
   /** How much of a CPU the domain may use, in percent (may be above 100); 0: no limit. */
   cap: 32,
+  /** 1: a profile is being made; the vCPU's thread notes where it is at each look. */
+  profile: 40,
   /** 1: an NMI was asked for from outside. */
   nmi: 36,
   /** Port of each of the 24 per-vCPU virtual interrupts, 0 when it is not bound. Global ones are in vCPU 0's record. */

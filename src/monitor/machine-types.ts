@@ -4,6 +4,8 @@
  * a `MachineConfig` is written to disk as JSON, so it holds nothing that JSON cannot.
  */
 
+import type { Profile } from './profile/types.ts';
+
 /** A disk as the configuration file named it: `uname,dev,mode`. */
 export interface DiskConfig {
   /** `file:/absolute/path` or `phy:name`; relative `phy:` names are below /dev. */
@@ -129,6 +131,8 @@ export interface Machine {
   /** Throws a BuildError that says what the host does not allow. */
   schedule(scheduling: Scheduling): void;
   sendNmi(): void;
+  /** Watch where the guest and its monitor spend their time; resolves after so many seconds, or when the guest ends. */
+  profile(seconds: number): Promise<Profile>;
   /** Write memory and registers to a core file; the guest does not run meanwhile. */
   dumpCore(file: string): Promise<void>;
 }

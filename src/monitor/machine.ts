@@ -34,6 +34,8 @@ import {
   type MachinePorts,
   type Scheduling,
 } from './machine-types.ts';
+import { Profiler } from './profile/profiler.ts';
+import type { Profile, VcpuProfile } from './profile/types.ts';
 import type { VcpuMessage, VcpuWorkerData } from './vcpu-worker.ts';
 
 const PAGES_PER_MIB = 256;
@@ -158,6 +160,7 @@ class DomainMachine implements Machine {
   #stopped: Promise<void>;
   #ended = false;
   #pauseWaiters: (() => void)[] = [];
+  #profiler: Profiler | undefined;
   #destroyed: Promise<void> | undefined;
   /** The vCPU's thread as the host's kernel numbers it; 0: not known (yet). */
   #thread = 0;
@@ -262,6 +265,9 @@ class DomainMachine implements Machine {
       case 'paused':
         for (const waiter of this.#pauseWaiters.splice(0)) waiter();
         return;
+      case 'profile':
+        this.#profiled(message.profile);
+        return;
       case 'crashed':
         this.#finish({ kind: message.watchdog ? 'watchdog' : 'crash', report: message.report });
         return;
@@ -276,6 +282,7 @@ class DomainMachine implements Machine {
   #finish(exit: MachineExit): void {
     if (this.#ended) return;
     this.#ended = true;
+    this.#profiled(undefined);
     for (const waiter of this.#pauseWaiters.splice(0)) waiter();
     // What the guest wrote to its console last is still in the ring.
     this.#console.onEvent();
@@ -308,6 +315,7 @@ class DomainMachine implements Machine {
   async #tearDown(): Promise<void> {
     this.#exited = undefined;
     this.#ended = true;
+    this.#profiled(undefined);
     this.#command(VcpuCommand.stop);
     await this.#stopped;
     this.#store.close();
@@ -369,13 +377,39 @@ class DomainMachine implements Machine {
     this.#record(CONTROL_VCPU.nmi, 1);
   }
 
-  /** Change a word of the vCPU's record, and have its thread look at it. */
+  /** Change a word of the vCPU's record, and have its thread see it. */
   #record(offset: number, value: number): void {
     Atomics.store(this.#memory.i32, controlVcpu(0, offset) >>> 2, value);
+    this.#look();
+  }
+
+  /** Have the vCPU's thread look at its record. */
+  #look(): void {
     const command = controlVcpu(0, CONTROL_VCPU.command) >>> 2;
     // A paused thread looks when it goes on.
     const was = Atomics.compareExchange(this.#memory.i32, command, VcpuCommand.run, VcpuCommand.look);
     if (was === VcpuCommand.run) this.#wake();
+  }
+
+  profile(seconds: number): Promise<Profile> {
+    if (this.#ended) throw new BuildError('the guest has ended');
+    if (this.#profiler) throw new BuildError('it is being profiled already');
+    const { layout } = this.#memory;
+    this.#profiler = new Profiler(
+      {
+        isRunning: () => this.#activity() === VcpuActivity.running,
+        look: () => this.#look(),
+        observe: (on) => this.#record(CONTROL_VCPU.profile, on ? 1 : 0),
+        ram: this.#memory.u8.subarray(layout.ramBase, layout.ramBase + layout.pages * PAGE_SIZE),
+      },
+      seconds,
+    );
+    return this.#profiler.result;
+  }
+
+  #profiled(found: VcpuProfile | undefined): void {
+    this.#profiler?.finish(found);
+    this.#profiler = undefined;
   }
 
   async dumpCore(file: string): Promise<void> {

@@ -44,6 +44,7 @@ export const METHODS = {
   reset:     'end the guest as if it had rebooted, without asking it',
   nmi:       'send a non-maskable interrupt to vCPU 0',
   dumpCore:  'write memory and registers to a core file',
+  profile:   'watch where the time goes, and write that to a file',
 } as const;
 export type Method = keyof typeof METHODS;
 
@@ -55,6 +56,7 @@ export interface MethodParams {
   closeDisk: { readonly vdev: number };
   schedule: { readonly scheduling: Scheduling };
   dumpCore: { readonly file: string };
+  profile: { readonly seconds: number; readonly file: string };
 }
 export type ParamsOf<M extends Method> = M extends keyof MethodParams ? MethodParams[M] : Record<string, never>;
 

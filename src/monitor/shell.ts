@@ -3,6 +3,7 @@
  * the machine. What to do when a guest has ended is xend's decision (it knows the restart policy): the shell waits for
  * `rebuild`, `keep` or `destroy`, also across a death of xend.
  */
+import { writeFile } from 'node:fs/promises';
 import net from 'node:net';
 import type { ConsoleServer } from './console/server.ts';
 import { PortInUse } from './console/tcp-port.ts';
@@ -99,6 +100,8 @@ export class Shell {
   /** Perform one command, after those that came before it. */
   command<M extends Method>(method: M, params?: ParamsOf<M>): Promise<MonitorStatus> {
     const run = this.#run[method] as (params: ParamsOf<M>) => Promise<void>;
+    // A profile takes its time, in which everything else goes on.
+    if (method === 'profile') return run(params ?? ({} as ParamsOf<M>)).then(() => this.status());
     const done = this.#queue.then(() => run(params ?? ({} as ParamsOf<M>))).then(() => this.status());
     this.#queue = done.catch(() => {});
     return done;
@@ -160,6 +163,10 @@ export class Shell {
       const machine = this.#machine;
       if (!machine) throw new Refusal('state', `a domain that is ${this.#state} has no memory`);
       await machine.dumpCore(file);
+    },
+    profile: async ({ seconds, file }) => {
+      const profile = await this.#live().profile(seconds);
+      await writeFile(file, JSON.stringify(profile), { mode: 0o600 });
     },
     destroy: async () => {
       if (this.#state !== 'dead') this.#move('destroy');

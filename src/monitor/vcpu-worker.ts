@@ -23,6 +23,8 @@ import { Vcpu } from '../hypervisor/vcpu.ts';
 import { STATE } from '../x86/state.ts';
 import { type ClockOrigin, domainClock } from './clock.ts';
 import { CpuCap } from './cpu-cap.ts';
+import type { VcpuProfile } from './profile/types.ts';
+import { VcpuSampler } from './profile/vcpu-sampler.ts';
 
 export interface VcpuWorkerData {
   readonly wasmMemory: WebAssembly.Memory;
@@ -45,6 +47,7 @@ export type VcpuMessage =
   | { readonly kind: 'console'; readonly bytes: Uint8Array }
   | { readonly kind: 'log'; readonly level: LogLevel; readonly text: string }
   | { readonly kind: 'paused' }
+  | { readonly kind: 'profile'; readonly profile: VcpuProfile }
   | { readonly kind: 'stopped' }
   /** Of its own will: power off, reboot, suspend. */
   | { readonly kind: 'shutdown'; readonly reason: number }
@@ -136,18 +139,32 @@ const cpuUsed = (): number => {
   return (user + system) * 1000;
 };
 const capWord = controlVcpu(vcpu.id, CONTROL_VCPU.cap) >>> 2;
+const profileWord = controlVcpu(vcpu.id, CONTROL_VCPU.profile) >>> 2;
 const nmiWord = controlVcpu(vcpu.id, CONTROL_VCPU.nmi) >>> 2;
 let capPercent = 0;
 let cap: CpuCap | undefined;
+let sampler: VcpuSampler | undefined;
 
 /** Take up what the device thread has changed in our record. */
 function lookAround(): void {
   if (Atomics.exchange(memory.i32, nmiWord, 0) !== 0) vcpu.nmiPending = true;
+  observe(Atomics.load(memory.i32, profileWord) !== 0);
   const percent = Atomics.load(memory.i32, capWord);
   if (percent === capPercent) return;
   capPercent = percent;
   cap = percent === 0 ? undefined : new CpuCap(percent, clock.now(), cpuUsed());
   vcpu.runUntil = Number.POSITIVE_INFINITY;
+}
+
+/** Begins, goes on with or ends a profile. */
+function observe(wanted: boolean): void {
+  if (wanted) {
+    if (sampler) sampler.sample();
+    else sampler = new VcpuSampler(memory, vcpu.base);
+  } else if (sampler) {
+    say({ kind: 'profile', profile: sampler.end({ ...engine.statistics }) });
+    sampler = undefined;
+  }
 }
 
 /** Before running on under a cap: rests if credit is used up. */

@@ -272,7 +272,13 @@ export class ModuleBuilder {
   private readonly types: string[] = [];
   private readonly typeBytes: Uint8Array[] = [];
   private readonly imports: { name: string; ref: FnRef; type: number }[] = [];
-  private readonly functions: { ref: FnRef; fn: Fn | undefined; type: number; build: (fn: Fn) => void }[] = [];
+  private readonly functions: {
+    ref: FnRef;
+    fn: Fn | undefined;
+    type: number;
+    build: (fn: Fn) => void;
+    name: string | undefined;
+  }[] = [];
   private readonly exports: { name: string; ref: FnRef }[] = [];
   private memory: { minimum: number; maximum: number } | undefined;
   private table = false;
@@ -305,10 +311,16 @@ export class ModuleBuilder {
     this.imports.push({ name, ref, type: this.typeIndex(params, results) });
     return ref;
   }
-  /** A function; its body is built at `finish`, so that functions can call each other. */
-  function(params: readonly ValType[], results: readonly ValType[], build: (fn: Fn) => void, exportAs?: string): FnRef {
+  /** A function; its body is built at `finish`, so that functions can call each other. `name` is for profilers. */
+  function(
+    params: readonly ValType[],
+    results: readonly ValType[],
+    build: (fn: Fn) => void,
+    exportAs?: string,
+    name = exportAs,
+  ): FnRef {
     const ref: FnRef = { index: this.imports.length + this.functions.length, params, results };
-    this.functions.push({ ref, fn: undefined, type: this.typeIndex(params, results), build });
+    this.functions.push({ ref, fn: undefined, type: this.typeIndex(params, results), build, name });
     if (exportAs !== undefined) this.exports.push({ name: exportAs, ref });
     return ref;
   }
@@ -369,7 +381,30 @@ export class ModuleBuilder {
     section(out, 10, this.functions.length, (s) => {
       for (const { fn } of this.functions) fn!.encode(s);
     });
+    this.encodeNames(out);
     return out.finish();
+  }
+
+  /** The custom section "name", with the names of functions only. */
+  private encodeNames(out: Sink): void {
+    const named = this.functions.filter(({ name }) => name !== undefined);
+    if (named.length === 0) return;
+    const names = new Sink(256);
+    names.uleb(named.length);
+    for (const { name, ref } of named) {
+      names.uleb(ref.index);
+      names.name(name!);
+    }
+    const content = new Sink(256);
+    content.name('name');
+    content.byte(1);
+    content.uleb(names.length);
+    content.append(names);
+    out.byte(0);
+    out.uleb(content.length);
+    out.append(content);
+    names.release();
+    content.release();
   }
 }
 

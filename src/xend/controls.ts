@@ -2,11 +2,13 @@
  * What can be asked of a domain besides running, pausing and ending it: another name, a SysRq key, an NMI, a core file, its
  * share of the CPUs. Each is one piece of work in the domain's queue.
  */
-import { mkdirSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { nameProblem } from '../config/name.ts';
 import { recordsDir } from '../host/paths.ts';
 import { nextState } from '../monitor/lifecycle.ts';
+import type { Profile } from '../monitor/profile/types.ts';
 import type { Books } from './books.ts';
 import { checkCpus, monitorCall, schedulingOf } from './create.ts';
 import type { Domain } from './domain.ts';
@@ -82,6 +84,18 @@ export class Controls {
     if (file === undefined) mkdirSync(path.dirname(target), { recursive: true, mode: 0o700 });
     await domain.enqueue('dump its core', () => this.#endings.dumpCore(domain, target));
     return target;
+  }
+
+  /** Where the domain spends its time, watched for some seconds in which everything else can be done with it. */
+  async profile(name: string, seconds: number): Promise<Profile> {
+    const domain = this.#books.guest(name, 'profile');
+    const file = path.join(domain.runDir, `profile-${randomUUID()}`);
+    try {
+      await monitorCall({ domain }, 'profile', { seconds, file }, (who, why) => new XendError('wrong-state', who, why));
+      return JSON.parse(readFileSync(file, 'utf8')) as Profile;
+    } finally {
+      rmSync(file, { force: true });
+    }
   }
 
   // Scheduling.

@@ -7,7 +7,7 @@ import { type Static, type TObject, type TProperties, type TSchema, Type } from 
 import { Disk, DomainConfig } from '../config/domain-config.ts';
 import { XendEvent } from './events.ts';
 import { NodeInfo } from './node-info.ts';
-import { DiskView, DomainView, ExitView, SchedulingView, VcpuView } from './view.ts';
+import { DiskView, DomainView, ExitView, Profile, SchedulingView, VcpuView } from './view.ts';
 import type { ShutdownReason, Xend } from './xend.ts';
 
 export interface Route<P extends TProperties, R> {
@@ -69,6 +69,7 @@ export const ROUTES = {
   'POST /domains/:name/sysrq':    route('Send a SysRq key to its kernel',        { name: Name, key: Key }, (xend, { name, key }) => done(xend.controls.sysrq(name, key))),
   'POST /domains/:name/nmi':      route('Send it a non-maskable interrupt',      { name: Name }, (xend, { name }) => done(xend.controls.nmi(name))),
   'POST /domains/:name/core':     route('Write its memory and registers to a file', { name: Name, file: Type.Optional(Type.String({ minLength: 1 })) }, async (xend, { name, file }): Promise<{ file: string }> => ({ file: await xend.controls.dumpCore(name, file) }), Type.Object({ file: Type.String() })),
+  'POST /domains/:name/profile':  route('Watch for some seconds where its time goes', { name: Name, seconds: Type.Number({ minimum: 0.1, maximum: 600 }) }, (xend, { name, seconds }): Promise<Profile> => xend.controls.profile(name, seconds), Profile),
   'GET /domains/:name/disks':     route('Its disks',                             { name: Name }, (xend, { name }): Promise<DiskView[]> => xend.disks.list(name), Type.Array(DiskView)),
   'POST /domains/:name/disks/attach': route('One disk more',                     { name: Name, disk: Disk }, (xend, { name, disk }): Promise<DiskView> => xend.disks.attach(name, disk), DiskView),
   'POST /domains/:name/disks/detach': route('One disk less; force: whether or not its guest lets go', { name: Name, dev: Name, force: Type.Optional(Type.Boolean()) }, (xend, { name, dev, force }) => done(xend.disks.detach(name, dev, force ?? false))),

@@ -3,6 +3,7 @@ import { type Static, Type } from '@sinclair/typebox';
 import { DomainConfig } from '../config/domain-config.ts';
 import type { DomainState } from '../monitor/lifecycle.ts';
 import type { MachineExit } from '../monitor/machine-types.ts';
+import type { Profile as MonitorProfile } from '../monitor/profile/types.ts';
 
 const text = (description: string) => Type.String({ description });
 const number = (description: string) => Type.Number({ description });
@@ -143,3 +144,9 @@ export const SchedulingView = Type.Object(
   { $id: 'SchedulingView' },
 );
 export type SchedulingView = Static<typeof SchedulingView>;
+
+export const Profile = Type.Unsafe<MonitorProfile>({
+  type: 'object',
+  description: 'where a domain spent its time: samples of the guest by address, time of the monitor by function',
+});
+export type Profile = MonitorProfile;

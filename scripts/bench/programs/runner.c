@@ -114,6 +114,8 @@ int main(int argc, char **argv) {
   if (first) {
     syscall6(SYS_mount, (long)"tmp", (long)"/tmp", (long)"tmpfs", 0, 0, 0);
     SYSCALL3(mount, "proc", "/proc", "proc");
+    /* A kernel that has gathered no chance yet would let the first program wait that asks for some. */
+    SYSCALL3(getrandom, block, 1, 0);
   }
   quiet_terminal();
   print("\n@ ready\n");

@@ -8,12 +8,18 @@ import { guestWords, processCpuMs, Runner, type Subject } from '../subject.ts';
 
 export const MEMORY_MIB = 256;
 
-/** `extra` are further lines of the domain's configuration. */
+export interface DomusOptions {
+  /** Further lines of the domain's configuration. */
+  readonly config: readonly string[];
+  /** Print a profile of so many seconds beside each run. */
+  readonly profileS: number | undefined;
+}
+
 export async function startDomus(
   disk: BenchDisk,
   guest: Guest,
   xend: OwnXend,
-  extra: readonly string[],
+  { config: extra, profileS }: DomusOptions,
 ): Promise<Subject> {
   const config = path.join(xend.folder, 'bench.cfg');
   const lines = [
@@ -35,7 +41,12 @@ export async function startDomus(
   return {
     name: 'domus',
     versions: {},
-    run: (program) => runner.run(guestWords(program)),
+    async run(program) {
+      const profile = profileS === undefined ? undefined : xend.run('xm', ['profile', 'bench', String(profileS)]);
+      const timing = await runner.run(guestWords(program));
+      if (profile) console.log((await profile).output);
+      return timing;
+    },
     async stop() {
       await xend.run('xm', ['destroy', 'bench']);
     },

@@ -27,6 +27,8 @@ export interface RegionSource {
   readonly plan: RegionPlan;
   /** Linear address of each of the plan's pages. */
   readonly bases: readonly number[];
+  /** For profilers. */
+  readonly name: string;
 }
 
 /** RECORD.entry: the number of the entry, and above it its page's place in the window. */
@@ -59,7 +61,13 @@ export function generateRegions(layout: MemoryLayout, regions: readonly RegionSo
   };
   const type = m.typeIndex([I32, I32], [I32]);
   regions.forEach((region, index) => {
-    m.function([I32, I32], [I32], (f) => new RegionEmitter(f, region, imports, type).emit(), String(index));
+    m.function(
+      [I32, I32],
+      [I32],
+      (f) => new RegionEmitter(f, region, imports, type).emit(),
+      String(index),
+      region.name,
+    );
   });
   return m.finish();
 }

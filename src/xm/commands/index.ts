@@ -15,6 +15,7 @@ import { list } from './list.ts';
 import { dmesg, log } from './log.ts';
 import { domid, domname } from './names.ts';
 import { pause, unpause } from './pause.ts';
+import { profile } from './profile.ts';
 import { pincpu, schedCredit, vcpuList, vcpuPin } from './scheduling.ts';
 import { schema } from './schema.ts';
 import { reboot, shutdown } from './shutdown.ts';
@@ -36,6 +37,7 @@ export const COMMANDS: readonly Command[] = [
   dmesg, log,
   domid, domname,
   pause, unpause,
+  profile,
   reboot, shutdown,
   schema,
   top,

@@ -1,0 +1,86 @@
+/**
+ * The device thread's side of a profile: asks the vCPU's thread to look around at regular moments, counts when it had nothing to
+ * do, and gives the addresses the names that the guest's kernel has for them.
+ */
+import { findKernelSymbols, type KernelSymbols, symbolAt } from '../../guest/kallsyms.ts';
+import type { GuestAddress, MonitorFunction, Profile, VcpuProfile } from './types.ts';
+
+const INTERVAL_MS = 1;
+/** Where a region's function begins is in its name. */
+const REGION = /^region ([0-9a-f]+)$/;
+
+export interface ProfiledVcpu {
+  readonly isRunning: () => boolean;
+  /** Have its thread look around and note where it is. */
+  readonly look: () => void;
+  /** Have it begin, or end and tell. */
+  readonly observe: (on: boolean) => void;
+  /** Guest RAM. */
+  readonly ram: Uint8Array;
+}
+
+export class Profiler {
+  readonly #vcpu: ProfiledVcpu;
+  readonly #timer: NodeJS.Timeout;
+  readonly #end: NodeJS.Timeout;
+  readonly #started = performance.now();
+  #idle = 0;
+  #stopped = false;
+  #resolve: (profile: Profile) => void = () => {};
+  readonly result = new Promise<Profile>((resolve) => {
+    this.#resolve = resolve;
+  });
+
+  constructor(vcpu: ProfiledVcpu, seconds: number) {
+    this.#vcpu = vcpu;
+    vcpu.observe(true);
+    this.#timer = setInterval(() => {
+      if (vcpu.isRunning()) vcpu.look();
+      else this.#idle++;
+    }, INTERVAL_MS);
+    this.#end = setTimeout(() => this.stop(), seconds * 1000);
+  }
+
+  /** End before time. */
+  stop(): void {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    clearInterval(this.#timer);
+    clearTimeout(this.#end);
+    this.#vcpu.observe(false);
+  }
+
+  /** What the vCPU's thread found; without it when the guest has ended. */
+  finish(found: VcpuProfile | undefined): void {
+    this.stop();
+    const seconds = (performance.now() - this.#started) / 1000;
+    const symbols = findKernelSymbols(this.#vcpu.ram);
+    const guest = namedAddresses(found?.guest ?? [], symbols);
+    const samples = this.#idle + guest.reduce((sum, { samples }) => sum + samples, 0);
+    const monitor = (found?.monitor ?? []).map((one) => namedFunction(one, symbols));
+    this.#resolve({ seconds, samples, idle: this.#idle, guest, monitor, engine: found?.engine ?? {} });
+  }
+}
+
+function namedAddresses(flat: readonly number[], symbols: KernelSymbols | undefined): GuestAddress[] {
+  const guest: GuestAddress[] = [];
+  for (let k = 0; k + 4 <= flat.length; k += 4) {
+    const [lo, hi, kernel, samples] = flat.slice(k, k + 4) as [number, number, number, number];
+    const value = (BigInt(hi) << 32n) | BigInt(lo);
+    const found = kernel !== 0 && symbols ? symbolAt(symbols, value) : undefined;
+    const address = value.toString(16).padStart(16, '0');
+    guest.push({
+      address,
+      kernel: kernel !== 0,
+      samples,
+      ...(found && { symbol: found.name, offset: found.offset }),
+    });
+  }
+  return guest.sort((a, b) => b.samples - a.samples);
+}
+
+function namedFunction(one: MonitorFunction, symbols: KernelSymbols | undefined): MonitorFunction {
+  const entry = REGION.exec(one.name)?.[1];
+  const found = entry !== undefined && symbols ? symbolAt(symbols, BigInt(`0x${entry}`)) : undefined;
+  return found ? { ...one, symbol: `${found.name}+0x${found.offset.toString(16)}` } : one;
+}

@@ -1,0 +1,44 @@
+/** A profile of a running domain: where its guest was, and what its monitor did for it, at regular moments. Plain data. */
+
+export interface ProfileRequest {
+  readonly seconds: number;
+}
+
+/** Samples at one instruction of the guest. */
+export interface GuestAddress {
+  /** Sixteen hexadecimal digits. */
+  readonly address: string;
+  readonly kernel: boolean;
+  readonly samples: number;
+  /** The kernel's own name for it, and how far behind. */
+  readonly symbol?: string;
+  readonly offset?: number;
+}
+
+/** Time in one function of the vCPU's thread: generated code, the engine, the hypervisor, or V8 itself. */
+export interface MonitorFunction {
+  readonly name: string;
+  readonly where: string;
+  readonly ms: number;
+  /** Of a region's function: the kernel's symbol at its beginning. */
+  readonly symbol?: string;
+}
+
+export interface Profile {
+  readonly seconds: number;
+  /** All samples; `idle` of them found the vCPU without anything to do, `missed` found no answer in time. */
+  readonly samples: number;
+  readonly idle: number;
+  readonly guest: readonly GuestAddress[];
+  readonly monitor: readonly MonitorFunction[];
+  /** Regions of hot code and their modules, since the machine was built: the engine's statistics. */
+  readonly engine: Readonly<Record<string, number>>;
+}
+
+/** What the vCPU's thread tells at the end. */
+export interface VcpuProfile {
+  /** Low and high half of RIP, 1 in the guest's kernel, and how often: four numbers each. */
+  readonly guest: readonly number[];
+  readonly monitor: readonly MonitorFunction[];
+  readonly engine: Readonly<Record<string, number>>;
+}

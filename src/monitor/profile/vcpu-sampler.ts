@@ -1,0 +1,81 @@
+/**
+ * The vCPU thread's side of a profile. At each look that the device thread asks for, its registers are in the state block, so
+ * that RIP can be noted; meanwhile V8's own sampling profiler watches the thread. Neither exists while nobody asks.
+ */
+import { Session } from 'node:inspector';
+import type { GuestMemory } from '../../hypervisor/memory.ts';
+import { STATE } from '../../x86/state.ts';
+import type { MonitorFunction, VcpuProfile } from './types.ts';
+
+const V8_INTERVAL_US = 500;
+/** Functions that are told, those with most time first. */
+const FUNCTIONS_MAX = 400;
+
+interface V8Node {
+  readonly id: number;
+  readonly callFrame: { readonly functionName: string; readonly url: string; readonly lineNumber: number };
+}
+interface V8Profile {
+  readonly nodes: readonly V8Node[];
+  readonly samples?: readonly number[];
+  readonly timeDeltas?: readonly number[];
+}
+
+export class VcpuSampler {
+  readonly #memory: GuestMemory;
+  readonly #base: number;
+  readonly #session = new Session();
+  /** RIP and mode as text → samples. */
+  readonly #guest = new Map<string, [lo: number, hi: number, kernel: number, count: number]>();
+
+  /** `base`: the vCPU's state block. */
+  constructor(memory: GuestMemory, base: number) {
+    this.#memory = memory;
+    this.#base = base;
+    // A session with one's own thread answers before `post` returns.
+    this.#session.connect();
+    this.#session.post('Profiler.enable');
+    this.#session.post('Profiler.setSamplingInterval', { interval: V8_INTERVAL_US });
+    this.#session.post('Profiler.start');
+  }
+
+  sample(): void {
+    const { view } = this.#memory;
+    const lo = view.getUint32(this.#base + STATE.rip, true);
+    const hi = view.getUint32(this.#base + STATE.rip + 4, true);
+    const kernel = view.getUint32(this.#base + STATE.kernelMode, true);
+    const key = `${lo} ${hi} ${kernel}`;
+    const known = this.#guest.get(key);
+    if (known) known[3]++;
+    else this.#guest.set(key, [lo, hi, kernel, 1]);
+  }
+
+  end(engine: Readonly<Record<string, number>>): VcpuProfile {
+    let monitor: MonitorFunction[] = [];
+    this.#session.post('Profiler.stop', (error, result) => {
+      if (!error) monitor = functionsOf(result.profile as V8Profile);
+    });
+    this.#session.disconnect();
+    return { guest: [...this.#guest.values()].flat(), monitor, engine };
+  }
+}
+
+/** Time of each function itself, without what it called. */
+function functionsOf({ nodes, samples = [], timeDeltas = [] }: V8Profile): MonitorFunction[] {
+  const names = new Map(nodes.map(({ id, callFrame }) => [id, callFrame]));
+  const functions = new Map<string, { name: string; where: string; us: number }>();
+  samples.forEach((id, k) => {
+    const frame = names.get(id);
+    if (!frame) return;
+    const where = frame.url === '' ? '' : `${frame.url.replace(/^.*\/src\//, '')}:${frame.lineNumber + 1}`;
+    const key = `${frame.functionName} ${where}`;
+    const known = functions.get(key) ?? { name: frame.functionName || '(anonymous)', where, us: 0 };
+    // The time up to the next sample was spent where this one was.
+    known.us += timeDeltas[k + 1] ?? 0;
+    functions.set(key, known);
+  });
+  return [...functions.values()]
+    .sort((a, b) => b.us - a.us)
+    .slice(0, FUNCTIONS_MAX)
+    .map(({ name, where, us }) => ({ name, where, ms: us / 1000 }));
+}
