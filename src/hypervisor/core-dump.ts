@@ -29,6 +29,8 @@ const DIRECT_MAP_PAGE = Number(BigInt.asUintN(48, DIRECT_MAP) >> 12n);
 const TABLES_MAX = 50_000;
 /** ELF counts program headers in 16 bits. */
 const RUNS_MAX = 60_000;
+/** Linux maps one page tens of thousands of times for returns with 16-bit stacks (espfix): the first few say it all. */
+const ALIASES_MAX = 4;
 
 /** Pages of guest-virtual memory that are one piece of RAM. `page`: bits 12–47 of the address. */
 export interface Run {
@@ -41,6 +43,7 @@ export interface Run {
 export function kernelRuns(memory: GuestMemory, root: number): Run[] {
   const { u32, layout } = memory;
   const runs: Run[] = [];
+  const aliases = new Uint8Array(layout.pages);
   let tables = 0;
   const look = (table: number, level: number, base: number): void => {
     if (++tables > TABLES_MAX) return;
@@ -52,7 +55,10 @@ export function kernelRuns(memory: GuestMemory, root: number): Run[] {
       if (pfn >= layout.pages) continue;
       const page = base + index * 512 ** (level - 1);
       if (level > 1) look(pfn, level - 1, page);
-      else if (page !== DIRECT_MAP_PAGE + pfn) note(page, pfn);
+      else if (page !== DIRECT_MAP_PAGE + pfn && aliases[pfn]! < ALIASES_MAX) {
+        aliases[pfn]!++;
+        note(page, pfn);
+      }
     }
   };
   const note = (page: number, pfn: number): void => {

@@ -153,7 +153,8 @@ function lookAround(): void {
   if (percent === capPercent) return;
   capPercent = percent;
   cap = percent === 0 ? undefined : new CpuCap(percent, clock.now(), cpuUsed());
-  vcpu.runUntil = Number.POSITIVE_INFINITY;
+  // With a cap the run loop comes back at once, for its first turn.
+  vcpu.runUntil = cap ? 0 : Number.POSITIVE_INFINITY;
 }
 
 /** Begins, goes on with or ends a profile. */
