@@ -154,7 +154,7 @@ export const LIST_METHODS: Readonly<Record<string, Method<PyList>>> = {
   extend: (list, [items]) => {
     const more = iterate(items ?? null);
     if (list.items.length + more.length > ITEMS_MAX) throw new PyError('ValueError', 'a list is too long');
-    list.items.push(...more);
+    for (const item of more) list.items.push(item);
     return null;
   },
   index: (list, [item]) => {

@@ -5,6 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import path from 'node:path';
+import vm from 'node:vm';
 import type { HostFacts } from './builtins.ts';
 import {
   iterate,
@@ -22,6 +23,22 @@ import {
 } from './values.ts';
 
 const MATCH_INPUT_MAX = 1 << 16;
+/** A pattern can take for ever: (a+)+ does on a long word. */
+const MATCH_TIME_MS = 1000;
+const clock = { context: vm.createContext({ work: (): unknown => undefined }), script: new vm.Script('work()') };
+
+/** Runs a search with a limit on its time, which only a context of one's own can have. */
+function timed<T>(work: () => T): T {
+  clock.context.work = work;
+  try {
+    return clock.script.runInContext(clock.context, { timeout: MATCH_TIME_MS }) as T;
+  } catch (error) {
+    if ((error as { code?: string }).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT')
+      throw new PyError('Limit', 'a regular expression takes too long');
+    throw error;
+  }
+}
+
 const call = (name: string, run: (...args: PyValue[]) => PyValue): [string, PyFunction] => [
   name,
   new PyFunction(name, (args) => run(...args)),
@@ -125,7 +142,9 @@ function reModule(): PyObject {
   const functions = (given?: PyValue): [string, PyFunction][] => {
     // A compiled pattern's methods have no pattern argument.
     const entry = (name: string, run: (source: PyValue, args: PyValue[]) => PyValue) =>
-      call(name, (...args) => (given === undefined ? run(args[0] ?? null, args.slice(1)) : run(given, args)));
+      call(name, (...args) =>
+        timed(() => (given === undefined ? run(args[0] ?? null, args.slice(1)) : run(given, args))),
+      );
     return [
       entry('search', (source, [text, flags]) => matchObject(pattern(source, flags).exec(input(text)))),
       entry('match', (source, [text, flags]) => matchObject(pattern(source, flags, 'y').exec(input(text)))),

@@ -168,10 +168,24 @@ export function str(value: PyValue): string {
   return repr(value);
 }
 
+/** Lists in lists that share their parts can be endless to walk: so many values a walk looks at. */
+class Walk {
+  #left = 200_000;
+  step(): void {
+    if (this.#left-- <= 0) throw new PyError('Limit', 'a value is too big to be looked at as a whole');
+  }
+}
+
 /** repr(value). */
-export function repr(value: PyValue, depth = 0): string {
+export function repr(value: PyValue): string {
+  return reprOf(value, 0, new Walk());
+}
+
+function reprOf(value: PyValue, depth: number, walk: Walk): string {
+  walk.step();
   if (depth > 50) return '...';
-  const inner = (items: Iterable<PyValue>) => [...items].map((item) => repr(item, depth + 1)).join(', ');
+  const one = (item: PyValue) => reprOf(item, depth + 1, walk);
+  const inner = (items: Iterable<PyValue>) => [...items].map(one).join(', ');
   if (value === null) return 'None';
   if (typeof value === 'boolean') return value ? 'True' : 'False';
   if (typeof value === 'bigint') return String(value);
@@ -180,9 +194,7 @@ export function repr(value: PyValue, depth = 0): string {
   if (value instanceof PyList) return `[${inner(value.items)}]`;
   if (value instanceof PyTuple)
     return value.items.length === 1 ? `(${inner(value.items)},)` : `(${inner(value.items)})`;
-  if (value instanceof PyDict) {
-    return `{${[...value.map.values()].map(([k, v]) => `${repr(k, depth + 1)}: ${repr(v, depth + 1)}`).join(', ')}}`;
-  }
+  if (value instanceof PyDict) return `{${[...value.map.values()].map(([k, v]) => `${one(k)}: ${one(v)}`).join(', ')}}`;
   if (value instanceof PySet) return value.dict.map.size === 0 ? 'set()' : `{${inner(value.dict.keys())}}`;
   if (value instanceof PyFunction) return `<function ${value.name}>`;
   if (value instanceof PyException) return `${value.type}(${inner(value.args)})`;
@@ -210,18 +222,19 @@ const isNumber = (value: PyValue): value is number | bigint | boolean =>
 export const numeric = (value: PyValue): number | bigint | undefined =>
   typeof value === 'boolean' ? (value ? 1n : 0n) : isNumber(value) ? (value as number | bigint) : undefined;
 
-export function equal(a: PyValue, b: PyValue): boolean {
+export function equal(a: PyValue, b: PyValue, walk = new Walk()): boolean {
+  walk.step();
   const [x, y] = [numeric(a), numeric(b)];
   // biome-ignore lint/suspicious/noDoubleEquals: bigint and number compare by value this way
   if (x !== undefined && y !== undefined) return x == y;
-  if (a instanceof PyList && b instanceof PyList) return sameItems(a.items, b.items);
-  if (a instanceof PyTuple && b instanceof PyTuple) return sameItems(a.items, b.items);
+  if (a instanceof PyList && b instanceof PyList) return sameItems(a.items, b.items, walk);
+  if (a instanceof PyTuple && b instanceof PyTuple) return sameItems(a.items, b.items, walk);
   if (a instanceof PyDict && b instanceof PyDict) {
     return (
       a.map.size === b.map.size &&
       a.keys().every((key) => {
         const other = b.get(key);
-        return other !== undefined && equal(a.get(key)!, other);
+        return other !== undefined && equal(a.get(key)!, other, walk);
       })
     );
   }
@@ -231,17 +244,18 @@ export function equal(a: PyValue, b: PyValue): boolean {
   return a === b;
 }
 
-const sameItems = (a: readonly PyValue[], b: readonly PyValue[]): boolean =>
-  a.length === b.length && a.every((item, i) => equal(item, b[i]!));
+const sameItems = (a: readonly PyValue[], b: readonly PyValue[], walk: Walk): boolean =>
+  a.length === b.length && a.every((item, i) => equal(item, b[i]!, walk));
 
 /** Negative, zero or positive. Different kinds do not compare. */
-export function compare(a: PyValue, b: PyValue): number {
+export function compare(a: PyValue, b: PyValue, walk = new Walk()): number {
+  walk.step();
   const [x, y] = [numeric(a), numeric(b)];
   if (x !== undefined && y !== undefined) return x < y ? -1 : x > y ? 1 : 0;
   if (typeof a === 'string' && typeof b === 'string') return a < b ? -1 : a > b ? 1 : 0;
   if ((a instanceof PyList && b instanceof PyList) || (a instanceof PyTuple && b instanceof PyTuple)) {
     for (let i = 0; i < Math.min(a.items.length, b.items.length); i++) {
-      const order = compare(a.items[i]!, b.items[i]!);
+      const order = compare(a.items[i]!, b.items[i]!, walk);
       if (order !== 0) return order;
     }
     return a.items.length - b.items.length;
