@@ -5,6 +5,7 @@
 import { chmod, cp, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { agentProgram } from './agent/index.ts';
 import { GuestError } from './errors.ts';
 import type { DeviceNode } from './ext-image.ts';
 
@@ -54,7 +55,11 @@ export const APPLETS: Readonly<Record<string, string>> = {
 };
 
 /** Makes the tree below `folder`, which has to be there. */
-export async function makeTtylinuxTree(folder: string, busybox: Uint8Array): Promise<void> {
+export async function makeTtylinuxTree(
+  folder: string,
+  busybox: Uint8Array,
+  agent: Uint8Array = agentProgram(),
+): Promise<void> {
   const files = fileURLToPath(new URL('files/ttylinux', import.meta.url));
   await cp(files, folder, { recursive: true });
   // What a checkout made of the permissions depends on its owner's umask.
@@ -72,6 +77,8 @@ export async function makeTtylinuxTree(folder: string, busybox: Uint8Array): Pro
   await chmod(join(folder, 'etc/shadow'), 0o600);
   await writeFile(join(folder, 'bin/busybox'), busybox);
   await chmod(join(folder, 'bin/busybox'), 0o755);
+  await writeFile(join(folder, 'sbin/domus-agent'), agent);
+  await chmod(join(folder, 'sbin/domus-agent'), 0o755);
   const available = appletsOf(busybox);
   for (const [place, names] of Object.entries(APPLETS)) {
     const target = place === 'bin' ? 'busybox' : `${place.replace(/[^/]+/g, '..')}/bin/busybox`;

@@ -40,14 +40,18 @@ export const HELLO_MAX = 4096;
 export const SIZE_MAX = 10_000;
 
 /** Calls back once with the first line and what came after it; destroys a socket that sends a longer one. */
-export function readFirstLine(socket: net.Socket, use: (line: string, rest: Buffer) => void): void {
+export function readFirstLine(
+  socket: net.Socket,
+  use: (line: string, rest: Buffer) => void,
+  max: number = HELLO_MAX,
+): void {
   let head = Buffer.alloc(0);
   const take = (chunk: Buffer): void => {
     head = Buffer.concat([head, chunk]);
     const end = head.indexOf(10);
-    if (end < 0 && head.length <= HELLO_MAX) return;
+    if (end < 0 && head.length <= max) return;
     socket.off('data', take);
-    if (end < 0 || end > HELLO_MAX) socket.destroy();
+    if (end < 0 || end > max) socket.destroy();
     else use(head.toString('utf8', 0, end), head.subarray(end + 1));
   };
   socket.on('data', take);

@@ -67,6 +67,8 @@ export const domainRunDir = (paths: Paths, domid: number, uuid: string): string 
   path.join(paths.run, 'domains', `${domid}-${uuid.slice(0, 8)}`);
 export const controlSocket = (runDir: string): string => path.join(runDir, 'control.sock');
 export const consoleSocket = (runDir: string): string => path.join(runDir, 'console.sock');
+/** Commands in the guest, through its agent. */
+export const agentSocket = (runDir: string): string => path.join(runDir, 'agent.sock');
 /** The guest's own store connection. */
 export const guestStoreSocket = (runDir: string): string => path.join(runDir, 'store.sock');
 /** The backends' store connection: domain 0, but for this domain's devices only. */

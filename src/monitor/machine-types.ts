@@ -69,6 +69,12 @@ export interface MachineExit {
 export interface MachinePorts {
   /** Console output. The bytes are taken (copied if needed) before the call returns. */
   consoleOut(bytes: Uint8Array): void;
+  /** What the guest sends on the agent's channel, taken before the call returns. */
+  agentOut?(bytes: Uint8Array): void;
+  /** The guest has connected its end of that channel, or has let go of it: what was under way is lost. */
+  agentChanged?(connected: boolean): void;
+  /** Bytes for the guest can be offered again after `agentIn` took less than all. */
+  agentReady?(): void;
   /** One line for the domain's log file. */
   log(level: LogLevel, text: string): void;
 }
@@ -117,6 +123,8 @@ export interface Machine {
    * input.
    */
   consoleIn(bytes: Uint8Array): number;
+  /** Bytes for the agent in the guest. Returns how many were taken: the rest is offered again after `agentReady`. */
+  agentIn?(bytes: Uint8Array): number;
   /** Called when console input that was not taken can be offered again. Optional: the shell also asks from time to time. */
   onConsoleReady?(callback: () => void): void;
   info(): MachineInfo;

@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { SHUTDOWN } from '../abi/numbers.ts';
+import { Channel } from '../devices/console/channel.ts';
 import { ConsoleBackend } from '../devices/console/console.ts';
 import { BackendEvents, type BoundPort, guestPages } from '../devices/guest.ts';
 import { connectBackendStore, connectGuestStore } from '../devices/xenstore.ts';
@@ -22,6 +23,7 @@ import { EventChannels } from '../hypervisor/event-channels.ts';
 import { GrantTable } from '../hypervisor/grant-table.ts';
 import { GuestMemory, PAGE_SIZE, planLayout } from '../hypervisor/memory.ts';
 import { STATE } from '../x86/state.ts';
+import { AGENT_CHANNEL } from './agent/channel.ts';
 import { clockOrigin, domainClock } from './clock.ts';
 import { Disks } from './disks.ts';
 import {
@@ -153,6 +155,7 @@ class DomainMachine implements Machine {
   readonly #worker: Worker;
   readonly #events: BackendEvents;
   readonly #console: ConsoleBackend;
+  readonly #agent: Channel;
   readonly #store: ReturnType<typeof connectGuestStore>;
   readonly #backendStore: ReturnType<typeof connectBackendStore>;
   #exited: ((exit: MachineExit) => void) | undefined;
@@ -200,11 +203,23 @@ class DomainMachine implements Machine {
       link(config.store.guestSocket),
     );
     this.#backendStore = connectBackendStore(link(config.store.backendSocket));
-    parts.disks.attach({
+    const surroundings = {
       guest: guestPages(memory, new GrantTable(memory, config.domid), new CodeWrites(memory)),
       events: this.#events,
       store: this.#backendStore.client,
+    };
+    parts.disks.attach(surroundings);
+    this.#agent = new Channel({
+      ...surroundings,
+      back: `/local/domain/0/backend/console/${config.domid}/${AGENT_CHANNEL.id}`,
+      name: AGENT_CHANNEL.name,
+      output: (bytes) => ports.agentOut?.(bytes),
+      inputReady: () => ports.agentReady?.(),
+      changed: (connected) => ports.agentChanged?.(connected),
+      log: ports.log,
     });
+    // A store tree without it is of a xend that knows no agents.
+    this.#agent.start().catch((error: Error) => ports.log('warn', `${AGENT_CHANNEL.name}: ${error.message}`));
 
     const data: VcpuWorkerData = {
       wasmMemory: parts.wasmMemory,
@@ -319,6 +334,7 @@ class DomainMachine implements Machine {
     this.#command(VcpuCommand.stop);
     await this.#stopped;
     this.#store.close();
+    await this.#agent.close();
     await this.#parts.disks.close();
     this.#backendStore.close();
   }
@@ -329,6 +345,10 @@ class DomainMachine implements Machine {
 
   consoleIn(bytes: Uint8Array): number {
     return this.#console.input(bytes);
+  }
+
+  agentIn(bytes: Uint8Array): number {
+    return this.#agent.input(bytes);
   }
 
   onConsoleReady(callback: () => void): void {

@@ -5,9 +5,11 @@
  */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { consoleSocket, controlSocket } from '../host/paths.ts';
+import { agentSocket, consoleSocket, controlSocket } from '../host/paths.ts';
 import { identify } from '../host/process-identity.ts';
 import { heapTrimmer, nativeTrimmer } from '../host/trim-heap.ts';
+import { AgentLink } from './agent/link.ts';
+import { AgentServer } from './agent/server.ts';
 import { standardErrorLimit } from './console/log.ts';
 import { ConsoleServer } from './console/server.ts';
 import type { CreateMachine, LogLevel, MachineConfig } from './machine-types.ts';
@@ -57,10 +59,21 @@ async function main(): Promise<void> {
     input: (bytes) => shell.consoleIn(bytes),
     log: (text) => log('error', text),
     changed: () => shell.announce(),
+    resized: (size) => agent.resizeConsole(size),
   });
+  const agent = new AgentLink({
+    send: (bytes) => shell.agentIn(bytes),
+    log,
+    greeted() {
+      if (consoleServer.size) agent.resizeConsole(consoleServer.size);
+      shell.announce();
+    },
+  });
+  const agentServer = new AgentServer(agent);
   const shell = new Shell(config.machine, {
     createMachine,
     console: consoleServer,
+    agent,
     ...(config.consolePort ? { consolePort: config.consolePort } : {}),
     log,
     now: Date.now,
@@ -69,7 +82,9 @@ async function main(): Promise<void> {
   process.on('SIGTERM', () => void shell.command('destroy'));
   rmSync(consoleSocket(runDir), { force: true });
   rmSync(controlSocket(runDir), { force: true });
+  rmSync(agentSocket(runDir), { force: true });
   await consoleServer.listen(consoleSocket(runDir));
+  await agentServer.listen(agentSocket(runDir));
   await shell.listen(controlSocket(runDir));
   const trimHeap = heapTrimmer();
   const trimNative = nativeTrimmer();

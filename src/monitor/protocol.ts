@@ -24,6 +24,8 @@ export interface MonitorStatus {
   readonly info?: MachineInfo;
   /** Its console's port and who is attached; absent from monitors older than consoles with ports. */
   readonly console?: ConsoleStatus;
+  /** The agent in the guest has said hello. */
+  readonly agent?: boolean;
 }
 
 /** All answer with the status after they are done. What some take is in MethodParams. */

@@ -5,6 +5,7 @@
  */
 import { writeFile } from 'node:fs/promises';
 import net from 'node:net';
+import type { AgentLink } from './agent/link.ts';
 import type { ConsoleServer } from './console/server.ts';
 import { PortInUse } from './console/tcp-port.ts';
 import { type DomainEvent, type DomainState, isCrash, nextState } from './lifecycle.ts';
@@ -35,6 +36,7 @@ class Refusal extends Error {
 export interface ShellPorts {
   readonly createMachine: CreateMachine;
   readonly console: ConsoleServer;
+  readonly agent: AgentLink;
   /** The console's TCP port; `fixed` when it has to be that one. */
   readonly consolePort?: { readonly port: number; readonly fixed: boolean };
   log(level: LogLevel, text: string): void;
@@ -94,6 +96,7 @@ export class Shell {
       exit: this.#exit,
       info: this.#machine?.info(),
       console: this.#ports.console.status(),
+      agent: this.#ports.agent.present,
     };
   }
 
@@ -179,6 +182,9 @@ export class Shell {
   async #build(): Promise<void> {
     const ports = {
       consoleOut: (bytes: Uint8Array) => this.#ports.console.output(bytes),
+      agentOut: (bytes: Uint8Array) => this.#ports.agent.receive(bytes),
+      agentChanged: () => this.#ports.agent.changed(),
+      agentReady: () => this.#ports.agent.drain(),
       log: (level: LogLevel, text: string) => this.#ports.log(level, text),
     };
     const machine = await this.#ports.createMachine(this.#config, ports);
@@ -196,6 +202,11 @@ export class Shell {
   /** Bytes typed on a console. */
   consoleIn(bytes: Uint8Array): number {
     return this.#machine?.consoleIn(bytes) ?? bytes.length;
+  }
+
+  /** Bytes for the agent in the guest. */
+  agentIn(bytes: Uint8Array): number {
+    return this.#machine?.agentIn?.(bytes) ?? 0;
   }
 
   #guestEnded(exit: MachineExit): void {
@@ -223,6 +234,7 @@ export class Shell {
     this.#machine = undefined;
     this.#startedAtMs = undefined;
     await machine?.destroy();
+    this.#ports.agent.changed();
   }
 
   #need(event: DomainEvent): void {

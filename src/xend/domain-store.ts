@@ -3,6 +3,7 @@
  * and the port through which it does so. The store itself is src/store, its home in this process store-home.ts.
  */
 import type { DomainConfig } from '../config/domain-config.ts';
+import { AGENT_CHANNEL } from '../monitor/agent/channel.ts';
 
 export interface Entry {
   readonly path: string;
@@ -84,6 +85,7 @@ export function domainTree(domid: number, uuid: string, config: DomainConfig, di
     { path: `/vm/${uuid}/uuid`, value: uuid, perms: host },
     { path: `/vm/${uuid}/name`, value: config.name, perms: host },
     ...disks.flatMap((disk) => diskTree(domid, disk)),
+    ...channelTree(domid, AGENT_CHANNEL),
   ];
 }
 
@@ -121,6 +123,39 @@ export function diskTree(domid: number, disk: DiskNode): Entry[] {
     ['/device-type',    'disk'],
     ['/trusted',        '1'],
     ['/state',          '1'],
+  ];
+  return [
+    ...backRows.map(([path, value]) => ({ path: back + path, value, perms: `n0,r${domid}` })),
+    ...frontRows.map(([path, value]) => ({ path: front + path, value, perms: `n${domid},r0` })),
+  ];
+}
+
+/** Both ends of a channel: a further console with a name, by which a program in the guest finds it. */
+function channelTree(domid: number, { id, name }: { id: number; name: string }): Entry[] {
+  const back = `${homeOf(0)}/backend/console/${domid}/${id}`;
+  const front = `${homeOf(domid)}/device/console/${id}`;
+  // biome-ignore format: a table
+  const backRows: [string, string][] = [
+    ['',             ''],
+    ['/frontend',    front],
+    ['/frontend-id', String(domid)],
+    ['/online',      '1'],
+    ['/name',        name],
+    ['/protocol',    'vt100'],
+    ['/state',       '1'],
+  ];
+  // biome-ignore format: a table
+  const frontRows: [string, string][] = [
+    ['',             ''],
+    ['/backend',     back],
+    ['/backend-id',  '0'],
+    ['/limit',       '1048576'],
+    ['/type',        'ioemu'],
+    ['/output',      'pty'],
+    ['/tty',         ''],
+    ['/name',        name],
+    ['/protocol',    'vt100'],
+    ['/state',       '1'],
   ];
   return [
     ...backRows.map(([path, value]) => ({ path: back + path, value, perms: `n0,r${domid}` })),

@@ -40,6 +40,7 @@ export type Done = Static<typeof Done>;
 const Text = Type.Object({ text: Type.String() });
 const Daemon = Type.Object({ version: Type.String(), pid: Type.Integer() });
 const Asked = Type.Object({ uuid: Type.String(), builds: Type.Integer() });
+const Agent = Type.Object({ socket: Type.String(), uuid: Type.String() });
 const Console = Type.Object({ socket: Type.String(), log: Type.String(), uuid: Type.String() });
 const Events = Type.Object({
   events: Type.Array(XendEvent),
@@ -78,6 +79,7 @@ export const ROUTES = {
   'GET /domains/:name/scheduling': route('Its share of the CPUs',                { name: Name }, (xend, { name }): SchedulingView => xend.controls.scheduling(name), SchedulingView),
   'POST /domains/:name/scheduling': route('Change its share of the CPUs',        { name: Name, ...Share }, (xend, { name, ...share }): Promise<SchedulingView> => xend.controls.setScheduling(name, share), SchedulingView),
   'GET /domains/:name/console':   route('Where its console is',                  { name: Name }, (xend, { name }): { socket: string; log: string; uuid: string } => xend.console(name), Console),
+  'GET /domains/:name/agent':     route('Where commands in it are asked for',    { name: Name }, (xend, { name }): { socket: string; uuid: string } => xend.agent(name), Agent),
   'GET /exits/:uuid':             route('How a domain ended; waits for its end', { uuid: Name, waitS: WaitS }, async (xend, { uuid, waitS }): Promise<{ exit?: ExitView }> => ({ exit: await xend.exitOf(uuid, (waitS ?? 0) * 1000) }), Type.Object({ exit: Type.Optional(ExitView) })),
   'GET /events':                  route('What happened after event `since`; waits for it', { since: Type.Optional(Type.Integer({ minimum: 0, description: 'the number of the latest event that you know; without it, only new ones' })), waitS: WaitS }, (xend, { since, waitS }): Promise<Events> => xend.eventsAfter(since ?? xend.ports.events.last, (waitS ?? 0) * 1000), Events),
 };

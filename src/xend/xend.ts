@@ -7,7 +7,7 @@ import { randomUUID } from 'node:crypto';
 import { readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import type { DomainConfig } from '../config/domain-config.ts';
-import { consoleLog, consoleSocket, controlSocket, recordsDir } from '../host/paths.ts';
+import { agentSocket, consoleLog, consoleSocket, controlSocket, recordsDir } from '../host/paths.ts';
 import { nextState } from '../monitor/lifecycle.ts';
 import { Books, isDomain0 } from './books.ts';
 import { Controls } from './controls.ts';
@@ -143,6 +143,13 @@ export class Xend {
       log: consoleLog(this.ports.paths, domain.logName),
       uuid: domain.uuid,
     };
+  }
+
+  /** Where commands in the guest are asked for (host/agent-link.ts). */
+  agent(name: string): { socket: string; uuid: string } {
+    if (isDomain0(name)) throw new XendError('domain-0', 'run commands by an agent in');
+    const domain = this.#books.find(name);
+    return { socket: agentSocket(domain.runDir), uuid: domain.uuid };
   }
 
   /** How the domain with this uuid ended; waits for it, up to a time. Undefined: it still is. */

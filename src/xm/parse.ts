@@ -53,7 +53,8 @@ function split(command: Command, words: readonly string[]): [own: readonly strin
     const { least } = argumentCount(command);
     let seen = 0;
     for (let at = 0; at < end; at++) {
-      if (!words[at]!.startsWith('-')) seen++;
+      if (words[at]!.startsWith('-')) at += takesNext(command, words[at]!) ? 1 : 0;
+      else seen++;
       if (seen > least) end = at;
     }
   }
@@ -61,6 +62,20 @@ function split(command: Command, words: readonly string[]): [own: readonly strin
   if (rest.length === 0) return [words.slice(0, end)];
   return [words.slice(0, end), rest[0] === '--' ? rest : ['--', ...rest]];
 }
+
+/** Is the word behind this option its value? */
+function takesNext(command: Command, word: string): boolean {
+  const options = optionsOf(command);
+  if (word.startsWith('--')) {
+    const matching = Object.keys(options).filter((name) => name.startsWith(word.slice(2)));
+    return matching.length > 0 && matching.every((name) => options[name]!.type === 'string');
+  }
+  const at = [...word].slice(1).findIndex((letter) => stringOption(options, letter));
+  return at >= 0 && at === word.length - 2;
+}
+
+const stringOption = (options: ReturnType<typeof optionsOf>, letter: string): boolean =>
+  Object.values(options).some(({ short, type }) => short === letter && type === 'string');
 
 /** `--def` is `--defconfig` where nothing else begins so. */
 function fullName(word: string, names: readonly string[], complain: (what: string) => never): string {

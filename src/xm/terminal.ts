@@ -47,7 +47,7 @@ function whoAmI(): string {
  * Node's raw mode still turns each newline into two characters on output, which a guest's full-screen programs do not
  * expect: stty takes that away. Leaving raw mode restores the terminal as it was before either.
  */
-function makeRaw(): void {
+export function makeRaw(): void {
   process.stdin.setRawMode(true);
   spawnSync('stty', ['-opost'], { stdio: ['inherit', 'ignore', 'ignore'] });
 }

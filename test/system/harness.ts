@@ -186,9 +186,10 @@ export class System {
   }
 
   /** The same on a terminal, which `script` provides. */
-  personOnTerminal(command: string): Person {
+  personOnTerminal(command: string, { columns = 80, rows = 25 } = {}): Person {
     const xm = path.resolve(import.meta.dirname, '../../bin/xm');
-    const child = spawn('script', ['-qfec', `'${xm}' ${command}`, '/dev/null'], {
+    const line = `stty columns ${columns} rows ${rows}; exec '${xm}' ${command}`;
+    const child = spawn('script', ['-qfec', line, '/dev/null'], {
       stdio: ['pipe', 'pipe', 'pipe'],
       env: { ...process.env, ...this.environment },
     });

@@ -7,8 +7,10 @@ import { dumpCore, rename, sysrq, trigger } from './ask.ts';
 import { blockAttach, blockDetach, blockList, vbdCreate, vbdDestroy, vbdList } from './block.ts';
 import { completion } from './completion.ts';
 import { consoleCommand, consoles } from './console.ts';
+import { cp } from './cp.ts';
 import { create } from './create.ts';
 import { destroy } from './destroy.ts';
+import { exec } from './exec.ts';
 import { help } from './help.ts';
 import { info } from './info.ts';
 import { list } from './list.ts';
@@ -30,7 +32,9 @@ export const COMMANDS: readonly Command[] = [
   completion,
   consoleCommand, consoles,
   create,
+  cp,
   destroy,
+  exec,
   help,
   info,
   list,

@@ -1,0 +1,194 @@
+/** Files in and out through the agent's own program, and from a guest that sends what it likes. */
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import net from 'node:net';
+import os from 'node:os';
+import path from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { cannotRun, startAgent, type TestAgent } from '../monitor/agent/agent-for-tests.ts';
+import { AgentServer } from '../monitor/agent/server.ts';
+import { AgentMessage, execInGuest, makeMessage } from './agent-link.ts';
+import { readFirstLine } from './console-link.ts';
+import { copyFromGuest, copyToGuest } from './guest-files.ts';
+import { type TarEntry, tarEnd, tarHeader, tarPadding } from './tar.ts';
+
+const dir = mkdtempSync(path.join(os.tmpdir(), 'domus-files-'));
+const at = (...names: string[]) => path.join(dir, ...names);
+after(() => rmSync(dir, { recursive: true, force: true }));
+
+describe('files through an agent', { skip: cannotRun }, () => {
+  if (cannotRun) return;
+  let agent: TestAgent;
+  let server: AgentServer;
+  const socket = at('agent.sock');
+  before(async () => {
+    agent = startAgent();
+    server = new AgentServer(agent.link);
+    await server.listen(socket);
+    await agent.link.wait(20_000, new AbortController().signal);
+    mkdirSync(at('tree/inner'), { recursive: true });
+    writeFileSync(at('tree/inner/data'), randomBytes(300_000));
+    writeFileSync(at('tree', 'n'.repeat(150)), 'long name', { mode: 0o640 });
+    symlinkSync('inner/data', at('tree/link'));
+    chmodSync(at('tree/inner/data'), 0o751);
+    mkdirSync(at('there'));
+  });
+  after(() => {
+    server.close();
+    agent.stop();
+  });
+
+  const same = (copy: string) => {
+    assert.deepEqual(readFileSync(path.join(copy, 'inner/data')), readFileSync(at('tree/inner/data')));
+    assert.equal(readFileSync(path.join(copy, 'n'.repeat(150)), 'utf8'), 'long name');
+    assert.equal(statSync(path.join(copy, 'inner/data')).mode & 0o777, 0o751);
+    assert.equal(readlinkSync(path.join(copy, 'link')), 'inner/data');
+    const times = [copy, at('tree')].map((folder) =>
+      Math.floor(statSync(path.join(folder, 'inner/data')).mtimeMs / 1000),
+    );
+    assert.equal(times[0], times[1]);
+  };
+
+  test('a folder goes in under its own name where there is a folder, and under a new one elsewhere; and out again', async () => {
+    await copyToGuest(socket, at('tree'), at('there'));
+    same(at('there/tree'));
+    await copyToGuest(socket, at('tree'), at('there/renamed'));
+    same(at('there/renamed'));
+    let bytes = 0;
+    await copyFromGuest(socket, at('there/renamed'), at('out'), { progress: (n) => (bytes = n) });
+    same(at('out'));
+    assert.ok(bytes > 300_000);
+    await copyFromGuest(socket, at('there/tree/'), at('out'));
+    same(at('out/tree'));
+  });
+
+  test('a file takes the place of one that is there, in one step', async () => {
+    writeFileSync(at('file'), 'new');
+    writeFileSync(at('there/file'), 'old');
+    await copyToGuest(socket, at('file'), at('there/file'));
+    assert.equal(readFileSync(at('there/file'), 'utf8'), 'new');
+    await copyFromGuest(socket, at('there/file'), at('file2'));
+    assert.equal(readFileSync(at('file2'), 'utf8'), 'new');
+    assert.deepEqual(
+      readdirSync(at('there')).filter((name) => name.startsWith('.copy')),
+      [],
+    );
+  });
+
+  test('what cannot be done is told in one line, and nothing is half made', async () => {
+    const cases: [() => Promise<void>, RegExp][] = [
+      [() => copyToGuest(socket, at('nope'), '/tmp'), /^CopyError: .*nope: no such file$/],
+      [
+        () => copyToGuest(socket, at('file'), at('no/such/place')),
+        /^CopyError: in the guest: .*no\/such: no such folder$/,
+      ],
+      [() => copyToGuest(socket, at('file'), at('there/new/')), /in the guest: .*new\/: no such folder/],
+      [() => copyFromGuest(socket, at('nope'), at('x')), /in the guest: .*nope: no such file/],
+      [() => copyFromGuest(socket, at('file'), at('no/such/place')), /no such folder/],
+    ];
+    for (const [work, expected] of cases) await assert.rejects(work, expected);
+    assert.ok(!existsSync(at('x')));
+  });
+
+  test('a guest without an agent, and one that ends, are told in one line', async () => {
+    const lonely = new AgentServer(new (agent.link.constructor as new (ports: object) => typeof agent.link)({}));
+    await lonely.listen(at('lonely.sock'));
+    const run = execInGuest(at('lonely.sock'), { argv: ['true'] }, { output() {}, errors() {} });
+    await assert.rejects(run, /^AgentError: there is no agent in the guest/);
+    await assert.rejects(
+      execInGuest(at('none.sock'), { argv: ['true'] }, { output() {}, errors() {} }),
+      /^AgentError: cannot reach the domain's agent/,
+    );
+    lonely.close();
+  });
+});
+
+const entry = (name: string, more: Partial<TarEntry> = {}): Buffer =>
+  tarHeader({ name, kind: 'file', mode: 0o4755, size: 0, mtime: 0, ...more });
+const withText = (name: string, text: string) =>
+  Buffer.concat([entry(name, { size: text.length }), Buffer.from(text), tarPadding(text.length)]);
+
+/** A guest whose answer to everything is this archive. */
+async function guestThatSends(parts: readonly Buffer[]): Promise<{ socket: string; close(): void }> {
+  const socket = at(`hostile${Math.random().toString(36).slice(2)}.sock`);
+  const server = net.createServer((client) => {
+    client.on('error', () => {});
+    readFirstLine(client, () => {
+      client.write('{"ok":true}\n');
+      for (const part of parts) client.write(makeMessage(AgentMessage.Output, part));
+      client.write(makeMessage(AgentMessage.Exit, Uint8Array.of(0, 0)));
+      client.resume();
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(socket, () => resolve()));
+  return { socket, close: () => server.close() };
+}
+
+test('an archive of a hostile guest makes nothing outside of the place that was asked for', async () => {
+  mkdirSync(at('outside'));
+  const folder = entry('./x/', { kind: 'folder' });
+  // biome-ignore format: a table
+  const attacks: [string, Buffer[]][] = [
+    ['parent in a name',           [folder, withText('./x/../../outside/f', 'bad')]],
+    ['parent as the name',         [withText('./x/..', 'bad')]],
+    ['absolute name',              [withText(at('outside/f'), 'bad')]],
+    ['no folder before its file',  [withText('./x/y/f', 'bad')]],
+    ['through a link of its own',  [folder, entry('./x/l', { kind: 'symlink', target: at('outside') }), withText('./x/l/f', 'bad')]],
+    ['a folder where a link is',   [folder, entry('./x/l', { kind: 'symlink', target: at('outside') }), entry('./x/l/', { kind: 'folder' }), withText('./x/l/f', 'bad')]],
+    ['hard link to the outside',   [folder, entry('./x/h', { kind: 'hardlink', target: '/etc/passwd' })]],
+    ['hard link through parents',  [folder, entry('./x/h', { kind: 'hardlink', target: './x/../../outside' })]],
+    ['empty part of a name',       [folder, withText('./x//f', 'bad')]],
+    ['no archive',                 [Buffer.from('rubbish '.repeat(100))]],
+    ['cut off',                    [folder, entry('./x/f', { size: 1000 })]],
+  ];
+  for (const [attack, parts] of attacks) {
+    const guest = await guestThatSends([...parts, ...(attack === 'cut off' ? [] : [tarEnd()])]);
+    const to = at(`victim ${attack}`);
+    await assert.rejects(copyFromGuest(guest.socket, '/x', to), /^CopyError: /, attack);
+    guest.close();
+    assert.deepEqual(readdirSync(at('outside')), [], attack);
+    const left = lstatSync(to, { throwIfNoEntry: false })?.isDirectory() ? readdirSync(to) : [];
+    assert.deepEqual(
+      left.filter((name) => name.endsWith('.part')),
+      [],
+      attack,
+    );
+  }
+  assert.deepEqual(
+    readdirSync(dir).filter((name) => name.endsWith('.part')),
+    [],
+  );
+});
+
+test('files of a guest get no set-uid bit, take the place of a link instead of following it, and devices are left out', async () => {
+  mkdirSync(at('here'));
+  writeFileSync(at('kept'), 'kept');
+  symlinkSync(at('kept'), at('here/f'));
+  const notes: string[] = [];
+  const parts = [
+    entry('./here/', { kind: 'folder', mode: 0o7777 }),
+    withText('./here/f', 'new'),
+    entry('./here/dev', { kind: 'other' }),
+  ];
+  const guest = await guestThatSends([...parts, tarEnd()]);
+  await copyFromGuest(guest.socket, '/here', dir, { note: (text) => void notes.push(text) });
+  guest.close();
+  assert.equal(readFileSync(at('kept'), 'utf8'), 'kept');
+  assert.equal(readFileSync(at('here/f'), 'utf8'), 'new');
+  assert.equal(statSync(at('here/f')).mode & 0o7777, 0o755);
+  assert.match(notes.join(), /dev is neither/);
+});

@@ -1,0 +1,86 @@
+/** Commands and files in a real guest, through its agent; and the size of a terminal at its console. */
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { describe, test } from 'node:test';
+import { type Made, type Person, realGuest, System } from './harness.ts';
+
+const { guest, skip } = await realGuest();
+
+describe('a domain with its agent', { skip }, async () => {
+  if (!guest) return;
+  const system = new System(guest);
+  const file = (name: string) => path.join(system.own.folder, name);
+  let web: Made;
+  let console_: Person;
+  const exec = (...words: string[]) => system.xm('exec', 'web', '--', ...words);
+
+  test('xm exec --wait runs a command as soon as the guest has booted', async () => {
+    web = await system.write('web');
+    assert.equal((await system.xm('create', '-q', web.config)).code, 0);
+    const early = await exec('true');
+    assert.deepEqual([early.code, early.output.split('\n').length], [1, 2]);
+    assert.match(early.output, /^Error: exec: there is no agent in the guest/);
+    const { code, output } = await system.xm('exec', '--wait', '240', 'web', 'uname', '-r');
+    assert.deepEqual([code, output], [0, `${guest.release}\n`]);
+  });
+
+  test('exit codes, signals, variables, folders and time limits', async () => {
+    assert.equal((await exec('sh', '-c', 'exit 7')).code, 7);
+    assert.equal((await exec('sh', '-c', 'kill -9 $$')).code, 137);
+    const nothing = await exec('no-such-command');
+    assert.deepEqual([nothing.code, nothing.output], [127, 'no-such-command: not found\n']);
+    const { output } = await system.xm('exec', '-e', 'A=1 2', '-w', '/etc', 'web', 'sh', '-c', 'echo "$A" $PWD $HOME');
+    assert.equal(output, '1 2 /etc /root\n');
+    assert.equal((await system.xm('exec', '--timeout', '0.5', 'web', 'sleep', '1000')).code, 124);
+    assert.equal((await exec('pidof', 'sleep')).code, 1, 'nothing is left of it');
+  });
+
+  test('files go in and come out, folders with what is in them', async () => {
+    const bytes = randomBytes(100_000);
+    writeFileSync(file('bytes'), bytes, { mode: 0o750 });
+    assert.deepEqual(await system.xm('cp', file('bytes'), 'web:/root/copy'), { code: 0, output: '' });
+    assert.match((await exec('ls', '-l', '/root/copy')).output, /^-rwxr-x--- .* 100000 /);
+    assert.equal(
+      (await exec('sh', '-c', 'mkdir /root/dir && mv /root/copy /root/dir && ln -s copy /root/dir/link')).code,
+      0,
+    );
+    assert.deepEqual(await system.xm('cp', 'web:/root/dir', file('dir')), { code: 0, output: '' });
+    assert.deepEqual(readFileSync(file('dir/link')), bytes);
+    const missing = await system.xm('cp', 'web:/nope', file('x'));
+    assert.deepEqual([missing.code, missing.output], [1, 'Error: cp: in the guest: /nope: no such file\n']);
+  });
+
+  test("the guest's terminal has the size of the one that types at its console", async () => {
+    // BusyBox's stty calls it a failure when nobody has said how large a terminal is.
+    assert.notEqual((await exec('sh', '-c', 'stty size </dev/hvc0')).code, 0);
+    console_ = system.personOnTerminal('console web', { columns: 133, rows: 51 });
+    await system.eventually(
+      async () => (await exec('sh', '-c', 'stty size </dev/hvc0')).output === '51 133\n',
+      'the size of the terminal',
+    );
+    console_.send('\x1d');
+    await console_.exitCode();
+  });
+
+  test('a shell on a terminal of its own', async () => {
+    const person = system.personOnTerminal('exec -it web sh', { columns: 99, rows: 33 });
+    await person.expect('# ');
+    person.send('stty size; tty\n');
+    await person.expect('33 99');
+    await person.expect('/dev/pts/');
+    person.send('exit 4\n');
+    assert.equal(await person.exitCode(), 4);
+  });
+
+  test('the agent is there again after it was killed, and after a reboot', async () => {
+    await exec('killall', '-9', 'domus-agent');
+    assert.equal((await system.xm('exec', '--wait', '60', 'web', 'true')).code, 0);
+    assert.equal((await system.xm('reboot', 'web')).code, 0);
+    await system.eventually(async () => (await exec('true')).code === 1, 'the guest is going down');
+    const { output } = await system.xm('exec', '--wait', '240', 'web', 'cut', '-d.', '-f1', '/proc/uptime');
+    assert.ok(Number(output) < 240);
+    assert.equal((await system.xm('destroy', 'web')).code, 0);
+  });
+});
