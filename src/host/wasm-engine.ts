@@ -88,6 +88,7 @@ export class WasmEngine implements Engine {
   private readonly exports: Exports;
   private readonly codeWrites: CodeWrites;
   private readonly table: WebAssembly.Table;
+  private readonly now: () => number;
   private readonly cache: CodeCache;
   private readonly helperCpu: HelperCpu;
   private readonly regions: Regions;
@@ -109,6 +110,7 @@ export class WasmEngine implements Engine {
     this.memory = memory;
     this.wasmMemory = wasmMemory;
     this.cpu = memory.vcpuBase(index);
+    this.now = now;
     this.codeWrites = new CodeWrites(memory);
     this.table = new WebAssembly.Table({ initial: REGION_SLOTS_END, element: 'anyfunc' });
     ARMS.forEach((insn, k) => {
@@ -127,11 +129,12 @@ export class WasmEngine implements Engine {
         this.cache.drop(frame, pieces);
         this.memory.view.setUint32(this.cpu + CODE_DROPPED, 1, true);
       },
+      now,
       hot: (record: number) => this.hot(record),
       helper: (_cpu: number, record: number) => this.help(record),
     };
     this.exports = new WebAssembly.Instance(module, { e: imports }).exports as unknown as Exports;
-    this.helperCpu = new HelperCpu(memory, this.cpu, this.exports.translate, now);
+    this.helperCpu = new HelperCpu(memory, this.cpu, this.exports.translate);
     this.cache = new CodeCache(memory, this.cpu, {
       handler: (insn) => this.handler(insn),
       invalid: (kind) => (kind === 'ud' ? this.invalidOpcode : this.tooLong),
@@ -149,7 +152,7 @@ export class WasmEngine implements Engine {
     const { regionMiss, regionStack, flags } = this.exports;
     const regionHelper = (): number => this.helpRegion();
     const regionMoved = (_cpu: number, record: number): number => this.regionMoved(record);
-    const regionImports = { m: wasmMemory, t: this.table, regionMiss, regionStack, flags, regionHelper, regionMoved };
+    const regionImports = { m: wasmMemory, t: this.table, regionMiss, regionStack, flags, now, regionHelper, regionMoved };
     this.regions = new Regions(
       memory,
       this.cache,
@@ -183,6 +186,7 @@ export class WasmEngine implements Engine {
         m: this.wasmMemory,
         miss: this.exports.miss,
         scatter: this.exports.scatter,
+        now: this.now,
         helper: () => {
           this.memory.view.setUint32(this.cpu + STATE.exitVector, vector, true);
           this.memory.view.setUint32(this.cpu + STATE.exitErrorCode, 0, true);
@@ -222,6 +226,7 @@ export class WasmEngine implements Engine {
         m: this.wasmMemory,
         miss: this.exports.miss,
         scatter: this.exports.scatter,
+        now: this.now,
         helper: (_cpu: number, record: number) => this.help(record),
       },
     });

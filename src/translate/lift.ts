@@ -97,6 +97,8 @@ export abstract class Lift {
   abstract jumpTo(address: E): void;
   /** Return to the hypervisor; rip is at this instruction, or behind it. */
   abstract exit(code: Exit, behind: boolean): void;
+  /** The domain's clock in nanoseconds, which is its TSC too (i64). */
+  abstract now(): E;
   /** Perform the instruction in TypeScript (helpers.ts). */
   abstract helper(): void;
 

@@ -26,21 +26,13 @@ export class HelperCpu {
   readonly memory: GuestMemory;
   readonly base: number;
   readonly view: DataView;
-  /** Guest TSC: nanoseconds since the domain began. */
-  readonly now: () => number;
   private readonly translate: (cpu: number, va: bigint, access: number) => number;
 
-  constructor(
-    memory: GuestMemory,
-    base: number,
-    translate: (cpu: number, va: bigint, access: number) => number,
-    now: () => number,
-  ) {
+  constructor(memory: GuestMemory, base: number, translate: (cpu: number, va: bigint, access: number) => number) {
     this.memory = memory;
     this.base = base;
     this.view = memory.view;
     this.translate = translate;
-    this.now = now;
   }
 
   gpr(index: number): bigint {

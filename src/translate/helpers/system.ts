@@ -36,21 +36,6 @@ const int: Helper = (cpu, insn) => {
   return cpu.exit(insn, Exit.SoftwareInterrupt, true);
 };
 
-const readTsc = (cpu: HelperCpu): void => {
-  const tsc = BigInt(Math.floor(cpu.now()));
-  cpu.setGpr(GPR.rax, tsc & 0xffffffffn);
-  cpu.setGpr(GPR.rdx, tsc >> 32n);
-};
-const rdtsc: Helper = (cpu) => {
-  // CR4.TSD: only the kernel may.
-  if ((cpu.u32(STATE.cr4) & 4) !== 0 && cpu.u32(STATE.kernelMode) === 0) cpu.fault(GP);
-  readTsc(cpu);
-};
-const rdtscp: Helper = (cpu, insn) => {
-  rdtsc(cpu, insn);
-  cpu.setGpr(GPR.rcx, BigInt(cpu.u32(STATE.tscAux)));
-};
-
 const compareExchange =
   (half: number): Helper =>
   (cpu, insn) => {
@@ -122,8 +107,6 @@ export const SYSTEM: Record<string, Helper> = {
   ud0: undefinedOpcode,
   ud1: undefinedOpcode,
   int,
-  rdtsc,
-  rdtscp,
   cmpxchg8b: compareExchange(4),
   cmpxchg16b: compareExchange(8),
   enter,

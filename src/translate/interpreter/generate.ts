@@ -10,6 +10,7 @@
 import type { MemoryLayout } from '../../hypervisor/memory.ts';
 import {
   type E,
+  F64,
   I32,
   I64,
   i32,
@@ -68,6 +69,8 @@ export interface InterpreterImports {
   crossing(cpu: number): number;
   /** A store is about to change code that was decoded from these 512-byte pieces of `frame`. */
   codeWrite(frame: number, pieces: number): void;
+  /** The domain's clock, ns. */
+  now(): number;
   /** Perform the instruction of `record` in TypeScript; a Status. */
   helper(cpu: number, record: number): number;
   /** Control has come to `record` often: translate it. Only with a threshold. */
@@ -105,7 +108,9 @@ export function generateInterpreter(
   const codeWrite = m.importFunction('codeWrite', [I32, I32], []);
   const _helper = m.importFunction('helper', [I32, I32], [I32]);
   const hot = m.importFunction('hot', [I32], []);
+  const now = m.importFunction('now', [], [F64]);
   const mmu = buildMmu(m, layout, codeWrite);
+  const runtime: Runtime = { ...mmu, now };
   buildTlb(m, layout);
   buildFlags(m);
 
@@ -183,7 +188,7 @@ export function generateInterpreter(
               f.closeBlock();
               for (const insn of arms) {
                 f.scope(() => {
-                  runBody(insn, new InterpreterLift(f, insn, cpu, record, flowAt(), mmu));
+                  runBody(insn, new InterpreterLift(f, insn, cpu, record, flowAt(), runtime));
                   f.set(record, record.add(RECORD_BYTES));
                   f.br(next);
                 });
@@ -337,6 +342,7 @@ export function generateHandlers(layout: MemoryLayout, shapes: readonly Insn[]):
   const runtime: Runtime = {
     miss: m.importFunction('miss', [I32, I64, I32], [I32]),
     scatter: m.importFunction('scatter', [I32, I64, I32], []),
+    now: m.importFunction('now', [], [F64]),
   };
   const helper: FnRef = m.importFunction('helper', [I32, I32], [I32]);
   shapes.forEach((insn, index) => {

@@ -32,6 +32,8 @@ export interface Flow {
 export interface Runtime {
   readonly miss: FnRef;
   readonly scatter: FnRef;
+  /** () → the domain's clock, ns (f64). */
+  readonly now: FnRef;
 }
 
 export class InterpreterLift extends Lift {
@@ -158,6 +160,9 @@ export class InterpreterLift extends Lift {
   }
   protected retry(): void {
     this.flow.again();
+  }
+  now(): E {
+    return call(this.runtime.now).satI64();
   }
   jump(): void {
     const op = this.operand(0);

@@ -367,6 +367,7 @@ class PairOf extends Lift {
   jumpIf = unused;
   jumpTo = unused;
   exit = unused;
+  now = unused;
   helper = unused;
   protected retry = unused;
   afterFlags = unused;

@@ -9,7 +9,7 @@
  *   jump    to `target`: straight into another region when there is one, else like leave
  */
 import type { MemoryLayout } from '../../hypervisor/memory.ts';
-import { type E, I32, I64, i32, i64, load8u, load16u, load32, load64 } from '../../wasm/expr.ts';
+import { type E, F64, I32, I64, i32, i64, load8u, load16u, load32, load64 } from '../../wasm/expr.ts';
 import { call, type Fn, type FnRef, type Label, ModuleBuilder } from '../../wasm/module.ts';
 import { Kind } from '../../x86/decode.ts';
 import { Exit } from '../../x86/exits.ts';
@@ -42,6 +42,8 @@ export interface RegionImports {
   regionMiss(cpu: number, va: bigint, access: number): number;
   regionStack(cpu: number, va: bigint, access: number): number;
   flags(cpu: number, code: number, a: bigint, b: bigint, r: bigint): void;
+  /** The domain's clock, ns. */
+  now(): number;
   /** Perform the instruction at STATE.rip; a Status other than Next. */
   regionHelper(cpu: number): number;
 }
@@ -58,6 +60,7 @@ export function generateRegions(layout: MemoryLayout, regions: readonly RegionSo
     flags: m.importFunction('flags', [I32, I32, I64, I64, I64], []),
     helper: m.importFunction('regionHelper', [I32], [I32]),
     moved: m.importFunction('regionMoved', [I32, I32], [I32]),
+    now: m.importFunction('now', [], [F64]),
   };
   const type = m.typeIndex([I32, I32], [I32]);
   regions.forEach((region, index) => {
@@ -87,6 +90,7 @@ interface ImportRefs {
   readonly flags: FnRef;
   readonly helper: FnRef;
   readonly moved: FnRef;
+  readonly now: FnRef;
 }
 
 /** Address of the TLB entry for `va`. */
@@ -198,6 +202,7 @@ class RegionEmitter {
       miss: imports.miss,
       stackMiss: imports.stackMiss,
       flagsFunction: imports.flags,
+      now: imports.now,
     };
   }
 

@@ -49,6 +49,7 @@ export interface RegionContext extends FlagContext {
   readonly miss: FnRef;
   readonly stackMiss: FnRef;
   readonly flagsFunction: FnRef;
+  readonly now: FnRef;
 }
 
 /** How the last instruction of a block goes on. */
@@ -225,6 +226,9 @@ export class RegionLift extends FlagLift {
   protected retry(): void {
     if (this.start === undefined) throw new Error(`${this.insn.mnemonic}: nowhere to begin again`);
     this.f.br(this.start);
+  }
+  now(): E {
+    return call(this.region.now).satI64();
   }
   jump(): void {
     this.branch = { kind: 'jump' };

@@ -120,6 +120,9 @@ class ProbeLift extends Lift {
   raise(_vector: number, _errorCode?: number): void {
     this.leaves = true;
   }
+  now(): E {
+    return this.v64;
+  }
   jump(): void {}
   jumpIf(_condition: E): void {}
   jumpTo(_address: E): void {}

@@ -1,4 +1,4 @@
-/** Control transfer: jumps, calls, returns, loops, system calls. Conditional jumps are beside the flags in integer.ts. */
+/** Control transfer: jumps, calls, returns, loops, system calls; reading the clock. Conditional jumps are beside the flags in integer.ts. */
 import { type E, i32, i64 } from '../../wasm/expr.ts';
 import { Kind } from '../../x86/decode.ts';
 import { Exit } from '../../x86/exits.ts';
@@ -53,6 +53,20 @@ const loop =
     c.jumpIf(also === undefined ? more : more.and(also));
   };
 
+/** CR4.TSD: only the kernel may. */
+const TSD = 4;
+const rdtsc: Semantics = (c) => {
+  const forbidden = c.state32(STATE.cr4).and(TSD).ne(0).and(c.state32(STATE.kernelMode).eqz());
+  c.f.if(forbidden, () => c.raise(GENERAL_PROTECTION));
+  const tsc = c.f.let(c.now());
+  c.setGpr(GPR.rax, 4, tsc.wrap());
+  c.setGpr(GPR.rdx, 4, tsc.shrU(32).wrap());
+};
+const rdtscp: Semantics = (c) => {
+  rdtsc(c);
+  c.setGpr(GPR.rcx, 4, c.state32(STATE.tscAux));
+};
+
 export const CONTROL: Record<string, Semantics> = {
   jmp,
   call,
@@ -61,6 +75,8 @@ export const CONTROL: Record<string, Semantics> = {
   loope: loop((c) => c.zero()),
   loopne: loop((c) => c.zero().eqz()),
   jrcxz: (c) => c.jumpIf(c.gpr(GPR.rcx, c.insn.addrSize).eqz()),
+  rdtsc,
+  rdtscp,
   syscall: (c) => c.exit(Exit.Syscall, true),
   int3: (c) => {
     c.f.store32(c.cpu, i32(3), STATE.exitVector);
