@@ -11,6 +11,7 @@ import { buildDomain } from '../src/hypervisor/builder/index.ts';
 import { crashReport } from '../src/hypervisor/crash.ts';
 import { Domain } from '../src/hypervisor/domain.ts';
 import { EventChannels } from '../src/hypervisor/event-channels.ts';
+import { buildFastExits } from '../src/hypervisor/fast/index.ts';
 import { GrantTable } from '../src/hypervisor/grant-table.ts';
 import { GuestMemory, planLayout } from '../src/hypervisor/memory.ts';
 import { runVcpu } from '../src/hypervisor/run.ts';
@@ -88,7 +89,7 @@ domain = new Domain(
 );
 const [tier, threshold] = values.tier.split(':');
 const options = tier === '0' ? { tier1: false as const } : threshold ? { tier1: { threshold: Number(threshold) } } : {};
-const engine = new WasmEngine(memory, wasmMemory, 0, clock.now, options);
+const engine = new WasmEngine(memory, wasmMemory, 0, clock.now, { ...options, exitPaths: buildFastExits });
 const vcpu = new Vcpu(domain, 0, engine);
 startBootVcpu(vcpu, built);
 

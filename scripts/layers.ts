@@ -23,7 +23,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   abi:        layer(''),
   x86:        layer('abi'),
   wasm:       layer(''),
-  hypervisor: layer('abi, x86'),
+  hypervisor: layer('abi, x86, wasm, type translate/exit-paths.ts'), // fast/ writes code for the engine.
   translate:  layer('abi, x86, wasm, hypervisor/memory.ts'), // Generated code has the layout of the memory in it.
   store:      layer('abi'),
   devices:    layer('abi, hypervisor, store'),

@@ -15,27 +15,27 @@ test('code is made once, found again by the next process, and made anew when its
   t.after(() => rmSync(folder, { recursive: true }));
   const kept = path.join(folder, 'kept');
   forgetEngineCode();
-  const first = engineCode(layout, 7, kept);
-  assert.equal(engineCode(layout, 7, kept), first);
+  const first = engineCode(layout, 7, { folder: kept });
+  assert.equal(engineCode(layout, 7, { folder: kept }), first);
   const [name, ...more] = readdirSync(kept);
   assert.deepEqual(more, []);
   const file = path.join(kept, name!);
   const whole = readFileSync(file);
 
   forgetEngineCode();
-  const second = engineCode(layout, 7, kept);
+  const second = engineCode(layout, 7, { folder: kept });
   assert.notEqual(second, first);
   assert.deepEqual(second, first);
   for (const { length } of [whole.subarray(0, 20), whole.subarray(0, whole.length - 1)]) {
     writeFileSync(file, whole.subarray(0, length));
     forgetEngineCode();
-    assert.deepEqual(engineCode(layout, 7, kept), first);
+    assert.deepEqual(engineCode(layout, 7, { folder: kept }), first);
   }
   const flipped = Buffer.from(whole);
   flipped[whole.length >> 1]! ^= 1;
   writeFileSync(file, flipped);
   forgetEngineCode();
-  assert.deepEqual(engineCode(layout, 7, kept), first);
+  assert.deepEqual(engineCode(layout, 7, { folder: kept }), first);
   assert.deepEqual(readFileSync(file), whole, 'the damaged file is replaced');
 });
 
@@ -44,7 +44,7 @@ test('no more files are kept than a few', (t) => {
   t.after(() => rmSync(folder, { recursive: true }));
   for (let i = 0; i < 30; i++) writeFileSync(path.join(folder, `${i}.code`), 'old');
   forgetEngineCode();
-  engineCode(layout, 8, folder);
+  engineCode(layout, 8, { folder });
   assert.equal(readdirSync(folder).length, 16);
 });
 

@@ -11,6 +11,7 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, wri
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { MemoryLayout } from '../hypervisor/memory.ts';
+import type { BuildExitPaths } from '../translate/exit-paths.ts';
 import { ARM_CODE } from '../translate/interpreter/arms.ts';
 import { COMMON_CODE } from '../translate/interpreter/common-shapes.ts';
 import { generateHandlers, generateInterpreter } from '../translate/interpreter/generate.ts';
@@ -46,15 +47,26 @@ export const COMMON: readonly Insn[] = examples(COMMON_CODE, known);
 
 const made = new Map<string, EngineCode>();
 
-/** The code for a layout; `threshold` as generateInterpreter wants it. `folder`: where it is kept, if anywhere. */
-export function engineCode(layout: MemoryLayout, threshold: number, folder?: string): EngineCode {
-  const what = JSON.stringify([layout, threshold]);
+export interface CodeOptions {
+  /** Where the code is kept, if anywhere. */
+  readonly folder?: string | undefined;
+  /** As generateInterpreter wants it; its name stands for it in the files' names, with all sources of its folder. */
+  readonly exitPaths?: BuildExitPaths | undefined;
+}
+
+/** The code for a layout; `threshold` as generateInterpreter wants it. */
+export function engineCode(
+  layout: MemoryLayout,
+  threshold: number,
+  { folder, exitPaths }: CodeOptions = {},
+): EngineCode {
+  const what = JSON.stringify([layout, threshold, exitPaths?.name]);
   let code = made.get(what);
   if (code === undefined) {
     const file = folder && path.join(folder, `${hash(`${sourceHash()} ${what}`).toString('hex')}.code`);
     code = file ? load(file) : undefined;
     if (code === undefined) {
-      code = generate(layout, threshold);
+      code = generate(layout, threshold, exitPaths);
       if (file) keep(file, code);
     }
     made.set(what, code);
@@ -67,8 +79,11 @@ export function forgetEngineCode(): void {
   made.clear();
 }
 
-function generate(layout: MemoryLayout, threshold: number): EngineCode {
-  return { interpreter: generateInterpreter(layout, ARMS, threshold), handlers: generateHandlers(layout, COMMON) };
+function generate(layout: MemoryLayout, threshold: number, exitPaths?: BuildExitPaths): EngineCode {
+  return {
+    interpreter: generateInterpreter(layout, ARMS, threshold, exitPaths),
+    handlers: generateHandlers(layout, COMMON),
+  };
 }
 
 const hash = (content: string | Uint8Array): Buffer => createHash('sha256').update(content).digest();
@@ -76,7 +91,7 @@ const hash = (content: string | Uint8Array): Buffer => createHash('sha256').upda
 /** Of every source that generated code depends on. */
 function sourceHash(): string {
   const root = fileURLToPath(new URL('..', import.meta.url));
-  const sources = ['abi', 'wasm', 'x86', 'translate'].flatMap((folder) =>
+  const sources = ['abi', 'wasm', 'x86', 'translate', 'hypervisor'].flatMap((folder) =>
     readdirSync(path.join(root, folder), { recursive: true, encoding: 'utf8' }).map((name) => path.join(folder, name)),
   );
   const all = createHash('sha256');

@@ -5,6 +5,7 @@
  */
 import { CodeWrites } from '../hypervisor/code-writes.ts';
 import type { GuestMemory } from '../hypervisor/memory.ts';
+import type { BuildExitPaths } from '../translate/exit-paths.ts';
 import { HelperCpu, InstructionFault } from '../translate/helpers/cpu.ts';
 import { HELPERS } from '../translate/helpers/index.ts';
 import { CodeCache } from '../translate/interpreter/code-cache.ts';
@@ -41,6 +42,8 @@ export interface EngineOptions {
   readonly shapes?: number;
   /** Folder of generated code that is kept from one start to the next. */
   readonly codeFolder?: string;
+  /** Code for exits that need not come here: see translate/exit-paths.ts. */
+  readonly exitPaths?: BuildExitPaths;
 }
 /**
  * Linux boots with a few hundred. A guest can make tens of thousands, of 12 KB and a millisecond each: it shall fill neither the
@@ -66,6 +69,8 @@ interface Exports {
   modeChanged(cpu: number): void;
   entryChanged(cpu: number, frame: number, index: number): void;
   forgetRoot(cpu: number, root: number): void;
+  /** Only with `EngineOptions.exitPaths`. */
+  exitPaths?(cpu: number, exit: number): number;
 }
 
 /** Place of the TLB entry for `va`. */
@@ -105,7 +110,7 @@ export class WasmEngine implements Engine {
     wasmMemory: WebAssembly.Memory,
     index: number,
     now: () => number,
-    { tier1 = { threshold: THRESHOLD }, shapes = SHAPES_MAX, codeFolder }: EngineOptions = {},
+    { tier1 = { threshold: THRESHOLD }, shapes = SHAPES_MAX, codeFolder, exitPaths }: EngineOptions = {},
   ) {
     this.memory = memory;
     this.wasmMemory = wasmMemory;
@@ -117,7 +122,7 @@ export class WasmEngine implements Engine {
       this.handlers.set(shapeKey(insn), Arm.first + k);
     });
     this.nextHandler = Arm.first + ARMS.length;
-    const code = engineCode(memory.layout, tier1 === false ? 0 : tier1.threshold, codeFolder);
+    const code = engineCode(memory.layout, tier1 === false ? 0 : tier1.threshold, { folder: codeFolder, exitPaths });
     const module = new WebAssembly.Module(code.interpreter);
     const imports = {
       m: wasmMemory,
@@ -152,7 +157,16 @@ export class WasmEngine implements Engine {
     const { regionMiss, regionStack, flags } = this.exports;
     const regionHelper = (): number => this.helpRegion();
     const regionMoved = (_cpu: number, record: number): number => this.regionMoved(record);
-    const regionImports = { m: wasmMemory, t: this.table, regionMiss, regionStack, flags, now, regionHelper, regionMoved };
+    const regionImports = {
+      m: wasmMemory,
+      t: this.table,
+      regionMiss,
+      regionStack,
+      flags,
+      now,
+      regionHelper,
+      regionMoved,
+    };
     this.regions = new Regions(
       memory,
       this.cache,
@@ -422,6 +436,11 @@ export class WasmEngine implements Engine {
     const at = this.exports.translate(this.cpu, BigInt.asIntN(64, va), (write ? ACCESS.write : 0) | 1) >>> 0;
     if (at === 0) view.setBigUint64(this.cpu + STATE.cr2, cr2, true);
     return at;
+  }
+
+  /** Only the exits that need not come here, as the interpreter asks for them; false when this one has to. For tests. */
+  performExit(exit: Exit): boolean {
+    return this.exports.exitPaths?.(this.cpu, exit) === 1;
   }
 
   get statistics(): CodeCache['stats'] & RegionStatistics & { readonly shapes: number } {

@@ -24,8 +24,7 @@ export function startBootVcpu(vcpu: Vcpu, facts: BootFacts): void {
     throw new Error('the page tables that the domain builder made are not lawful');
   }
   vcpu.kernelSs = FLAT.ring3Ss;
-  vcpu.kernelSpLo = Number(facts.stackPointer & 0xffff_ffffn);
-  vcpu.kernelSpHi = Number(facts.stackPointer >> 32n);
+  vcpu.setKernelSp(Number(facts.stackPointer & 0xffff_ffffn), Number(facts.stackPointer >> 32n));
   vcpu.timers.setPeriodic(DEFAULT_PERIOD_NS, domain.clock.now());
   vcpu.initialised = true;
   vcpu.up = true;

@@ -169,8 +169,7 @@ export function setGdt(vcpu: Vcpu, args: HypercallArgs): number {
       if (raiseDpl(hi) !== hi) vcpu.memory.u32[at + j] = raiseDpl(hi);
     }
   }
-  vcpu.gdtFrames = frames;
-  vcpu.gdtEntries = entries;
+  vcpu.setGdt(frames, entries);
   return 0;
 }
 
@@ -186,7 +185,7 @@ export function updateDescriptor(vcpu: Vcpu, args: HypercallArgs): number {
   return 0;
 }
 
-const SEGBASE = { fs: 0, gsUser: 1, gsKernel: 2, gsUserSelector: 3 } as const;
+export const SEGBASE = { fs: 0, gsUser: 1, gsKernel: 2, gsUserSelector: 3 } as const;
 
 /** set_segment_base(which, base). Hypercalls come from kernel mode, so the active GS base is the kernel's. */
 export function setSegmentBase(vcpu: Vcpu, args: HypercallArgs): number {

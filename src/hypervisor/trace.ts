@@ -1,7 +1,11 @@
 /**
  * The last hypercalls and exits of a vCPU, kept for the crash report. Writing one costs a few stores, so that it is always on.
+ * It lies in the vCPU's memory: the paths in WebAssembly (fast/) write entries too.
  */
-const KEEP = 32;
+import { GATES } from './gates.ts';
+import type { GuestMemory } from './memory.ts';
+
+export const KEEP = 32;
 const WORDS = 8;
 
 export const TraceKind = { hypercall: 1, exit: 2, bounce: 3 } as const;
@@ -9,12 +13,17 @@ const NAMES = ['', 'hypercall', 'exit', 'bounce'];
 
 export class Trace {
   /** kind, code, rip (2 words), first argument (2 words), result, unused. */
-  private readonly words = new Uint32Array(KEEP * WORDS);
-  private next = 0;
+  private readonly words: Uint32Array;
+  private readonly count: Uint32Array;
+
+  constructor(memory: GuestMemory, base: number) {
+    this.words = new Uint32Array(memory.buffer, base + GATES.trace, KEEP * WORDS);
+    this.count = new Uint32Array(memory.buffer, base + GATES.traceCount, 1);
+  }
 
   add(kind: number, code: number, ripLo: number, ripHi: number, argLo: number, argHi: number): void {
-    const at = (this.next % KEEP) * WORDS;
-    this.next++;
+    const at = (this.count[0]! % KEEP) * WORDS;
+    this.count[0]!++;
     const { words } = this;
     words[at] = kind;
     words[at + 1] = code;
@@ -27,13 +36,14 @@ export class Trace {
 
   /** Result of the entry that was added last. */
   result(value: number): void {
-    this.words[((this.next + KEEP - 1) % KEEP) * WORDS + 6] = value;
+    this.words[((this.count[0]! + KEEP - 1) % KEEP) * WORDS + 6] = value;
   }
 
   /** Oldest first. `name` explains a code of a kind. */
   lines(name: (kind: number, code: number) => string): string[] {
     const out: string[] = [];
-    for (let i = Math.max(0, this.next - KEEP); i < this.next; i++) {
+    const next = this.count[0]!;
+    for (let i = Math.max(0, next - KEEP); i < next; i++) {
       const [kind, code, ripLo, ripHi, argLo, argHi, result] = this.words.subarray((i % KEEP) * WORDS);
       const rip = hex64(ripLo!, ripHi!);
       const shown = kind === TraceKind.hypercall ? ` = ${result! | 0}` : '';

@@ -106,10 +106,8 @@ export function loadContext(vcpu: Vcpu, context: DataView): number {
   vcpu.callbacks.failsafe.set(u64(OFFSET.failsafe), (flags & VGCF.failsafe_disables_events) !== 0);
   vcpu.callbacks.syscall.set(u64(OFFSET.syscall), (flags & VGCF.syscall_disables_events) !== 0);
   vcpu.kernelSs = Number(u64(OFFSET.kernelSs) & 0xffffn) | 3 || FLAT.ring3Ss;
-  vcpu.kernelSpLo = context.getUint32(OFFSET.kernelSp, true);
-  vcpu.kernelSpHi = context.getUint32(OFFSET.kernelSp + 4, true);
-  vcpu.gdtFrames = gdtFrames;
-  vcpu.gdtEntries = Number(gdtEntries);
+  vcpu.setKernelSp(context.getUint32(OFFSET.kernelSp, true), context.getUint32(OFFSET.kernelSp + 4, true));
+  vcpu.setGdt(gdtFrames, Number(gdtEntries));
   vcpu.ldtBase = u64(OFFSET.ldtBase);
   vcpu.ldtEntries = Number(ldtEntries);
   vcpu.debug.set([0n, 0n, 0n, 0n, 0n, 0n, 0xffff0ff0n, 0x400n]);

@@ -104,9 +104,15 @@ export function entry(memory: GuestMemory, table: number, index: number): bigint
 export const link = (frame: number) => (BigInt(frame) << 12n) | 0x67n;
 export const leaf = (frame: number, flags: number = PTE.P | PTE.RW | PTE.A) => (BigInt(frame) << 12n) | BigInt(flags);
 
-export function testDomain(): TestDomain {
+/** Another engine than the script's, which needs a memory of its own making. */
+export interface OtherEngine {
+  memory(bytes: number): SharedArrayBuffer;
+  engine(memory: GuestMemory): Engine;
+}
+
+export function testDomain(other?: OtherEngine): TestDomain {
   const layout = planLayout(PAGES, 1);
-  const memory = new GuestMemory(new SharedArrayBuffer(layout.bytes), layout);
+  const memory = new GuestMemory(other?.memory(layout.bytes) ?? new SharedArrayBuffer(layout.bytes), layout);
   allocateInitial(memory, PAGES);
   const time = { now: 0 };
   const log: string[] = [];
@@ -122,7 +128,7 @@ export function testDomain(): TestDomain {
     { clock: { now: () => time.now, wallclockNs: () => 0n }, log: (level, text) => log.push(`${level}: ${text}`) },
   );
   const engine = new ScriptedEngine();
-  const vcpu = new Vcpu(domain, 0, engine);
+  const vcpu = new Vcpu(domain, 0, other?.engine(memory) ?? engine);
   engine.vcpu = vcpu;
 
   setEntry(memory, FRAME.l4, 511, link(FRAME.l3));
@@ -182,8 +188,7 @@ export function installGdt(vcpu: Vcpu): void {
     6: 0x00affb000000ffffn,
   };
   for (const [index, value] of Object.entries(gdt)) setEntry(vcpu.memory, FRAME.data, Number(index), value);
-  vcpu.gdtFrames = [FRAME.data];
-  vcpu.gdtEntries = 16;
+  vcpu.setGdt([FRAME.data], 16);
 }
 
 // Exits, as the engine would report them. ------------------------------------------------------------------------------

@@ -8,7 +8,9 @@ import { FLAT, SHUTDOWN, VIRQ, VMASST } from '../abi/numbers.ts';
 import type { Engine } from '../x86/engine.ts';
 import { readFlags, writeFlags } from '../x86/flags.ts';
 import { GPR, SEG, STATE } from '../x86/state.ts';
+import { CONTROL_VCPU, controlVcpu } from './control.ts';
 import type { Domain } from './domain.ts';
+import { GATES } from './gates.ts';
 import { type GuestMemory, PAGE_SIZE } from './memory.ts';
 import { inHole, NO_ROOT, Walker } from './mmu/walk.ts';
 import type { GuestCpu } from './ports.ts';
@@ -29,18 +31,14 @@ export class Vcpu implements GuestCpu {
   readonly base: number;
   readonly engine: Engine;
   readonly walker: Walker;
-  readonly trace = new Trace();
+  readonly trace: Trace;
   readonly timers: VcpuTimers;
   readonly runstate = new Runstate();
 
   // What the guest has registered (pv-abi 1.6, 2).
-  readonly traps = new TrapTable();
-  readonly callbacks = new Callbacks();
-  kernelSs: number = FLAT.ring3Ss;
-  kernelSpLo = 0;
-  kernelSpHi = 0;
-  gdtFrames: number[] = [];
-  gdtEntries = 0;
+  readonly traps: TrapTable;
+  readonly callbacks: Callbacks;
+  gdtFrames: readonly number[] = [];
   ldtBase = 0n;
   ldtEntries = 0;
   viopl = 0;
@@ -60,8 +58,8 @@ export class Vcpu implements GuestCpu {
   paused = false;
   /** Domain clock (ns) at which the run loop returns although there is more to run: its caller limits CPU time. */
   runUntil = Number.POSITIVE_INFINITY;
-  nmiPending = false;
-  nmiBlocked = false;
+  private nmiWaits = false;
+  private nmiRuns = false;
   blocked = false;
   pollPorts: readonly number[] | undefined = undefined;
   pollTimeout = Number.POSITIVE_INFINITY;
@@ -80,6 +78,10 @@ export class Vcpu implements GuestCpu {
     this.base = domain.memory.vcpuBase(id);
     this.engine = engine;
     this.walker = new Walker(domain.memory);
+    this.trace = new Trace(domain.memory, this.base);
+    this.traps = new TrapTable(domain.memory, this.base);
+    this.callbacks = new Callbacks(domain.memory, this.base);
+    this.setU32(GATES.infoPointer, controlVcpu(id, CONTROL_VCPU.infoAddress));
     this.timers = new VcpuTimers(
       () => domain.events.raiseVirq(id, VIRQ.TIMER),
       () => {
@@ -176,6 +178,63 @@ export class Vcpu implements GuestCpu {
 
   setSelector(slot: number, value: number): void {
     this.setU32(STATE.selector + 4 * slot, value & 0xffff);
+  }
+
+  // Gates. -----------------------------------------------------------------------------------------------------------
+
+  get kernelSpLo(): number {
+    return this.u32(GATES.kernelSp);
+  }
+
+  get kernelSpHi(): number {
+    return this.u32(GATES.kernelSp + 4);
+  }
+
+  get kernelSs(): number {
+    return this.u32(GATES.kernelSs);
+  }
+
+  set kernelSs(selector: number) {
+    this.setU32(GATES.kernelSs, selector);
+  }
+
+  setKernelSp(lo: number, hi: number): void {
+    this.setPair(GATES.kernelSp, lo, hi);
+  }
+
+  get gdtEntries(): number {
+    return this.u32(GATES.gdtEntries);
+  }
+
+  /** Descriptors 0 to `entries`, 512 in each frame. */
+  setGdt(frames: readonly number[], entries: number): void {
+    this.gdtFrames = frames;
+    this.setU32(GATES.gdtEntries, entries);
+    this.setU32(GATES.gdtFrame, frames[0] ?? 0);
+  }
+
+  get nmiPending(): boolean {
+    return this.nmiWaits;
+  }
+
+  set nmiPending(value: boolean) {
+    this.nmiWaits = value;
+    this.updateSpecial();
+  }
+
+  /** From an NMI's delivery to the next iret. */
+  get nmiBlocked(): boolean {
+    return this.nmiRuns;
+  }
+
+  set nmiBlocked(value: boolean) {
+    this.nmiRuns = value;
+    this.updateSpecial();
+  }
+
+  /** Tell the fast paths whether they may be used: they know neither NMIs nor IOPL. */
+  updateSpecial(): void {
+    this.setU32(GATES.special, this.nmiWaits || this.nmiRuns || this.architecturalIopl ? 1 : 0);
   }
 
   // Mode and page-table roots. ---------------------------------------------------------------------------------------

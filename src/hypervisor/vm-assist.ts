@@ -19,6 +19,7 @@ export function vmAssist(vcpu: Vcpu, args: HypercallArgs): number {
     const bit = 1 << type;
     if (command === COMMAND.enable) vcpu.domain.vmAssist |= bit;
     else vcpu.domain.vmAssist &= ~bit;
+    for (const each of vcpu.domain.vcpus) each.updateSpecial();
   }
   return 0;
 }

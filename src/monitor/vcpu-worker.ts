@@ -14,6 +14,7 @@ import { CONTROL_VCPU, controlVcpu, VcpuActivity, VcpuCommand } from '../hypervi
 import { crashReport } from '../hypervisor/crash.ts';
 import { Domain } from '../hypervisor/domain.ts';
 import { EventChannels } from '../hypervisor/event-channels.ts';
+import { buildFastExits } from '../hypervisor/fast/index.ts';
 import { GrantTable } from '../hypervisor/grant-table.ts';
 import { GuestMemory, type MemoryLayout } from '../hypervisor/memory.ts';
 import type { LogLevel } from '../hypervisor/ports.ts';
@@ -84,7 +85,10 @@ const domain = new Domain(
     consoleSink: (bytes) => say({ kind: 'console', bytes: bytes.slice() }),
   },
 );
-const engine = new WasmEngine(memory, data.wasmMemory, 0, clock.now, { codeFolder: data.codeFolder });
+const engine = new WasmEngine(memory, data.wasmMemory, 0, clock.now, {
+  codeFolder: data.codeFolder,
+  exitPaths: buildFastExits,
+});
 const vcpu = new Vcpu(domain, 0, engine);
 startBootVcpu(vcpu, data.boot);
 

@@ -9,6 +9,7 @@ export const TLB_ENTRIES = 1024;
 export const TLB_BYTES = TLB_ENTRIES * 32;
 /** The array of guest kernel mode, and one for each of the last few user roots: see runtime/tlb.ts. */
 export const KERNEL_TLB = 0x1000;
+/** 0x9000 to 0x9fff are the hypervisor's (hypervisor/gates.ts). */
 export const USER_TLBS = 0xc0000;
 export const USER_SPACES = 8;
 /** u32 for each user array: the root that it was filled under, and when it was last taken. */

@@ -14,6 +14,7 @@ import { planDomain } from '../../src/hypervisor/builder/plan.ts';
 import { CONTROL } from '../../src/hypervisor/control.ts';
 import { Domain } from '../../src/hypervisor/domain.ts';
 import { EventChannels } from '../../src/hypervisor/event-channels.ts';
+import { buildFastExits } from '../../src/hypervisor/fast/index.ts';
 import { GrantTable } from '../../src/hypervisor/grant-table.ts';
 import { GuestMemory, type MemoryLayout, planLayout, SPECIAL, VCPUS_BASE } from '../../src/hypervisor/memory.ts';
 import { runVcpu } from '../../src/hypervisor/run.ts';
@@ -198,7 +199,7 @@ export class Machine {
         },
       },
     );
-    this.engine = new WasmEngine(this.memory, wasm, 0, () => this.ns, options.engine ?? {});
+    this.engine = new WasmEngine(this.memory, wasm, 0, () => this.ns, options.engine ?? { exitPaths: buildFastExits });
     this.vcpu = new Vcpu(this.domain, 0, this.engine);
     startBootVcpu(this.vcpu, built);
     this.#canaries = canaries(this.memory);

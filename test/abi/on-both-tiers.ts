@@ -2,13 +2,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { EngineOptions } from '../../src/host/wasm-engine.ts';
+import { buildFastExits } from '../../src/hypervisor/fast/index.ts';
 import { Machine, type MachineOptions, type TrapRecord } from './machine.ts';
 import { shutdown } from './runtime.ts';
 
-/** Both tiers: every region translated at once, and none. */
+/** Both tiers: every region translated at once, and none. The exits go both ways too: through TypeScript, and at once. */
 const TIERS: readonly [string, EngineOptions][] = [
   ['interpreter', { tier1: false }],
-  ['regions', { tier1: { threshold: 1 } }],
+  ['regions', { tier1: { threshold: 1 }, exitPaths: buildFastExits }],
 ];
 
 export function onBothTiers(

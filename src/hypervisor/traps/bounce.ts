@@ -12,7 +12,7 @@ import type { Vcpu } from '../vcpu.ts';
 /** No error code in the frame. */
 export const NO_ERROR = -1;
 /** Flags that entering the kernel clears. */
-const CLEARED = RFLAGS.AC | RFLAGS.VM | RFLAGS.RF | RFLAGS.NT | RFLAGS.TF;
+export const CLEARED = RFLAGS.AC | RFLAGS.VM | RFLAGS.RF | RFLAGS.NT | RFLAGS.TF;
 
 /** The frame under construction; one thread, one at a time. */
 const frame = new Uint32Array(16);

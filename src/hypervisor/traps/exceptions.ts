@@ -38,7 +38,7 @@ const DR6_SINGLE_STEP = 0x4000n;
 function enter(vcpu: Vcpu, vector: number, errorCode: number): boolean {
   const { traps } = vcpu;
   const masks = (traps.flags[vector]! & TRAP_MASK_EVENTS) !== 0;
-  return bounce(vcpu, traps.lo[vector]!, traps.hi[vector]!, masks, errorCode, vector);
+  return bounce(vcpu, traps.lo(vector), traps.hi(vector), masks, errorCode, vector);
 }
 
 /** Deliver an exception. RIP is where its frame shall show it. False when the domain crashed. */

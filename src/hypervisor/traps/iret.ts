@@ -10,8 +10,19 @@ import type { Vcpu } from '../vcpu.ts';
 import { deliver, Vector } from './exceptions.ts';
 
 /** Words of the frame: halves of rax r11 rcx flags rip cs rflags rsp ss. */
-const WORD = { rax: 0, r11: 2, rcx: 4, flags: 6, rip: 8, cs: 10, rflags: 12, rsp: 14, ss: 16, count: 18 } as const;
-const IN_SYSCALL = 0x100;
+export const WORD = {
+  rax: 0,
+  r11: 2,
+  rcx: 4,
+  flags: 6,
+  rip: 8,
+  cs: 10,
+  rflags: 12,
+  rsp: 14,
+  ss: 16,
+  count: 18,
+} as const;
+export const IN_SYSCALL = 0x100;
 const frame = new Uint32Array(WORD.count);
 const frameBytes = new Uint8Array(frame.buffer);
 

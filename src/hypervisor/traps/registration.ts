@@ -35,8 +35,7 @@ export function setTrapTable(vcpu: Vcpu, args: HypercallArgs): number {
 /** stack_switch(ss, sp): on every context switch of the guest. */
 export function stackSwitch(vcpu: Vcpu, args: HypercallArgs): number {
   vcpu.kernelSs = (args.lo(0) & 0xffff) | 3;
-  vcpu.kernelSpLo = args.lo(1);
-  vcpu.kernelSpHi = args.hi(1);
+  vcpu.setKernelSp(args.lo(1), args.hi(1));
   return 0;
 }
 

@@ -26,6 +26,7 @@ import { call, callIndirect, type Fn, type FnRef, type Label, ModuleBuilder } fr
 import type { Insn } from '../../x86/decode.ts';
 import { Exit } from '../../x86/exits.ts';
 import { STATE } from '../../x86/state.ts';
+import type { BuildExitPaths } from '../exit-paths.ts';
 import {
   ACCESS,
   CODE_HASH,
@@ -37,6 +38,7 @@ import {
   Status,
   TLB_ENTRIES,
 } from '../layout.ts';
+import { exitTools } from '../runtime/exit-tools.ts';
 import { buildFlags } from '../runtime/flags.ts';
 import { buildMmu } from '../runtime/mmu.ts';
 import { buildTlb } from '../runtime/tlb.ts';
@@ -77,6 +79,9 @@ export interface InterpreterImports {
   hot(record: number): void;
 }
 
+/** What an exit that was performed on the spot takes of the budget of branches. */
+const EXIT_BUDGET = 20;
+
 function runBody(insn: Insn, lift: InterpreterLift): void {
   const semantics = SEMANTICS[insn.mnemonic];
   if (semantics === undefined) lift.helper();
@@ -92,11 +97,13 @@ function storeTarget(f: Fn, cpu: E, record: E, page: E): void {
 /**
  * The interpreter's main module. `arms` are instructions whose shapes get an arm of the loop.
  * `threshold`: how often control comes to a record before it is called hot; 0 for never.
+ * `buildExitPaths`: exits that need not leave the module.
  */
 export function generateInterpreter(
   layout: MemoryLayout,
   arms: readonly Insn[],
   threshold: number,
+  buildExitPaths?: BuildExitPaths,
 ): Uint8Array<ArrayBuffer> {
   const m = new ModuleBuilder();
   const pages = layout.bytes / 0x10000;
@@ -113,6 +120,10 @@ export function generateInterpreter(
   const runtime: Runtime = { ...mmu, now };
   buildTlb(m, layout);
   buildFlags(m);
+  const exitPaths = buildExitPaths?.(m, exitTools(m, layout));
+  if (exitPaths !== undefined) {
+    m.function([I32, I32], [I32], (f) => f.ret(call(exitPaths, f.param(0), f.param(1))), 'exitPaths');
+  }
 
   // Exported for the modules of out-of-line handlers.
   m.function([I32, I64, I32], [I32], (f) => f.ret(call(mmu.miss, f.param(0), f.param(1), f.param(2))), 'miss');
@@ -132,91 +143,103 @@ export function generateInterpreter(
       const code = f.local(I32);
       const status = f.local(I32);
       f.set(budget, load32(cpu, STATE.budget));
+      const stepping = f.let(first.ne(0));
       f.set(linkFrom, i32(0));
 
-      f.block((leave) => {
-        f.block((fault) => {
-          f.loop((resolve) => {
-            f.if(
-              first.eqz(),
-              () => f.scope(() => emitResolve(f, leave)),
-              () => {
-                f.set(record, first);
-                f.set(localGet(I32, 1), i32(0));
-                f.set(page, load64(cpu, STATE.codePage));
-              },
-            );
-            f.loop((next) => {
-              const flowAt = (): Flow => ({
-                inline: true,
-                page,
-                fault: () => f.br(fault),
-                resolve: () => f.br(resolve),
-                link: () => emitLink(f, resolve, next, leave),
-                exit: (value) => {
-                  f.set(code, value);
-                  f.br(leave);
+      f.loop((goOn) => {
+        f.block((leave) => {
+          f.block((fault) => {
+            f.loop((resolve) => {
+              f.if(
+                first.eqz(),
+                () => f.scope(() => emitResolve(f, leave)),
+                () => {
+                  f.set(record, first);
+                  f.set(localGet(I32, 1), i32(0));
+                  f.set(page, load64(cpu, STATE.codePage));
                 },
-                again: () => f.br(next),
-                helper: () => throwInline(),
-              });
-              const labels = f.openBlocks(Arm.first + arms.length + 1);
-              const outside = labels.pop()!;
-              f.brTable(load16u(record, RECORD.handler), labels, outside);
-              f.closeBlock();
-              // Arm.Resolve
-              f.store64(cpu, page.add(load16u(record, RECORD.position).extendU()), STATE.rip);
-              f.br(resolve);
-              f.closeBlock();
-              // Arm.Goto
-              f.set(record, load32(record, RECORD.immHi));
-              f.br(next);
-              f.closeBlock();
-              // Arm.Stop
-              f.store64(cpu, page.add(load16u(record, RECORD.position).extendU()), STATE.rip);
-              f.set(code, i32(Exit.Stepped));
-              f.br(leave);
-              f.closeBlock();
-              // Arm.Crossing
-              f.store64(cpu, page.add(load16u(record, RECORD.position).extendU()), STATE.rip);
-              f.set(record, call(crossing, cpu));
-              f.if(record.eqz(), () => {
-                f.set(code, i32(Exit.Exception));
+              );
+              f.loop((next) => {
+                const flowAt = (): Flow => ({
+                  inline: true,
+                  page,
+                  fault: () => f.br(fault),
+                  resolve: () => f.br(resolve),
+                  link: () => emitLink(f, resolve, next, leave),
+                  exit: (value) => {
+                    f.set(code, value);
+                    f.br(leave);
+                  },
+                  again: () => f.br(next),
+                  helper: () => throwInline(),
+                });
+                const labels = f.openBlocks(Arm.first + arms.length + 1);
+                const outside = labels.pop()!;
+                f.brTable(load16u(record, RECORD.handler), labels, outside);
+                f.closeBlock();
+                // Arm.Resolve
+                f.store64(cpu, page.add(load16u(record, RECORD.position).extendU()), STATE.rip);
+                f.br(resolve);
+                f.closeBlock();
+                // Arm.Goto
+                f.set(record, load32(record, RECORD.immHi));
+                f.br(next);
+                f.closeBlock();
+                // Arm.Stop
+                f.store64(cpu, page.add(load16u(record, RECORD.position).extendU()), STATE.rip);
+                f.set(code, i32(Exit.Stepped));
                 f.br(leave);
-              });
-              f.br(next);
-              f.closeBlock();
-              for (const insn of arms) {
-                f.scope(() => {
-                  runBody(insn, new InterpreterLift(f, insn, cpu, record, flowAt(), runtime));
+                f.closeBlock();
+                // Arm.Crossing
+                f.store64(cpu, page.add(load16u(record, RECORD.position).extendU()), STATE.rip);
+                f.set(record, call(crossing, cpu));
+                f.if(record.eqz(), () => {
+                  f.set(code, i32(Exit.Exception));
+                  f.br(leave);
+                });
+                f.br(next);
+                f.closeBlock();
+                for (const insn of arms) {
+                  f.scope(() => {
+                    runBody(insn, new InterpreterLift(f, insn, cpu, record, flowAt(), runtime));
+                    f.set(record, record.add(RECORD_BYTES));
+                    f.br(next);
+                  });
+                  f.closeBlock();
+                }
+                // A handler of its own.
+                f.store32(cpu, budget, STATE.budget);
+                f.set(status, callIndirect(m, [I32, I32], I32, load16u(record, RECORD.handler), cpu, record));
+                f.set(budget, load32(cpu, STATE.budget));
+                f.if(status.eqz(), () => {
                   f.set(record, record.add(RECORD_BYTES));
                   f.br(next);
                 });
-                f.closeBlock();
-              }
-              // A handler of its own.
-              f.store32(cpu, budget, STATE.budget);
-              f.set(status, callIndirect(m, [I32, I32], I32, load16u(record, RECORD.handler), cpu, record));
-              f.set(budget, load32(cpu, STATE.budget));
-              f.if(status.eqz(), () => {
-                f.set(record, record.add(RECORD_BYTES));
-                f.br(next);
+                f.brIf(fault, status.eq(Status.Fault));
+                f.brIf(resolve, status.eq(Status.Jump));
+                f.set(code, status.sub(Status.Exit));
+                f.br(leave);
               });
-              f.brIf(fault, status.eq(Status.Fault));
-              f.brIf(resolve, status.eq(Status.Jump));
-              f.set(code, status.sub(Status.Exit));
-              f.br(leave);
+              f.unreachable();
             });
             f.unreachable();
           });
-          f.unreachable();
+          // fault
+          f.store64(cpu, page.add(load16u(record, RECORD.position).extendU()), STATE.rip);
+          f.set(code, i32(Exit.Exception));
         });
-        // fault
-        f.store64(cpu, page.add(load16u(record, RECORD.position).extendU()), STATE.rip);
-        f.set(code, i32(Exit.Exception));
+        if (exitPaths !== undefined) {
+          f.if(stepping.eqz().and(code.gtU(Exit.Kick)), () => {
+            f.if(call(exitPaths, cpu, code), () => {
+              f.set(budget, budget.sub(EXIT_BUDGET));
+              f.set(linkFrom, i32(0));
+              f.br(goOn);
+            });
+          });
+        }
+        f.store32(cpu, budget, STATE.budget);
+        f.ret(code);
       });
-      f.store32(cpu, budget, STATE.budget);
-      f.ret(code);
       f.unreachable();
 
       function throwInline(): never {

@@ -1,0 +1,199 @@
+/**
+ * The exits that are performed in WebAssembly against their twins in TypeScript: one vCPU in states of chance, common ones and
+ * ones that only a hostile guest would make. Either both leave the same state behind, or the fast path declines and has
+ * changed nothing.
+ */
+import assert from 'node:assert/strict';
+import { before, test } from 'node:test';
+import { buildFastExits } from '../hypervisor/fast/index.ts';
+import { GATES } from '../hypervisor/gates.ts';
+import type { GuestMemory } from '../hypervisor/memory.ts';
+import { NO_ROOT } from '../hypervisor/mmu/walk.ts';
+import { handle } from '../hypervisor/run.ts';
+import type { Vcpu } from '../hypervisor/vcpu.ts';
+import {
+  enterUser,
+  FRAME,
+  HANDLER,
+  installGdt,
+  installHandlers,
+  testDomain,
+  va,
+} from '../hypervisor/vcpu-for-tests.ts';
+import { Exit } from '../x86/exits.ts';
+import { GPR, RFLAGS, SEG, STATE } from '../x86/state.ts';
+import { WasmEngine } from './wasm-engine.ts';
+
+const SEED = 20041105;
+/** Those that the test domain has a use for. */
+const FRAMES = 48;
+let state = SEED;
+function random(below: number): number {
+  state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+  return Math.floor((state / 2 ** 32) * below);
+}
+const chance = (oneIn: number): boolean => random(oneIn) === 0;
+const pick = <T>(values: readonly T[]): T => values[random(values.length)]!;
+const random64 = (): bigint => (BigInt(random(2 ** 32)) << 32n) | BigInt(random(2 ** 32));
+
+let vcpu: Vcpu;
+let memory: GuestMemory;
+let engine: WasmEngine;
+
+before(() => {
+  let wasm: WebAssembly.Memory;
+  const domain = testDomain({
+    memory(bytes) {
+      wasm = new WebAssembly.Memory({ initial: bytes / 65536, maximum: bytes / 65536, shared: true });
+      return wasm.buffer as SharedArrayBuffer;
+    },
+    engine(of) {
+      engine = new WasmEngine(of, wasm, 0, () => 0, { exitPaths: buildFastExits });
+      return engine;
+    },
+  });
+  ({ vcpu, memory } = domain);
+  installGdt(vcpu);
+  enterUser(vcpu);
+  vcpu.setKernelMode(true);
+});
+
+/** Stacks: good ones, badly aligned, at the ends of pages, not mapped, read-only, in the hypervisor's range, the user's. */
+const STACK = (): bigint =>
+  pick([
+    va(FRAME.stack, 0x800),
+    va(FRAME.stack, 0x800 - random(16)),
+    va(FRAME.stack + 1, random(80)),
+    va(FRAME.stack + 2),
+    va(FRAME.l1, 0x800),
+    0xffff_8000_0000_0800n,
+    0x1800n,
+    0x401800n,
+    random64(),
+  ]);
+const CS = [0xe033, 0xe033, 0xe030, 0x33, 0x33, 0x30, 0x10, 0x23, 0xe023, 0, 3, 0x37, 0x7f, 0xfff3, 0x2b];
+const SS = [0xe02b, 0xe02b, 0x2b, 0x2b, 0x28, 0x18, 0, 3, 0x33, 0x2f, 0x83];
+const RIP = (): bigint => pick([0x400000n, va(FRAME.text), 0x0000_8000_0000_0000n, 0xffff_7fff_ffff_ffffn, random64()]);
+
+function randomFrame(): void {
+  const at = vcpu.reg64(GPR.rsp);
+  const words = [
+    random64(),
+    random64(),
+    random64(),
+    BigInt(pick([0, 0, 0, 0x100])),
+    chance(4) ? RIP() : 0x400000n,
+    BigInt(pick(CS)) | (chance(4) ? random64() << 16n : 0n),
+    BigInt((random(0x400000) & ~(chance(8) ? 0 : RFLAGS.TF)) >>> 0),
+    random64(),
+    BigInt(pick(SS)) | (chance(4) ? random64() << 16n : 0n),
+  ];
+  words.forEach((word, i) => {
+    vcpu.writeU64(BigInt.asUintN(64, at + BigInt(8 * i)), BigInt.asUintN(64, word));
+  });
+}
+
+/** A vCPU in some state, and why it exits. */
+function randomState(): Exit {
+  vcpu.setKernelMode(true);
+  if (chance(50)) engine.flushTlb();
+  for (let i = 0; i < 16; i++) vcpu.setReg64(i, random64());
+  vcpu.rip = chance(4) ? RIP() : 0x400102n;
+  vcpu.setU64(STATE.flagResult, pick([0n, random64(), BigInt(random(256))]));
+  vcpu.setU32(STATE.flagAux, random(2 ** 32));
+  const rest = RFLAGS.DF | RFLAGS.IOPL | RFLAGS.NT | RFLAGS.AC | RFLAGS.ID | RFLAGS.RF | RFLAGS.TF;
+  vcpu.setU32(STATE.flagsRest, (random(2 ** 22) & rest) | RFLAGS.IF | RFLAGS.fixed);
+  vcpu.setSelector(SEG.cs, pick(CS) | 3);
+  vcpu.setSelector(SEG.ss, pick(SS) | 3);
+  for (const field of [STATE.fsBase, STATE.gsBase, STATE.gsBaseKernel, STATE.gsBaseUser]) {
+    vcpu.setU64(field, random64());
+  }
+  vcpu.setReg64(GPR.rsp, chance(3) ? STACK() : va(FRAME.stack, 0x400));
+  const sp = chance(4) ? STACK() : va(FRAME.stack + 1);
+  vcpu.setKernelSp(Number(sp & 0xffff_ffffn), Number(sp >> 32n));
+  vcpu.callbacks.syscall.set(chance(10) ? 0n : HANDLER + 0x800n, chance(2));
+  if (chance(10)) vcpu.traps.clear();
+  else installHandlers(vcpu, chance(2) ? 4 : 0);
+  vcpu.upcallMask = random(2);
+  memory.u8[vcpu.infoAddress] = chance(4) ? 1 : 0;
+  vcpu.nmiBlocked = chance(20);
+  vcpu.setU32(STATE.userRoot, chance(10) ? NO_ROOT : FRAME.userL4);
+  vcpu.setGdt([FRAME.data], pick([16, 16, 16, 5, 0]));
+  engine.modeChanged();
+  randomFrame();
+  // What a running kernel has at hand.
+  for (const at of [sp - 64n, vcpu.reg64(GPR.rsp) - 64n, vcpu.reg64(GPR.rsp)]) {
+    if (!chance(8)) engine.translate(BigInt.asUintN(64, at), !chance(4));
+  }
+  // Codes of the right kind, so that most states are ones that occur.
+  if (chance(2) && vcpu.hasUserRoot) vcpu.setKernelMode(false);
+  if (chance(3)) {
+    vcpu.setU32(STATE.exitVector, chance(20) ? 13 : 14);
+    vcpu.setU32(STATE.exitErrorCode, random(32) & ~4);
+    vcpu.setU64(STATE.cr2, random64());
+    return Exit.Exception;
+  }
+  if (vcpu.kernelMode) {
+    vcpu.setReg64(GPR.rax, chance(20) ? random64() : BigInt(pick([23, 23, 3, 5, 25])));
+    vcpu.setReg64(GPR.rdi, chance(8) ? random64() : BigInt(random(4)));
+    vcpu.setReg64(GPR.rsi, chance(4) ? random64() : BigInt(random(0x8000_0000)));
+  }
+  return Exit.Syscall;
+}
+
+/** Everything that a path may change: registers, gates but for the trace, and the frames that the addresses above lead to. */
+const ranges = (): [number, number][] => [
+  [vcpu.base, STATE.end],
+  [vcpu.base + GATES.special, GATES.traceCount - GATES.special],
+  [vcpu.base + GATES.kernelSs, GATES.trace - GATES.kernelSs],
+  [memory.layout.ramBase, FRAMES * 4096],
+  [vcpu.infoAddress, 64],
+];
+const save = (): Uint8Array[] => ranges().map(([at, size]) => memory.u8.slice(at, at + size));
+const restore = (saved: readonly Uint8Array[]): void => {
+  for (const [k, [at]] of ranges().entries()) memory.u8.set(saved[k]!, at);
+};
+function difference(a: readonly Uint8Array[], b: readonly Uint8Array[]): string | undefined {
+  for (const [k, one] of a.entries()) {
+    const other = b[k]!;
+    if (Buffer.compare(one, other) === 0) continue;
+    const at = one.findIndex((byte, i) => byte !== other[i]);
+    return `range ${k}, offset 0x${at.toString(16)}: ${one[at]} and ${other[at]}`;
+  }
+  return undefined;
+}
+
+test('each exit is performed as its twin performs it, or declined without a trace', () => {
+  const performed = new Map<string, number>();
+  for (let n = 0; n < 4000; n++) {
+    const exit = randomState();
+    const from = vcpu.kernelMode ? 'kernel' : 'user';
+    const call = exit === Exit.Syscall && vcpu.kernelMode ? ` ${vcpu.reg64(GPR.rax)}` : '';
+    const name = `${from} ${exit === Exit.Syscall ? 'syscall' : 'exception'}${call}`;
+    const start = save();
+    const blocked = vcpu.nmiBlocked;
+    handle(vcpu, exit);
+    const slow = save();
+    const crashed = vcpu.domain.crashReport !== undefined;
+    vcpu.domain.crashReport = undefined;
+    vcpu.domain.shutdown = undefined;
+    vcpu.nmiBlocked = blocked;
+    restore(start);
+    const done = engine.performExit(exit);
+    const fast = save();
+    const where = `seed ${SEED}, case ${n}: ${name}, ${done ? 'performed' : 'declined'}`;
+    if (done) assert.equal(crashed, false, where);
+    assert.equal(difference(done ? slow : start, fast), undefined, where);
+    if (done) performed.set(name, (performed.get(name) ?? 0) + 1);
+    restore(start);
+  }
+  for (const name of ['user syscall', 'user exception', 'kernel exception']) {
+    assert.ok((performed.get(name) ?? 0) > 100, `${name}: ${performed.get(name)} of 4000`);
+  }
+  for (const call of [3, 5, 23, 25]) {
+    assert.ok(
+      (performed.get(`kernel syscall ${call}`) ?? 0) > 20,
+      `hypercall ${call}: ${JSON.stringify([...performed])}`,
+    );
+  }
+});

@@ -1,0 +1,27 @@
+/**
+ * The seam between the engine and code of the hypervisor that performs exits without leaving WebAssembly: what the engine
+ * lends to its generator, and what it calls. The engine knows nothing of what is done there (hypervisor/fast/).
+ */
+import type { MemoryLayout } from '../hypervisor/memory.ts';
+import type { E } from '../wasm/expr.ts';
+import type { Fn, FnRef, ModuleBuilder } from '../wasm/module.ts';
+
+export interface ExitTools {
+  readonly layout: MemoryLayout;
+  /**
+   * The linear address of `size` bytes at `va` (an i64 local) for guest kernel mode, if the kernel's translations have it
+   * for this access at hand; else 0, and nothing has happened. A page with decoded code is never at hand for writing.
+   */
+  kernelAddress(f: Fn, cpu: E, va: E, size: number, write: boolean): E;
+  /** STATE.kernelMode was written: use the translations of that mode. No root has changed. */
+  selectMode(f: Fn, cpu: E): void;
+  /** (cpu) and (cpu, i32): RFLAGS of the state block. */
+  readonly readFlags: FnRef;
+  readonly writeFlags: FnRef;
+}
+
+/**
+ * Generates (cpu, exit) → 1 when the exit was performed and the guest goes on at STATE.rip, 0 when nothing was done and the
+ * hypervisor has to see it.
+ */
+export type BuildExitPaths = (m: ModuleBuilder, tools: ExitTools) => FnRef;
