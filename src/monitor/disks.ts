@@ -1,5 +1,6 @@
 /** The disks of one domain: files and devices of the host, opened and locked before the domain is built, served after. */
 
+import { countIo, type IoCounts } from '../devices/blk/count-io.ts';
 import { Vbd } from '../devices/blk/vbd.ts';
 import { type GuestDisk, guestDisk } from '../devices/blk/vdev.ts';
 import type { EventPorts, GuestPages } from '../devices/guest.ts';
@@ -7,7 +8,13 @@ import type { XenbusStore } from '../devices/xenbus.ts';
 import { DiskError } from '../host/disk-error.ts';
 import type { DiskOwner } from '../host/disk-lock.ts';
 import { FileBlockStore } from '../host/file-block-store.ts';
-import { BuildError, type DiskConfig, type MachineConfig, type MachinePorts } from './machine-types.ts';
+import {
+  BuildError,
+  type DiskConfig,
+  type DiskIoInfo,
+  type MachineConfig,
+  type MachinePorts,
+} from './machine-types.ts';
 
 export interface DiskSurroundings {
   readonly guest: GuestPages;
@@ -18,6 +25,7 @@ export interface DiskSurroundings {
 interface OpenDisk {
   readonly place: GuestDisk;
   readonly file: FileBlockStore;
+  readonly io: IoCounts;
   vbd?: Vbd;
 }
 
@@ -52,7 +60,7 @@ export class Disks {
     const log = (text: string): void => this.#ports.log('error', `${place.name}: ${text}`);
     try {
       const file = await FileBlockStore.open({ uname, mode, shared, owner: this.#owner, log });
-      this.#disks.set(place.vdev, { place, file });
+      this.#disks.set(place.vdev, { place, file, io: { reads: 0, writes: 0, readBytes: 0, writtenBytes: 0 } });
     } catch (error) {
       throw error instanceof DiskError ? new BuildError(error.message) : error;
     }
@@ -73,7 +81,7 @@ export class Disks {
     if (disk.vbd) return;
     disk.vbd = new Vbd({
       ...this.#surroundings,
-      disk: disk.file,
+      disk: countIo(disk.file, disk.io),
       back: `/local/domain/0/backend/vbd/${this.#owner.domid}/${vdev}`,
       name: disk.place.name,
       log: (level, text) => this.#ports.log(level, text),
@@ -84,6 +92,11 @@ export class Disks {
   /** Device numbers of the open ones. */
   numbers(): number[] {
     return [...this.#disks.keys()];
+  }
+
+  /** What the open ones have done. */
+  io(): DiskIoInfo[] {
+    return [...this.#disks.values()].map(({ place, io }) => ({ dev: place.name, ...io }));
   }
 
   /** Finish what is under way, write back, give up the lock. */

@@ -94,6 +94,7 @@ export const createMachine: CreateMachine = async (config, ports) => {
         cpu: 0,
       })),
       disks: disks.numbers(),
+      diskIo: disks.io(),
     }),
     openDisk: (disk) => disks.open(disk),
     offerDisk: (vdev) => disks.offer(vdev),

@@ -99,6 +99,17 @@ export interface MachineInfo {
   readonly vcpus?: readonly VcpuInfo[];
   /** Device numbers of the disks that are open. */
   readonly disks?: readonly number[];
+  /** What they have done since they were opened. */
+  readonly diskIo?: readonly DiskIoInfo[];
+}
+
+export interface DiskIoInfo {
+  /** The guest's name for the disk. */
+  readonly dev: string;
+  readonly reads: number;
+  readonly writes: number;
+  readonly readBytes: number;
+  readonly writtenBytes: number;
 }
 
 export interface VcpuInfo {

@@ -468,6 +468,7 @@ class DomainMachine implements Machine {
       cpu: facts?.cpu,
       vcpus: [{ state: this.#ended ? 'offline' : state, cpuTimeNs, cpu: facts?.cpu }],
       disks: this.#parts.disks.numbers(),
+      diskIo: this.#parts.disks.io(),
       memoryMiB: this.#config.memoryMiB,
       vcpusOnline: 1,
       rings: {

@@ -98,6 +98,7 @@ export class Domain {
       shutdownReason: exit?.kind,
       ...consoleView(status?.console, record.domid),
       operation: work.current && { ...work.current, waiting: work.waiting },
+      ...(status?.info?.diskIo && { diskIo: [...status.info.diskIo] }),
       config: this.config,
     };
   }

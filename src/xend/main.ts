@@ -125,6 +125,8 @@ async function main([verb, ...options]: string[]): Promise<number> {
   }
 }
 
+// `xend openapi | head` closes our output early: that is no error.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
 main(process.argv.slice(2)).then(
   (code) => {
     process.exitCode = code;

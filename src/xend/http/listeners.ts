@@ -9,7 +9,17 @@ import net from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type Door, type Refusal, refusal } from './gate.ts';
 
-export const LIMITS = {
+export interface Limits {
+  readonly headerBytes: number;
+  readonly headersMs: number;
+  readonly requestMs: number;
+  readonly idleMs: number;
+  readonly connections: number;
+  /** How often the first two times are looked at. */
+  readonly checkMs: number;
+}
+
+export const LIMITS: Limits = {
   /** Request line and headers. */
   headerBytes: 16 << 10,
   /** A request's headers must be there by then, ... */
@@ -20,8 +30,8 @@ export const LIMITS = {
   idleMs: 90_000,
   /** Connections at once, each listener for itself: strangers on TCP cannot shut out the owner's socket. */
   connections: 512,
-} as const;
-const CHECK_MS = 2_000;
+  checkMs: 2_000,
+};
 /** What is under way when xend stops may take so long. */
 const CLOSING_MS = 1_000;
 
@@ -40,10 +50,12 @@ export interface Handlers {
 
 export class Listeners {
   readonly #handlers: Handlers;
+  readonly #limits: Limits;
   readonly #servers: http.Server[] = [];
 
-  constructor(handlers: Handlers) {
+  constructor(handlers: Handlers, limits: Limits = LIMITS) {
     this.#handlers = handlers;
+    this.#limits = limits;
   }
 
   /** A socket for its owner alone. What another process left there is replaced, unless it still serves. */
@@ -79,10 +91,10 @@ export class Listeners {
 
   #server(door: Door, tls: Tcp['tls']): http.Server {
     const options: http.ServerOptions = {
-      maxHeaderSize: LIMITS.headerBytes,
-      headersTimeout: LIMITS.headersMs,
-      requestTimeout: LIMITS.requestMs,
-      connectionsCheckingInterval: CHECK_MS,
+      maxHeaderSize: this.#limits.headerBytes,
+      headersTimeout: this.#limits.headersMs,
+      requestTimeout: this.#limits.requestMs,
+      connectionsCheckingInterval: this.#limits.checkMs,
     };
     const serve: http.RequestListener = (request, response) => {
       const refused = refusal(request, door);
@@ -92,8 +104,8 @@ export class Listeners {
     const server = tls
       ? https.createServer({ ...options, cert: readFileSync(tls.cert), key: readFileSync(tls.key) }, serve)
       : http.createServer(options, serve);
-    server.maxConnections = LIMITS.connections;
-    server.timeout = LIMITS.idleMs;
+    server.maxConnections = this.#limits.connections;
+    server.timeout = this.#limits.idleMs;
     server.on('upgrade', (request: http.IncomingMessage, socket: net.Socket, head: Buffer) => {
       socket.on('error', () => socket.destroy());
       const refused = refusal(request, door);

@@ -1,6 +1,6 @@
 /** xend's old interface, spoken as xm of 2.0 and libvirt's driver spoke it: no User-Agent, no Accept, forms, SXP. */
 import assert from 'node:assert/strict';
-import { statSync } from 'node:fs';
+import { statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { parseSxp, type Sxp } from '../../config/sxp.ts';
@@ -79,6 +79,17 @@ test('a life as an old client leads it: create, unpause, look, shut down, destro
   const vbds = sxpOf(await get('domain/old?op=vbds')) as Sxp[];
   assert.deepEqual([vbds.length, field(vbds[0]!, 'uname')], [1, `file:${home.disk}`]);
   assert.deepEqual(sxpOf(await get('domain/old?op=vbd&vbd=0')), vbds[0]);
+  const second = path.join(home.dir, 'second');
+  writeFileSync(second, new Uint8Array(4096));
+  const more = `(vbd (uname file:${second}) (dev sdb1) (mode r))`;
+  assert.deepEqual(
+    sxpOf(await post('domain/old', `op=device_create&config=${encodeURIComponent(more)}`)),
+    parseSxp(more)[0],
+  );
+  assert.equal((await xend.client.call('GET /domains/:name/disks', { name: 'old' })).length, 2);
+  assert.equal((await post('domain/old', 'op=rename&name=older')).status, 200);
+  assert.equal((await post('domain/older', 'op=rename&name=old')).status, 200);
+  assert.equal((await post('domain/old', 'op=pincpu&cpu=0')).status, 200);
   assert.equal((await post('domain/old', 'reason=poweroff&key=0&op=shutdown')).status, 202);
   assert.equal((await post('domain/old', 'op=destroy')).status, 200, 'without a reason, as libvirt does it');
   assert.deepEqual(sxpOf(await get('domain')), ['Domain-0']);
@@ -119,6 +130,8 @@ const REFUSALS: readonly [story: string, answer: () => Promise<RawAnswer>, statu
   ['a config without a kernel',     () => post('domain', 'op=create&config=(vm (name a) (memory 32))'), 400, /missing image/],
   ['a kernel that is not there',    () => post('domain', "op=create&config=(vm (name a) (memory 32) (image (linux (kernel /nope))))"), 400, /^Kernel image does not exist: \/nope/],
   ['shutdown for no known reason',  () => post('domain/x', 'op=shutdown&reason=fun'),           400, /^Invalid parameter: reason=fun$/],
+  ['a CPU that is no number',       () => post('domain/x', 'op=pincpu&cpu=many'),               400, /^Invalid parameter: cpu=many$/],
+  ['a device of another kind',      () => post('domain/x', 'op=device_create&config=(pci (slot 1))'), 501, /device_create of \(pci/],
   ['pausing this machine',          () => post('domain/Domain-0', 'op=pause'),                  409, /^Domain-0 is this machine itself/],
 ];
 for (const [story, request, status, reason] of REFUSALS) {

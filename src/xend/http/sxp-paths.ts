@@ -3,6 +3,8 @@
  * `(xend.err ...)` for a failure has a status of its own here; the body stays, and the reason phrase says the same.
  */
 import { ConfigError } from '../../config/config-error.ts';
+import { parseDisk } from '../../config/disk.ts';
+import type { Disk } from '../../config/domain-config.ts';
 import { domainSxp } from '../../config/domain-sxp.ts';
 import { parseSxp, printCompact, type Sxp, SxpError } from '../../config/sxp.ts';
 import { randomMacOf } from '../../config/vif.ts';
@@ -55,6 +57,12 @@ export class Params {
     return value;
   }
 
+  whole(key: string): number {
+    const value = this.one(key);
+    if (!/^\d{1,9}$/.test(value)) throw new XendError('bad-request', `Invalid parameter: ${key}=${value.slice(0, 80)}`);
+    return Number(value);
+  }
+
   choice<T extends string>(key: string, words: readonly T[], usual?: T): T {
     const value = usual === undefined ? this.one(key) : (this.optional(key) ?? usual);
     const found = words.find((word) => word === value);
@@ -85,7 +93,12 @@ const DOMAIN_OPS: Readonly<Record<string, Op>> = {
   unpause:           async (xend, _, name) => { await xend.unpause(name); return OK; },
   pause:             async (xend, _, name) => { await xend.pause(name); return OK; },
   shutdown:          async (xend, params, name) => { await xend.shutdown(name, params.choice('reason', ['poweroff', 'reboot', 'halt'])); return sxp(0, 202); },
-  destroy:           async (xend, params, name) => { params.choice('reason', ['halt'], 'halt'); await xend.destroy(name); return OK; },
+  destroy:           async (xend, params, name) => { await (params.choice('reason', ['halt', 'reboot'], 'halt') === 'halt' ? xend.destroy(name) : xend.controls.reset(name)); return OK; },
+  rename:            async (xend, params, name) => { await xend.controls.rename(name, params.one('name')); return OK; },
+  pincpu:            async (xend, params, name) => { await xend.controls.pin(name, vcpuIn(params), [params.whole('cpu')]); return OK; },
+  send_sysrq:        async (xend, params, name) => { await xend.controls.sysrq(name, String.fromCharCode(params.whole('key'))); return OK; },
+  device_create:     async (xend, params, name) => { await xend.disks.attach(name, diskIn(params)); return sxp(theOne(params.one('config'))); },
+  device_destroy:    async (xend, params, name) => { params.choice('type', ['vbd']); await xend.disks.detach(name, params.one('idx'), false); return OK; },
   wait_for_devices:  async (xend, _, name) => { await xend.view(name); return OK; },
 };
 
@@ -165,6 +178,22 @@ function operation(ops: Readonly<Record<string, Op>>, params: Params): Op {
   const found = Object.hasOwn(ops, name) ? ops[name] : undefined;
   if (!found) throw new XendError('not-implemented', name.slice(0, 80));
   return found;
+}
+
+/** 2.0 pins the whole domain, its successors one vCPU. */
+const vcpuIn = (params: Params): number | undefined =>
+  params.optional('vcpu') === undefined ? undefined : params.whole('vcpu');
+
+/** The disk in (vbd (uname U) (dev D) (mode M)). */
+function diskIn(params: Params): Disk {
+  const form = theOne(params.one('config'));
+  const rows = Array.isArray(form) ? (form as readonly Sxp[]) : [];
+  if (rows[0] !== 'vbd') throw new XendError('not-implemented', `device_create of ${printCompact(form).slice(0, 40)}`);
+  const of = (key: string, usual = '') => {
+    const row = rows.find((item) => headOf(item) === key) as readonly Sxp[] | undefined;
+    return String(row?.[1] ?? usual);
+  };
+  return parseDisk(`${of('uname')},${of('dev')},${of('mode', 'r')}`, '/');
 }
 
 function theOne(source: string): Sxp {
