@@ -2,6 +2,7 @@
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { planLayout } from '../../src/hypervisor/memory.ts';
+import { cpuMs, residentMiB } from '../lib/process-cost.ts';
 import { TTYLINUX_MEMORY_MIB } from '../lib/ttylinux.ts';
 import { bootDomain } from './boot.ts';
 import type { Row } from './report.ts';
@@ -11,21 +12,6 @@ const SETTLE_MS = 5_000;
 const WATCH_MS = 20_000;
 const PAGE = 4096;
 const MIB = 1 << 20;
-/** USER_HZ, the same on every Linux since 2.6. */
-const TICKS_PER_SECOND = 100;
-
-/** CPU seconds of a process, all threads. */
-function cpuSeconds(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
-}
-
-function residentBytes(pid: number): number {
-  const kib = /^VmRSS:\s*(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1];
-  return Number(kib) * 1024;
-}
-
 /** Where the domain's memory begins in the process: the one mapping that is as long as the layout says. */
 function findMemory(pid: number, bytes: number): number {
   const found = readFileSync(`/proc/${pid}/maps`, 'latin1')
@@ -60,20 +46,22 @@ export async function idleRows(places: TablePlaces, progress: (text: string) => 
   const { pid } = monitor;
   progress(`watching an idle domain for ${WATCH_MS / 1000} s`);
   await sleep(SETTLE_MS);
-  const [cpu, clock] = [cpuSeconds(pid), performance.now()];
+  const [cpu, clock] = [cpuMs(pid), performance.now()];
   await sleep(WATCH_MS);
-  const percent = ((cpuSeconds(pid) - cpu) / ((performance.now() - clock) / 1000)) * 100;
+  const percent = (100 * (cpuMs(pid) - cpu)) / (performance.now() - clock);
 
   const layout = planLayout((TTYLINUX_MEMORY_MIB * MIB) / PAGE, 1);
   const start = findMemory(pid, layout.bytes);
   const guest = residentIn(pid, start + layout.ramBase, layout.frames * PAGE);
   const tables = residentIn(pid, start, layout.ramBase);
-  const own = residentBytes(pid) - guest;
+  // Of the rest, pages of files are the Node binary's and libraries': all monitors share them.
+  const resident = residentMiB(pid);
+  const own = resident.all - guest / MIB;
   // biome-ignore format: a table
   return [
     { id: 'idle.cpu',    what: 'an idle domain: host CPU',                                unit: '%',   value: percent },
-    { id: 'idle.memory', what: 'an idle domain: the monitor besides the guest\'s memory', unit: 'MiB', value: own / MIB,
-      beside: { what: 'its engine tables', value: tables / MIB } },
+    { id: 'idle.memory', what: 'an idle domain: the monitor besides the guest\'s memory', unit: 'MiB', value: own,
+      beside: { what: `of files ${resident.files.toFixed(0)}, engine tables`, value: tables / MIB } },
     { id: 'idle.guest',  what: `an idle domain: resident of its ${TTYLINUX_MEMORY_MIB} MiB`, unit: 'MiB', value: guest / MIB },
   ];
 }
