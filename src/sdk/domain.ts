@@ -1,11 +1,13 @@
 /** A domain in the hands of a program: everything that xm can do to it, and its console. */
 import type { Disk } from '../config/domain-config.ts';
+import { type CopyOptions, copyFromGuest, copyToGuest } from '../host/guest-files.ts';
 import type { XendEvent } from '../xend/events.ts';
 import type { DiskView, DomainView, ExitView, SchedulingView, VcpuView } from '../xend/view.ts';
 import { ApiError, type XendClient } from './client.ts';
 import { Console } from './console.ts';
 import { diskOf } from './domain-init.ts';
 import { type EventFilter, events } from './events.ts';
+import { AGENT_WAIT_MS, type ExecOptions, type ExecResult, runInGuest } from './exec.ts';
 
 /** How long one request to wait for an end lasts; it is repeated. */
 const WAIT_S = 50;
@@ -152,6 +154,32 @@ export class Domain implements AsyncDisposable {
     const console = await Console.open(this.#client.target, path);
     this.#consoles.add(console);
     return console;
+  }
+
+  // What its guest does for us, through the agent.
+
+  /**
+   * Run a command in the guest: text by its shell, a list of words as it is. A guest that is booting is waited for. Rejects
+   * with an AgentError when it cannot be run; how the command ended is in the result.
+   */
+  async exec(command: string | readonly string[], options?: ExecOptions): Promise<ExecResult> {
+    return runInGuest(await this.#agent(), command, options);
+  }
+
+  /** Copy a file or a folder into the guest, as `cp -r` does. */
+  async copyIn(from: string, to: string, options?: CopyOptions): Promise<void> {
+    await copyToGuest(await this.#agent(), from, to, { waitMs: AGENT_WAIT_MS, ...options });
+  }
+
+  /** Copy a file or a folder out of the guest, as `cp -r` does. */
+  async copyOut(from: string, to: string, options?: CopyOptions): Promise<void> {
+    await copyFromGuest(await this.#agent(), from, to, { waitMs: AGENT_WAIT_MS, ...options });
+  }
+
+  async #agent(): Promise<string> {
+    const { socket } = await this.#client.call('GET /domains/:name/agent', { name: this.uuid });
+    if (typeof this.#client.target === 'string') return socket;
+    throw new ApiError('bad-request', 0, 'commands and files need a connection by way of the socket, not of TCP');
   }
 
   /** End it, detach its consoles, and give back what was made for it. */

@@ -1,5 +1,7 @@
 /** `import { connect, createDomain } from 'domus'`: domains as values. docs/sdk.md tells the story. */
 export type { Disk, DomainConfig, Vif } from '../config/domain-config.ts';
+export { AgentError } from '../host/agent-link.ts';
+export { CopyError, type CopyOptions } from '../host/guest-files.ts';
 export type { EventType, XendEvent } from '../xend/events.ts';
 export type { NodeInfo } from '../xend/node-info.ts';
 export type { Input, Reply, RouteName } from '../xend/routes.ts';
@@ -17,5 +19,6 @@ export { type Console, ExpectError, type ExpectOptions, type Match } from './con
 export type { ConsoleOptions, Domain } from './domain.ts';
 export type { CreateOptions, DomainFile, DomainInit, DomainValues } from './domain-init.ts';
 export type { EventFilter } from './events.ts';
+export type { ExecOptions, ExecResult } from './exec.ts';
 export type { Host } from './host.ts';
 export { ttylinux } from './ttylinux.ts';

@@ -7,7 +7,7 @@ import { after, test } from 'node:test';
 import { apiSocket, pidFile } from '../host/paths.ts';
 import { isAlive, readPidFile } from '../host/process-identity.ts';
 import { makeHome, startXend } from '../xend/testing.ts';
-import { ApiError, connect, createDomain, type Domain, ExpectError, type Host, ttylinux } from './index.ts';
+import { AgentError, ApiError, connect, createDomain, type Domain, ExpectError, type Host, ttylinux } from './index.ts';
 
 const home = makeHome();
 let xend = await startXend(home);
@@ -37,7 +37,7 @@ test('the package exports what the documentation says', async () => {
     Object.keys(domus)
       .filter((key) => typeof domus[key as keyof typeof domus] === 'function')
       .sort(),
-    ['ApiError', 'ExpectError', 'XendClient', 'connect', 'createDomain', 'ttylinux'],
+    ['AgentError', 'ApiError', 'CopyError', 'ExpectError', 'XendClient', 'connect', 'createDomain', 'ttylinux'],
   );
   assert.equal(typeof ttylinux, 'function');
 });
@@ -175,6 +175,15 @@ test('a console can be read line by line, and text as it comes', async () => {
   let text = '';
   for await (const chunk of writer) text += chunk;
   assert.equal(text, '[a]\n[b]\n[poweroff]\n');
+});
+
+test('a guest without an agent is told of in one line', async () => {
+  await using domain = await host.create(values);
+  await assert.rejects(domain.exec('true', { waitMs: 0 }), (error: unknown) => {
+    assert.ok(error instanceof AgentError);
+    assert.ok(!error.message.includes('\n'));
+    return true;
+  });
 });
 
 test('events are an iterator, of one domain or of all, and end when asked to', async () => {

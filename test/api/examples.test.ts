@@ -17,6 +17,7 @@ const EXAMPLES: Readonly<Record<string, RegExp>> = {
   'hello.ts': /^the guest runs Linux \d+\.\S+-amd64, and uname ended with 0\n$/,
   'events.ts':
     /^create 1\/7: check files\n(?:create \d\/7: .*\n){6}domain\.created\nwatched is paused and has 96 MiB\n(?:destroy .*\n)+domain\.gone\n$/,
+  'exec.ts': /^Linux \d\S+\n3 is not 0: sh: exit\n1 2 3 added up to 6\nfrom the guest: 6\n$/,
   'disks.ts': /^on the disk: hello from the guest\nthe guest ended: poweroff\n$/,
 };
 
