@@ -12,6 +12,7 @@ import { guestCache } from '../src/host/paths.ts';
 import { VERSION } from '../src/xend/routes.ts';
 import { bootRow } from './bench/boot.ts';
 import type { ProgramRow } from './bench/compare.ts';
+import { consoleRows } from './bench/console.ts';
 import { engineRows } from './bench/engine.ts';
 import { idleRows } from './bench/idle.ts';
 import { GROUPS, type Group, PROGRAMS } from './bench/programs.ts';
@@ -22,7 +23,7 @@ import { figureLine, tableHead, tableLine } from './bench/table.ts';
 import { measureTable } from './bench/tabled.ts';
 import { OwnXend } from './lib/own-xend.ts';
 
-const PARTS = ['table', 'engine', 'idle'] as const;
+const PARTS = ['table', 'engine', 'console', 'idle'] as const;
 type Part = (typeof PARTS)[number];
 
 const { values } = parseArgs({
@@ -129,6 +130,7 @@ async function domains(): Promise<void> {
         console.log(`${tableHead(['domus', 'qemu'])}\n${tableLine(row, ['domus', 'qemu'])}`);
       }
     }
+    if (parts.includes('console')) take(await consoleRows(xend, progress));
     if (parts.includes('idle')) take(await idleRows(places, progress));
   } finally {
     await xend.stop();
@@ -138,7 +140,7 @@ async function domains(): Promise<void> {
 console.log(
   `${machine.cpu}, ${machine.cores} cores, ${machine.memoryMiB} MiB, ${machine.system}, load ${machine.load.toFixed(1)}`,
 );
-if (parts.includes('table') || parts.includes('idle')) await domains();
+if (parts.some((part) => part !== 'engine')) await domains();
 if (parts.includes('engine')) take(engineRows());
 for (const figure of figures(rows)) console.log(figureLine(figure));
 console.log(

@@ -54,12 +54,59 @@ function setUp(prepare: (view: DataView) => void = () => {}) {
 
 const counting = (length: number, from = 0) => Uint8Array.from({ length }, (_, i) => from + i);
 
-test('output goes to the sink, room and an event to the guest', () => {
+test('output goes to the sink and room to the guest, which is told when it may be waiting for it', () => {
   const console = setUp();
   console.print(counting(100));
   assert.deepEqual(console.output, [...counting(100)]);
   assert.equal(ConsoleRing.out_cons.get(console.view, 0), 100);
+  assert.equal(console.events, 0);
+  assert.equal(console.print(counting(3000)), 2048);
   assert.equal(console.events, 1);
+});
+
+test('a guest that found the ring full with an index that has moved since is told as well', () => {
+  const console = setUp();
+  console.print(counting(2000));
+  assert.equal(console.events, 0);
+  // It looked before those were taken: it had room for 48 bytes, wrote them and has more.
+  ConsoleRing.out_prod.set(console.view, 0, 2048);
+  console.backend.onEvent();
+  assert.equal(console.events, 1);
+  console.print(counting(100));
+  console.print(counting(100));
+  assert.equal(console.events, 1);
+});
+
+test('what a guest goes on to write while its output is taken is taken in the same turn, but not for ever', () => {
+  const console = setUp();
+  let more = 10_000;
+  const output = console.output;
+  // A guest that fills its ring again whenever there is room.
+  const refill = Object.assign([] as number[], {
+    push: (...bytes: number[]) => {
+      if (more-- > 0)
+        ConsoleRing.out_prod.set(console.view, 0, (ConsoleRing.out_prod.get(console.view, 0) + 512) >>> 0);
+      return output.push(...bytes.slice(0, 1));
+    },
+  });
+  console.output = refill;
+  console.print(counting(512));
+  const taken = 10_000 - more;
+  assert.ok(taken > 100 && taken <= (128 << 10) / 512 + 1, `${taken} pieces`);
+  console.backend.onEvent();
+  assert.ok(10_000 - more > taken);
+});
+
+test('a guest that reads little by little gets more input when half of what it had is read', () => {
+  const console = setUp();
+  console.backend.input(counting(1500));
+  assert.equal(console.events, 1);
+  const got = console.read(400);
+  assert.equal(ConsoleRing.in_prod.get(console.view, 0), 1024);
+  got.push(...console.read(112));
+  assert.equal(ConsoleRing.in_prod.get(console.view, 0), 1500);
+  assert.equal(console.events, 2);
+  assert.deepEqual([...got, ...console.read()], [...counting(1500)]);
 });
 
 test('an event without news is not answered with one', () => {
