@@ -9,7 +9,7 @@
  * Order is the contract that makes faults precise: everything that can fault (loads, stores, `update`) comes before the first
  * change of a register or flag. A store to memory is therefore written first.
  */
-import { atomic, E, I32, I64, i32, i64, select } from '../wasm/expr.ts';
+import { atomic, E, F32, F64, I32, I64, i32, i64, select, v128const } from '../wasm/expr.ts';
 import type { Fn } from '../wasm/module.ts';
 import { type Insn, Kind, type Operand } from '../x86/decode.ts';
 import type { Exit } from '../x86/exits.ts';
@@ -42,6 +42,17 @@ export const CONDITIONS = [
   'g',
 ] as const;
 export type Condition = (typeof CONDITIONS)[number];
+
+/** Rounding to nearest, all exceptions masked, and PE set, as the first operation that rounds leaves it. */
+const MXCSR_FAST = 0x1fa0;
+/** MXCSR's rounding mode, masks and PE. */
+const MXCSR_MODE = 0x7fa0;
+
+/** MXCSR's rounding mode, masks and PE, as their difference from MXCSR_FAST: 0 is the usual case. */
+export const roundingState = (mxcsr: E): E => mxcsr.and(MXCSR_MODE).xor(MXCSR_FAST);
+
+/** The lowest single or double, or all of a register. */
+export type FloatFormat = 'f32' | 'f64' | 'f32x4' | 'f64x2';
 
 export abstract class Lift {
   readonly f: Fn;
@@ -122,7 +133,7 @@ export abstract class Lift {
         return this.immediate(k, op.size);
       case Kind.Xmm:
       case Kind.Mmx:
-        return this.loadLinear(this.vectorAddress(k), op.size);
+        return this.vectorPart(k, op.size);
       default:
         throw new Error(`${this.insn.mnemonic}: operand ${k} cannot be loaded`);
     }
@@ -138,7 +149,7 @@ export abstract class Lift {
     const op = this.operand(k);
     if (op.kind === Kind.Reg) this.writeReg(k, value);
     else if (op.kind === Kind.Mem) this.storeAt(this.f.let(this.address(k)), op.size, this.f.let(value), k);
-    else this.storeLinear(this.vectorAddress(k), op.size, value);
+    else this.setVectorPart(k, op.size, value);
   }
 
   /** Operand `k`, to be read and then written. */
@@ -195,17 +206,61 @@ export abstract class Lift {
     return new E(type, op, [at], offset, align);
   }
   storeLinear(at: E, size: number, value: E, offset = 0): void {
-    if (size === 1) this.f.store8(at, value, offset);
+    if (value.type === F64) this.f.storeF64(at, value, offset);
+    else if (value.type === F32) this.f.storeF32(at, value, offset);
+    else if (size === 1) this.f.store8(at, value, offset);
     else if (size === 2) this.f.store16(at, value, offset);
     else if (size === 4) this.f.store32(at, value, offset);
     else if (size === 8) this.f.store64(at, value, offset);
     else this.f.store128(at, value, offset);
   }
 
-  /** The linear-memory address of XMM/MMX operand `k`, for partial reads and writes of the register. */
-  vector(k: number): E {
-    return this.vectorAddress(k);
+  // Vector registers: XMM or MMX operand `k`. A tier can keep XMM registers elsewhere than in the state block.
+
+  /** `size` bytes from `offset` on: i32, i64 or v128. */
+  vectorPart(k: number, size: number, offset = 0): E {
+    return this.loadLinear(this.vectorAddress(k), size, offset);
   }
+  /** Write `size` bytes from `offset` on. */
+  setVectorPart(k: number, size: number, value: E, offset = 0): void {
+    this.storeLinear(this.vectorAddress(k), size, value, offset);
+  }
+  /** Write all 16 bytes. */
+  setVector(k: number, value: E): void {
+    this.setVectorPart(k, 16, value);
+  }
+  /** The lowest element as f32 or f64, by `size`. */
+  float(k: number, size: number): E {
+    const bits = this.vectorPart(k, size);
+    return size === 8 ? bits.asF64() : bits.asF32();
+  }
+  /** Write the lowest element, an f32 or f64. */
+  setFloat(k: number, value: E): void {
+    const size = value.type === F64 ? 8 : 4;
+    this.setVectorPart(k, size, size === 8 ? value.asI64() : value.asI32());
+  }
+  /** A v128 from its four words. */
+  vectorConstant(words: readonly number[]): E {
+    return v128const(new Uint8Array(new Int32Array(words).buffer));
+  }
+  /** Are these two operands known to be one XMM register? */
+  isSameVector(_a: number, _b: number): boolean {
+    return false;
+  }
+  /** An exponent of 0 with a significand that is not: elements of operand `k`, of this format, are known to have none. */
+  hasNoDenormal(_k: number, _format: FloatFormat): boolean {
+    return false;
+  }
+  /** What was just found out about operand `k`, or written to it. */
+  noteNoDenormal(_k: number, _format: FloatFormat): void {}
+  /** Raise #NM while CR0.TS is set: before anything else of a vector instruction. */
+  checkTaskSwitched(raise: () => void): void {
+    this.f.if(this.state32(STATE.taskSwitched), raise);
+  }
+  roundingState(): E {
+    return roundingState(this.state32(STATE.mxcsr));
+  }
+
   isMem(k: number): boolean {
     return this.operand(k).kind === Kind.Mem;
   }
@@ -300,6 +355,10 @@ export abstract class Lift {
   flagsShift(size: number, r: E, carry: E, overflow: E): void {
     const cf = this.f.let(carry);
     this.writeFlags(this.signed(r, size), cf.shl(31).or(cf.xor(overflow).shl(30)));
+  }
+  /** Flags of the comparison of two numbers of which none is NaN: ZF and CF. The low byte keeps PF clear (x86/flags.ts). */
+  flagsOrder(a: E, b: E): void {
+    this.writeFlags(select(a.eq(b), i64(0), i64(0x100)), select(a.lt(b), i32(0xc000_0100 | 0), i32(0x100)));
   }
   /** Change CF and OF only. */
   setCarryOverflow(carry: E, overflow: E): void {

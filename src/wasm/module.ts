@@ -47,6 +47,11 @@ export class Fn {
     return localGet(type, index);
   }
 
+  /** A local that no scope ends and that has never been another. */
+  lasting(type: ValType): E {
+    return localGet(type, this.params.length + this.locals.push(type) - 1);
+  }
+
   /** Evaluate `value` now and name it. Constants and locals that are never assigned again need no name. */
   let(value: E): E {
     if (value.isConst) return value;

@@ -6,7 +6,7 @@
  * to read it; or `dynamic`, where a local says at run time which operation it was. That costs next to nothing and is enough
  * for those who leave the region and must take the flags along (liveness.ts tells which is needed).
  */
-import { type E, i32, i64 } from '../../wasm/expr.ts';
+import { type E, F64, i32, i64 } from '../../wasm/expr.ts';
 import type { Fn } from '../../wasm/module.ts';
 import type { Insn } from '../../x86/decode.ts';
 import { type Condition, Lift } from '../lift.ts';
@@ -16,7 +16,10 @@ import type { InsnUse } from './probe.ts';
 export type FlagState =
   | { readonly kind: 'pair' }
   | { readonly kind: 'dynamic' }
-  | { readonly kind: 'op'; readonly op: number; readonly size: number };
+  | { readonly kind: 'op'; readonly op: number; readonly size: number }
+  /** Two numbers were compared, of which none is NaN. */
+  | { readonly kind: 'order' };
+const ORDER: FlagState = { kind: 'order' };
 export const PAIR: FlagState = { kind: 'pair' };
 export const DYNAMIC: FlagState = { kind: 'dynamic' };
 
@@ -34,9 +37,13 @@ export interface FlagLocals {
 
 /** What the lifts of one region share. */
 export interface FlagContext {
+  /** The numbers compared, as f64; made when they are first used. */
+  order: { readonly a: E; readonly b: E } | undefined;
   readonly flagLocals: FlagLocals;
   flags: FlagState;
 }
+
+type Pending = Extract<FlagState, { readonly kind: 'op' | 'order' }>;
 
 export abstract class FlagLift extends Lift {
   protected readonly context: FlagContext;
@@ -93,6 +100,16 @@ export abstract class FlagLift extends Lift {
   }
   override flagsShift(size: number, r: E, carry: E, overflow: E): void {
     if (this.needed) super.flagsShift(size, r, carry, overflow);
+  }
+  override flagsOrder(a: E, b: E): void {
+    const { f, context } = this;
+    if (this.eager) super.flagsOrder(a, b);
+    else if (this.needed) {
+      context.order ??= { a: f.lasting(F64), b: f.lasting(F64) };
+      f.set(context.order.a, a.type === F64 ? a : a.promote());
+      f.set(context.order.b, b.type === F64 ? b : b.promote());
+      context.flags = ORDER;
+    }
   }
   override setStatusFlags(flags: E): void {
     if (this.needed) super.setStatusFlags(flags);
@@ -154,18 +171,25 @@ export abstract class FlagLift extends Lift {
     const state = this.state;
     if (state.kind === 'pair') return;
     if (state.kind === 'dynamic') throw new Error(`${this.insn.mnemonic} reads flags that liveness thinks dead`);
-    this.pendingPair(state.op, state.size, (result, aux) => {
-      const to = this.context.flagLocals;
-      // The new pair is computed from the operands alone.
-      this.f.set(to.result, result);
-      this.f.set(to.aux, aux);
-    });
+    this.pendingPair(state, this.setPair);
     this.context.flags = PAIR;
   }
+  /** Nothing that is pending is computed from the pair. */
+  private readonly setPair = (result: E, aux: E): void => {
+    const to = this.context.flagLocals;
+    this.f.set(to.result, result);
+    this.f.set(to.aux, aux);
+  };
 
   /** The pair of the pending operation: Lift's formulas, with `write` in place of this class's own. */
-  private pendingPair(op: number, size: number, write: (result: E, aux: E) => void): void {
+  private pendingPair(state: Pending, write: (result: E, aux: E) => void): void {
     const pair = new PairOf(this, this.f, this.insn, this.cpu, write);
+    if (state.kind === 'order') {
+      const { a, b } = this.context.order!;
+      pair.flagsOrder(a, b);
+      return;
+    }
+    const { op, size } = state;
     const a = this.a(size);
     const b = this.b(size);
     if (op === FlagOp.logic) pair.flagsLogic(size, a);
@@ -181,17 +205,19 @@ export abstract class FlagLift extends Lift {
     const { result, aux } = this.context.flagLocals;
     if (state.kind === 'pair') write(result, aux);
     else if (state.kind === 'dynamic') other();
-    else this.f.scope(() => this.pendingPair(state.op, state.size, write));
+    else this.f.scope(() => this.pendingPair(state, write));
   }
   /** Make the run-time code say what is known here. Changes no state: for paths that leave, and for edges. */
   noteFlags(): void {
     const state = this.state;
     if (state.kind === 'dynamic') return;
-    this.f.set(this.context.flagLocals.code, i32(state.kind === 'pair' ? 0 : flagCode(state.op, state.size)));
+    if (state.kind === 'order') this.f.scope(() => this.pendingPair(state, this.setPair));
+    this.f.set(this.context.flagLocals.code, i32(state.kind === 'op' ? flagCode(state.op, state.size) : 0));
   }
 
   override carry(): E {
     const state = this.state;
+    if (state.kind === 'order') return this.context.order!.a.lt(this.context.order!.b);
     if (state.kind !== 'op') return super.carry();
     const { op, size } = state;
     const { b } = this.context.flagLocals;
@@ -211,6 +237,7 @@ export abstract class FlagLift extends Lift {
   }
   override zero(): E {
     const state = this.state;
+    if (state.kind === 'order') return this.context.order!.a.eq(this.context.order!.b);
     if (state.kind !== 'op') return super.zero();
     const { op, size } = state;
     if (op === FlagOp.sub) return this.a(size).eq(this.b(size));
@@ -218,11 +245,13 @@ export abstract class FlagLift extends Lift {
   }
   override sign(): E {
     const state = this.state;
+    if (state.kind === 'order') return i32(0);
     if (state.kind !== 'op') return super.sign();
     return this.highBit(this.pendingResult(state.op, state.size), state.size);
   }
   override overflow(): E {
     const state = this.state;
+    if (state.kind === 'order') return i32(0);
     if (state.kind !== 'op') return super.overflow();
     const { op, size } = state;
     if (op === FlagOp.logic) return i32(0);
@@ -237,12 +266,14 @@ export abstract class FlagLift extends Lift {
   }
   override parity(): E {
     const state = this.state;
+    if (state.kind === 'order') return i32(0);
     if (state.kind !== 'op') return super.parity();
     const r = this.pendingResult(state.op, state.size);
     return (state.size === 8 ? r.wrap() : r).and(0xff).popcnt().and(1).eqz();
   }
   override adjust(): E {
     const state = this.state;
+    if (state.kind === 'order') return i32(0);
     if (state.kind !== 'op') return super.adjust();
     const { op, size } = state;
     if (op === FlagOp.logic) return i32(0);
@@ -263,6 +294,13 @@ export abstract class FlagLift extends Lift {
   override condition(code: Condition): E {
     const state = this.state;
     if (state.kind === 'dynamic') throw new Error(`${this.insn.mnemonic} reads flags that liveness thinks dead`);
+    if (state.kind === 'order') {
+      const { a, b } = this.context.order!;
+      if (code === 'be') return a.le(b);
+      if (code === 'a') return a.gt(b);
+      if (code === 'ae') return a.ge(b);
+      if (code === 'ne') return a.ne(b);
+    }
     if (state.kind === 'op') {
       const { op, size } = state;
       if (op === FlagOp.sub) {

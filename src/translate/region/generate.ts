@@ -9,12 +9,13 @@
  *   jump    to `target`: straight into another region when there is one, else like leave
  */
 import type { MemoryLayout } from '../../hypervisor/memory.ts';
-import { type E, F64, I32, I64, i32, i64, load8u, load16u, load32, load64 } from '../../wasm/expr.ts';
+import { type E, F64, I32, I64, i32, i64, load8u, load16u, load32, load64, load128 } from '../../wasm/expr.ts';
 import { call, type Fn, type FnRef, type Label, ModuleBuilder } from '../../wasm/module.ts';
 import { Kind } from '../../x86/decode.ts';
 import { Exit } from '../../x86/exits.ts';
 import { STATE } from '../../x86/state.ts';
 import { CODE_HASH, CODE_HASH_ENTRIES, RECORD, REGION_SLOTS, REGION_STOPPED, Status, TLB_ENTRIES } from '../layout.ts';
+import { roundingState } from '../lift.ts';
 import { SEMANTICS } from '../semantics/index.ts';
 import { type Block, endsBlock, NOWHERE, type RegionPlan } from './discover.ts';
 import { DYNAMIC, type FlagState, PAIR } from './flag-lift.ts';
@@ -167,6 +168,13 @@ class RegionEmitter {
       gsBase: f.local(I64),
       stackPage: f.local(I64),
       stackAddend: f.local(I32),
+      xmm: new Array<E | undefined>(16).fill(undefined),
+      xmmWritten: 0,
+      constants: new Map(),
+      taskSwitched: undefined,
+      rounding: undefined,
+      notSwitched: false,
+      normal: new Uint8Array(16),
       gpr: Array.from({ length: 16 }, () => f.local(I64)),
       used: 0,
       written: 0,
@@ -174,6 +182,7 @@ class RegionEmitter {
       usesGs: false,
       usesStack: false,
       flags: PAIR,
+      order: undefined,
       flagLocals: {
         result: f.local(I64),
         aux: f.local(I32),
@@ -261,6 +270,18 @@ class RegionEmitter {
     region.gpr.forEach((local, k) => {
       if ((region.used >> k) & 1) f.set(local, load64(cpu, STATE.gpr + 8 * k));
     });
+    this.emitVectorPrologue();
+  }
+
+  private emitVectorPrologue(): void {
+    const { f, region } = this;
+    const { cpu, taskSwitched, rounding } = region;
+    if (taskSwitched !== undefined) f.set(taskSwitched, load32(cpu, STATE.taskSwitched));
+    if (rounding !== undefined) f.set(rounding, roundingState(load32(cpu, STATE.mxcsr)));
+    for (const { local, value } of region.constants.values()) f.set(local, value);
+    region.xmm.forEach((local, k) => {
+      if (local !== undefined) f.set(local, load128(cpu, STATE.xmm + 16 * k));
+    });
   }
 
   /** From the page that the region is entered in to its first one, and a look whether all are where they were. */
@@ -289,6 +310,9 @@ class RegionEmitter {
     const { f, region } = this;
     region.gpr.forEach((local, k) => {
       if ((region.written >> k) & 1) f.store64(region.cpu, local, STATE.gpr + 8 * k);
+    });
+    region.xmm.forEach((local, k) => {
+      if ((region.xmmWritten >> k) & 1) f.store128(region.cpu, local!, STATE.xmm + 16 * k);
     });
   }
 
@@ -415,6 +439,8 @@ class RegionEmitter {
     const { f, region } = this;
     const needs = this.liveness.behind.get(block)!;
     let offset = block.start;
+    region.notSwitched = false;
+    region.normal.fill(0);
     block.insns.forEach((insn, k) => {
       const at = offset;
       offset += insn.length;
@@ -499,7 +525,7 @@ class RegionEmitter {
     if (shape.isMerge[to] || shape.isLoop[to] || this.blocks[to] === undefined) {
       const need = this.liveness.at[to]!;
       if ((need & Need.read) !== 0) {
-        if (region.flags.kind === 'op') f.scope(() => lift!.toPair());
+        if (region.flags.kind === 'op' || region.flags.kind === 'order') f.scope(() => lift!.toPair());
       } else if (need !== 0) this.noteFlags(lift);
       region.flags = this.stateAt(to);
     }

@@ -1,17 +1,18 @@
 /**
- * The translator's way to read operands: general registers are locals of the region's function, everything that an
- * instruction says is a constant. Vector registers stay in the state block.
+ * The translator's way to read operands: general and XMM registers are locals of the region's function, everything that an
+ * instruction says is a constant. MMX and x87 registers stay in the state block.
  *
  * A path that leaves in the middle of an instruction (a fault, a store to code) finds all locals as they were before it: the
  * semantics do what can fault before the first change.
  */
-import { type E, I32, i32, i64, i64pair, load32, load64 } from '../../wasm/expr.ts';
+import { type E, F64, I32, i32, i64, i64pair, lane, load32, load64, V128 } from '../../wasm/expr.ts';
 import { call, type Fn, type FnRef, type Label } from '../../wasm/module.ts';
 import { type Insn, Kind, type Operand, RIP } from '../../x86/decode.ts';
 import type { Exit } from '../../x86/exits.ts';
 import { GPR, SEG, STATE } from '../../x86/state.ts';
 import { isAbsolute, isSimpleMemory } from '../interpreter/shape.ts';
 import { ACCESS, STACK_ADDEND, STACK_PAGE, Status, TLB_ENTRIES } from '../layout.ts';
+import type { FloatFormat } from '../lift.ts';
 import { type FlagContext, FlagLift } from './flag-lift.ts';
 import type { InsnUse } from './probe.ts';
 
@@ -27,6 +28,17 @@ export interface RegionContext extends FlagContext {
   /** The page of the last access relative to RSP, if it can be written, else 1; and its addend as in the TLB. */
   readonly stackPage: E;
   readonly stackAddend: E;
+  /** XMM registers, made when they are first used. */
+  readonly xmm: (E | undefined)[];
+  xmmWritten: number;
+  /** By their words. */
+  readonly constants: Map<string, { readonly local: E; readonly value: E }>;
+  /** CR0.TS, and MXCSR's difference from the usual (Lift.roundingState): nothing in a region changes them. */
+  taskSwitched: E | undefined;
+  rounding: E | undefined;
+  /** What is known while translating a block: TS is clear; elements of XMM registers without denormals, a bit each. */
+  notSwitched: boolean;
+  readonly normal: Uint8Array;
   /** Bits of `gpr`, which are used and which are changed anywhere in the region; what else the prologue must load. */
   used: number;
   written: number;
@@ -51,6 +63,9 @@ export interface RegionContext extends FlagContext {
   readonly flagsFunction: FnRef;
   readonly now: FnRef;
 }
+
+/** Bits of RegionContext.normal: the lowest double, the upper one, the lowest single, the others. */
+const NORMAL: Record<FloatFormat, number> = { f64: 1, f64x2: 3, f32: 4, f32x4: 12 };
 
 /** How the last instruction of a block goes on. */
 export type Branch =
@@ -118,7 +133,78 @@ export class RegionLift extends FlagLift {
   }
   protected vectorAddress(k: number): E {
     const op = this.operand(k);
-    return this.f.let(this.cpu.add(op.kind === Kind.Xmm ? STATE.xmm + 16 * op.reg : STATE.x87 + 16 * (op.reg & 7)));
+    if (op.kind !== Kind.Mmx) throw new Error(`${this.insn.mnemonic}: an XMM register has no address here`);
+    return this.f.let(this.cpu.add(STATE.x87 + 16 * (op.reg & 7)));
+  }
+  private xmm(k: number): E {
+    const { xmm } = this.region;
+    const { reg } = this.operand(k);
+    let local = xmm[reg];
+    if (local === undefined) {
+      local = this.f.lasting(V128);
+      xmm[reg] = local;
+    }
+    return local;
+  }
+  private setXmm(k: number, value: E): void {
+    const { reg } = this.operand(k);
+    this.f.set(this.xmm(k), value);
+    this.region.xmmWritten |= 1 << reg;
+    this.region.normal[reg] = 0;
+  }
+  private isXmm(k: number): boolean {
+    return this.operand(k).kind === Kind.Xmm;
+  }
+  override vectorPart(k: number, size: number, offset = 0): E {
+    if (!this.isXmm(k)) return super.vectorPart(k, size, offset);
+    if (size === 16) return this.xmm(k);
+    return lane(size === 8 ? 'i64x2.extract_lane' : 'i32x4.extract_lane', offset / size, this.xmm(k));
+  }
+  override setVectorPart(k: number, size: number, value: E, offset = 0): void {
+    if (!this.isXmm(k)) super.setVectorPart(k, size, value, offset);
+    else if (size === 16) this.setXmm(k, value);
+    else {
+      const name = size === 8 ? 'i64x2.replace_lane' : 'i32x4.replace_lane';
+      this.setXmm(k, lane(name, offset / size, this.xmm(k), value));
+    }
+  }
+  override float(k: number, size: number): E {
+    if (!this.isXmm(k)) return super.float(k, size);
+    return lane(size === 8 ? 'f64x2.extract_lane' : 'f32x4.extract_lane', 0, this.xmm(k));
+  }
+  override setFloat(k: number, value: E): void {
+    this.setXmm(k, lane(value.type === F64 ? 'f64x2.replace_lane' : 'f32x4.replace_lane', 0, this.xmm(k), value));
+  }
+  /** In a local: V8 makes such a constant anew wherever it stands, in up to four instructions. */
+  override vectorConstant(words: readonly number[]): E {
+    const { constants } = this.region;
+    const key = words.join();
+    let constant = constants.get(key);
+    if (constant === undefined) {
+      constant = { local: this.f.lasting(V128), value: super.vectorConstant(words) };
+      constants.set(key, constant);
+    }
+    return constant.local;
+  }
+  override isSameVector(a: number, b: number): boolean {
+    return this.isXmm(a) && this.isXmm(b) && this.operand(a).reg === this.operand(b).reg;
+  }
+  override hasNoDenormal(k: number, format: FloatFormat): boolean {
+    return this.isXmm(k) && (this.region.normal[this.operand(k).reg]! & NORMAL[format]) === NORMAL[format];
+  }
+  override noteNoDenormal(k: number, format: FloatFormat): void {
+    if (this.isXmm(k)) this.region.normal[this.operand(k).reg]! |= NORMAL[format];
+  }
+  override checkTaskSwitched(raise: () => void): void {
+    const { region } = this;
+    if (region.notSwitched) return;
+    region.taskSwitched ??= this.f.lasting(I32);
+    this.f.if(region.taskSwitched, raise);
+    region.notSwitched = true;
+  }
+  override roundingState(): E {
+    this.region.rounding ??= this.f.lasting(I32);
+    return this.region.rounding;
   }
 
   private segment(op: Operand, offset: E): E {

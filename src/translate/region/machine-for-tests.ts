@@ -56,6 +56,8 @@ export class TestMachine {
     });
     view.setBigUint64(this.cpu + STATE.gpr + 8 * GPR.rsp, BigInt(STACK_TOP), true);
     view.setBigUint64(this.cpu + STATE.cr2, 0n, true);
+    view.setUint32(this.cpu + STATE.mxcsr, 0x1f80, true);
+    u8.fill(0, this.cpu + STATE.xmm, this.cpu + STATE.xmm + 256);
     writeFlags(view, this.cpu, flags);
     this.goto(CODE);
   }
@@ -87,6 +89,8 @@ export class TestMachine {
     seen.flags = readFlags(view, this.cpu).toString(16);
     seen.vector = String(view.getUint32(this.cpu + STATE.exitVector, true));
     seen.cr2 = view.getBigUint64(this.cpu + STATE.cr2, true).toString(16);
+    seen.mxcsr = view.getUint32(this.cpu + STATE.mxcsr, true).toString(16);
+    for (let k = 0; k < 32; k++) seen[`xmm${k}`] = view.getBigUint64(this.cpu + STATE.xmm + 8 * k, true).toString(16);
     let sum = 0;
     for (let at = this.at(DATA); at < this.at(STACK_TOP); at++) sum = (Math.imul(sum, 31) + u8[at]!) | 0;
     seen.data = (sum >>> 0).toString(16);

@@ -96,6 +96,38 @@ test('a single step in the middle of a region does one instruction', () => {
   assert.equal(translator.rip, CODE + 3);
 });
 
+test('numbers are computed and compared as the interpreter does it, with NaN, denormals and the flags of MXCSR', () => {
+  // biome-ignore format: an instruction a line
+  const body = [
+    0xf2, 0x0f, 0x10, 0x04, 0xcf, // L: movsd xmm0,[rdi+rcx*8]
+    0xf2, 0x0f, 0x58, 0xc8, // addsd xmm1,xmm0
+    0xf2, 0x0f, 0x59, 0x44, 0xcf, 0x08, // mulsd xmm0,[rdi+rcx*8+8]
+    0x66, 0x0f, 0x2f, 0xc1, // comisd xmm0,xmm1
+    0x72, 0x04, // jb M
+    0xf2, 0x0f, 0x5e, 0xd0, // divsd xmm2,xmm0
+    0x9c, 0x5a, 0x48, 0x01, 0xd3, // M: pushf; pop rdx; add rbx,rdx
+    0x66, 0x0f, 0x58, 0xd9, // addpd xmm3,xmm1
+    0x66, 0x0f, 0x59, 0x1c, 0x24, // mulpd xmm3,[rsp]
+    0xf2, 0x48, 0x0f, 0x2c, 0xc0, // cvttsd2si rax,xmm0
+    0x48, 0x01, 0xc3, // add rbx,rax
+    0xf2, 0x48, 0x0f, 0x2a, 0xe1, // cvtsi2sd xmm4,rcx
+    0x66, 0x0f, 0x57, 0xed, // xorpd xmm5,xmm5
+    0xf2, 0x0f, 0x5c, 0xec, // subsd xmm5,xmm4
+    0x66, 0x0f, 0x2e, 0xe9, // ucomisd xmm5,xmm1
+    0x0f, 0x97, 0xc2, // seta dl
+    0x48, 0x01, 0xd3, // add rbx,rdx
+    0xff, 0xc9, // dec ecx
+  ];
+  for (const budget of [() => many, few]) {
+    // mov [rdi+1920],r8; mov [rdi+64],r9
+    const stores = [0x4c, 0x89, 0x87, 0x80, 0x07, 0, 0, 0x4c, 0x89, 0x4f, 0x40];
+    const code = [...stores, ...body, 0x75, 256 - body.length - 2, ...SYSCALL];
+    const [denormal, nan] = [0x0000_1234_5678_9abcn, 0x7ff4_0000_0000_0001n];
+    bothTiers(plain(code, { rcx: 700n, rdi: BigInt(DATA), r8: denormal, r9: nan }), budget);
+    assert.equal(translator.state.mxcsr, '1fbb');
+  }
+});
+
 test('a repeated string instruction in a region stops where its memory ends', () => {
   // rep stosb; syscall
   bothTiers(plain([0xf3, 0xaa, ...SYSCALL], { rcx: 0x9000n, rdi: BigInt(DATA), rax: 7n }), () => many);

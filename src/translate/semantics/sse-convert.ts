@@ -3,6 +3,7 @@
  * sse-float.ts. Conversions from and to MMX registers are all left to helpers/sse-float.ts.
  */
 import { type E, F32, F64, I64, i32, i64, i64pair, simd, v128const } from '../../wasm/expr.ts';
+import type { Label } from '../../wasm/module.ts';
 import type { Lift, Semantics } from '../lift.ts';
 import { operand, vector, vectorInstructions } from './sse.ts';
 import {
@@ -10,14 +11,15 @@ import {
   and,
   bitsOf,
   type FloatVector,
-  floatOf,
   isNormal,
   isNumber,
-  noDenormal,
   noDenormals,
+  number,
   numbers,
   or,
+  unless,
   unlessRare,
+  unlessRounded,
   unlessRounding,
 } from './sse-float.ts';
 
@@ -28,19 +30,17 @@ const fromInteger =
   (type: typeof F32 | typeof F64): Semantics =>
   (c) => {
     const v = operand(c, 1);
-    const result = bitsOf(type === F64 ? v.toF64() : v.toF32());
+    const commit = (): void => {
+      c.setFloat(0, type === F64 ? v.toF64() : v.toF32());
+      c.noteNoDenormal(0, type === F64 ? 'f64' : 'f32');
+    };
     if (type === F64 && v.type !== I64) {
-      c.store(0, result);
+      commit();
       return;
     }
     const bits = type === F64 ? 53 : 24;
     const exact = v.type === I64 ? v.add(i64(2 ** bits)).leU(i64(2 ** (bits + 1))) : v.add(1 << 24).leU(1 << 25);
-    unlessRounding(
-      c,
-      [],
-      () => exact,
-      () => c.store(0, result),
-    );
+    unlessRounding(c, [], () => exact, commit);
   };
 
 const power = (value: E, exponent: number): E =>
@@ -49,7 +49,7 @@ const power = (value: E, exponent: number): E =>
 const toInteger =
   (rounded: (x: E) => E): Semantics =>
   (c) => {
-    const x = c.f.let(floatOf(operand(c, 1)));
+    const { value: x } = number(c, 1);
     const t = c.f.let(rounded(x));
     const bits = c.size(0) * 8 - 1;
     // A float's next number below 2^63 is far below; NaN fails both tests.
@@ -63,20 +63,31 @@ const toInteger =
   };
 
 const widen: Semantics = (c) => {
-  const bits = operand(c, 1);
-  const x = c.f.let(floatOf(bits));
-  unlessRare(c, [isNumber(x).and(noDenormal(bits))], () => c.store(0, x.promote().asI64()));
+  const { value: x, check } = number(c, 1);
+  const checks = (rare: Label): void => {
+    check(rare);
+    c.f.brIf(rare, isNumber(x).eqz());
+  };
+  unless(c, checks, () => {
+    c.setFloat(0, x.promote());
+    c.noteNoDenormal(0, 'f64');
+  });
 };
 const narrow: Semantics = (c) => {
-  const bits = operand(c, 1);
-  const x = c.f.let(floatOf(bits));
+  const { value: x, check } = number(c, 1);
   const r = c.f.let(x.demote());
-  const certain = [noDenormal(bits), isNormal(r).or(bits.shl(1).eqz())];
-  unlessRounding(
+  const checks = (rare: Label): void => {
+    check(rare);
+    c.f.brIf(rare, isNormal(r).or(bitsOf(x).shl(1).eqz()).eqz());
+  };
+  unlessRounded(
     c,
-    certain,
+    checks,
     () => r.promote().eq(x),
-    () => c.store(0, r.asI32()),
+    () => {
+      c.setFloat(0, r);
+      c.noteNoDenormal(0, 'f32');
+    },
   );
 };
 
@@ -89,7 +100,7 @@ const packedFromIntegers: Semantics = (c) => {
   const v = vector(c, 1);
   const integers = (value: number): E => v128const(new Uint8Array(new Int32Array(4).fill(value).buffer));
   const exact = (): E => all('f32x4', simd('i32x4.le_u', simd('i32x4.add', v, integers(1 << 24)), integers(1 << 25)));
-  unlessRounding(c, [], exact, () => c.f.store128(c.vector(0), simd('f32x4.convert_i32x4_s', v)));
+  unlessRounding(c, [], exact, () => c.setVector(0, simd('f32x4.convert_i32x4_s', v)));
 };
 const packedToIntegers =
   (t: FloatVector, rounding: 'nearest' | 'trunc'): Semantics =>
@@ -102,14 +113,14 @@ const packedToIntegers =
       c,
       [all(t, fits)],
       () => all(t, simd(`${t}.eq`, r, x)),
-      () => c.f.store128(c.vector(0), simd(to, r)),
+      () => c.setVector(0, simd(to, r)),
     );
   };
 const packedWiden: Semantics = (c) => {
   // Eight bytes stand in both halves, so that the tests see nothing else.
   const x = vector(c, 1);
   unlessRare(c, [numbers('f32x4', x), noDenormals('f32x4', x)], () =>
-    c.f.store128(c.vector(0), simd('f64x2.promote_low_f32x4', x)),
+    c.setVector(0, simd('f64x2.promote_low_f32x4', x)),
   );
 };
 const packedNarrow: Semantics = (c) => {
@@ -125,7 +136,7 @@ const packedNarrow: Semantics = (c) => {
     c,
     [noDenormals('f64x2', x), all('f64x2', fits)],
     () => all('f64x2', simd('f64x2.eq', back, x)),
-    () => c.f.store128(c.vector(0), r),
+    () => c.setVector(0, r),
   );
 };
 
@@ -136,11 +147,14 @@ const roundingOf = (c: Lift): 'nearest' | 'floor' | 'ceil' | 'trunc' => {
 };
 const suppressed = (c: Lift): boolean => (c.knownImmediate(2) & 8) !== 0;
 const round: Semantics = (c) => {
-  const bits = operand(c, 1);
-  const x = c.f.let(floatOf(bits));
+  const { value: x, check } = number(c, 1);
   const r = c.f.let(x[roundingOf(c)]());
   const exact = suppressed(c) ? always : () => r.eq(x);
-  unlessRounding(c, [isNumber(x).and(noDenormal(bits))], exact, () => c.store(0, bitsOf(r)));
+  const checks = (rare: Label): void => {
+    check(rare);
+    c.f.brIf(rare, isNumber(x).eqz());
+  };
+  unlessRounded(c, checks, exact, () => c.setFloat(0, r));
 };
 const packedRound =
   (t: FloatVector): Semantics =>
@@ -148,12 +162,12 @@ const packedRound =
     const x = vector(c, 1);
     const r = c.f.let(simd(`${t}.${roundingOf(c)}`, x));
     const exact = suppressed(c) ? always : () => all(t, simd(`${t}.eq`, r, x));
-    unlessRounding(c, [numbers(t, x), noDenormals(t, x)], exact, () => c.f.store128(c.vector(0), r));
+    unlessRounding(c, [numbers(t, x), noDenormals(t, x)], exact, () => c.setVector(0, r));
   };
 
 const packedFromIntegersToDouble: Semantics = (c) => {
   const v = vector(c, 1);
-  c.f.store128(c.vector(0), simd('f64x2.convert_low_i32x4_s', v));
+  c.setVector(0, simd('f64x2.convert_low_i32x4_s', v));
 };
 
 // biome-ignore format: a table

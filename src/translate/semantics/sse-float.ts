@@ -6,46 +6,70 @@
  * The certain case: nearest rounding with all exceptions masked; inputs that are no denormals and results in the normal range,
  * so that neither DE, OE, UE nor DAZ and FTZ come into it; and PE set already, or the result exact. PE is set by
  * the first inexact operation after a program cleared it. Programs that never round stay fast through the test for exactness.
+ *
+ * The certain case is recognised by exponents: a quick test that most numbers pass, and behind it the exact one. A tier that
+ * knows what a register holds asks about each value once (Lift.hasNoDenormal).
  */
-import { type E, F64, I64, i32, i64, i64pair, lane, select, shuffle, simd, v128const } from '../../wasm/expr.ts';
-import { STATE } from '../../x86/state.ts';
+import {
+  type E,
+  F64,
+  I64,
+  i32,
+  i64pair,
+  lane,
+  loadF32,
+  loadF64,
+  select,
+  shuffle,
+  simd,
+  v128const,
+} from '../../wasm/expr.ts';
+import type { Label } from '../../wasm/module.ts';
 import type { Lift, Semantics } from '../lift.ts';
-import { operand, vector, vectorInstructions } from './sse.ts';
+import { vector, vectorInstructions, vectorMemory } from './sse.ts';
 import { elements } from './sse-move.ts';
 
-/** MXCSR's rounding mode, masks and PE. */
-const MODE = 0x7fa0;
-const NEAREST_MASKED = 0x1f80;
+/** MXCSR.PE, which is all that Lift.roundingState differs in before the first operation that rounds. */
 const PE = 0x20;
 
-/** `commit` if all of `certain` hold, else the exact way. */
-export function unlessRare(c: Lift, certain: readonly E[], commit: () => void): void {
-  c.f.block((done) => {
+/** Branches to `rare` unless the fast way is certain to be right. */
+type Check = (rare: Label) => void;
+const allOf =
+  (c: Lift, conditions: readonly E[]): Check =>
+  (rare) => {
+    for (const condition of conditions) c.f.brIf(rare, condition.eqz());
+  };
+
+/** `commit` after `check`, else the exact way. */
+export function unless(c: Lift, check: Check, commit: () => void): void {
+  c.f.block((certain) => {
     c.f.block((rare) => {
-      for (const condition of certain) c.f.brIf(rare, condition.eqz());
-      commit();
-      c.f.br(done);
+      check(rare);
+      c.f.br(certain);
     });
+    // Control does not come back from there.
     c.helper();
   });
+  commit();
 }
+export const unlessRare = (c: Lift, certain: readonly E[], commit: () => void): void =>
+  unless(c, allOf(c, certain), commit);
 /** The same for operations that round. */
-export function unlessRounding(c: Lift, certain: readonly E[], exact: () => E, commit: () => void): void {
+export function unlessRounded(c: Lift, check: Check, exact: () => E, commit: () => void): void {
   const { f } = c;
-  f.block((done) => {
-    f.block((rare) => {
-      for (const condition of certain) f.brIf(rare, condition.eqz());
-      const mode = f.let(c.state32(STATE.mxcsr).and(MODE));
-      f.if(mode.ne(NEAREST_MASKED | PE), () => {
-        f.brIf(rare, mode.ne(NEAREST_MASKED));
-        f.brIf(rare, exact().eqz());
-      });
-      commit();
-      f.br(done);
+  const rounds: Check = (rare) => {
+    check(rare);
+    const state = c.roundingState();
+    f.if(state, () => {
+      f.cold();
+      f.brIf(rare, state.ne(PE));
+      f.brIf(rare, exact().eqz());
     });
-    c.helper();
-  });
+  };
+  unless(c, rounds, commit);
 }
+export const unlessRounding = (c: Lift, certain: readonly E[], exact: () => E, commit: () => void): void =>
+  unlessRounded(c, allOf(c, certain), exact, commit);
 
 // Single numbers.
 
@@ -135,60 +159,119 @@ const SQRT: Operation = {
       : r.promote().fmul(r.promote()).eq(b.promote()),
 };
 
+const isDouble = (value: E): boolean => value.type === F64;
+const exponent = (value: E): E =>
+  isDouble(value) ? value.asI64().shrU(52).wrap().and(0x7ff) : value.asI32().shrU(23).and(0xff);
+
+/** Operand `k`, a local, with what has to be checked of it. */
+export interface FloatOperand {
+  readonly value: E;
+  readonly check: Check;
+}
+export function number(c: Lift, k: number): FloatOperand {
+  const { f } = c;
+  const size = c.size(k);
+  const format = size === 8 ? 'f64' : 'f32';
+  const isMemory = c.isMem(k);
+  const value = isMemory
+    ? f.let((size === 8 ? loadF64 : loadF32)(c.linear(vectorMemory(c, k), size, 0, k)))
+    : f.let(c.float(k, size));
+  const check = (rare: Label): void => {
+    if (!isMemory && c.hasNoDenormal(k, format)) return;
+    f.if(exponent(value).eqz(), () => {
+      f.cold();
+      f.brIf(rare, bitsOf(value).shl(1).ne(0));
+    });
+    if (!isMemory) c.noteNoDenormal(k, format);
+  };
+  return { value, check };
+}
+/** Both operands of `c`, the second one evaluated first. */
+function numbersOf(c: Lift): { readonly a: E; readonly b: E; readonly check: Check } {
+  const right = number(c, 1);
+  const left = number(c, 0);
+  const check: Check = (rare) => {
+    left.check(rare);
+    right.check(rare);
+  };
+  return { a: left.value, b: right.value, check };
+}
+
 const scalar =
   (op: Operation): Semantics =>
   (c) => {
     const { f } = c;
-    const right = operand(c, 1);
-    const left = op === SQRT ? right : operand(c, 0);
-    const b = f.let(floatOf(right));
-    const a = op === SQRT ? b : f.let(floatOf(left));
+    const { a, b, check: operands } = op === SQRT ? squareRootOf(c) : numbersOf(c);
     const r = f.let(op.apply(a, b));
-    const certain = [op === SQRT ? noDenormal(right) : noDenormal(left, right), isNormal(r).or(op.small(a, b, r))];
-    unlessRounding(
+    const check: Check = (rare) => {
+      operands(rare);
+      // The normal range without its lowest binade: a quick test that most pass.
+      f.if(
+        exponent(r)
+          .sub(2)
+          .geU(isDouble(r) ? 0x7fd : 0xfd),
+        () => {
+          f.cold();
+          f.brIf(
+            rare,
+            isNormal(r)
+              .or(op.small(a, b, r))
+              .eqz(),
+          );
+        },
+      );
+    };
+    unlessRounded(
       c,
-      certain,
+      check,
       () => op.exact(c, a, b, r),
-      () => c.store(0, bitsOf(r)),
+      () => {
+        c.setFloat(0, r);
+        c.noteNoDenormal(0, isDouble(r) ? 'f64' : 'f32');
+      },
     );
   };
+const squareRootOf = (c: Lift): ReturnType<typeof numbersOf> => {
+  const { value, check } = number(c, 1);
+  return { a: value, b: value, check };
+};
+
+/** Two numbers of which none is NaN or a denormal. */
+const ordered = (c: Lift): ReturnType<typeof numbersOf> => {
+  const { a, b, check } = numbersOf(c);
+  return {
+    a,
+    b,
+    check: (rare) => {
+      check(rare);
+      c.f.brIf(rare, a.ne(a).or(b.ne(b)));
+    },
+  };
+};
 
 /** MIN, MAX: the destination if it is less (greater), else the source. */
 const scalarChoice =
   (less: boolean): Semantics =>
   (c) => {
-    const right = operand(c, 1);
-    const left = operand(c, 0);
-    const b = c.f.let(floatOf(right));
-    const a = c.f.let(floatOf(left));
-    const result = select(less ? a.lt(b) : a.gt(b), left, right);
-    unlessRare(c, [isNumber(a).and(isNumber(b)), noDenormal(left, right)], () => c.store(0, result));
+    const { a, b, check } = ordered(c);
+    unless(c, check, () => {
+      c.setFloat(0, select(less ? a.lt(b) : a.gt(b), a, b));
+      c.noteNoDenormal(0, isDouble(a) ? 'f64' : 'f32');
+    });
   };
 
 /** Predicates for numbers; that of 3 never holds, that of 7 always. */
 const PREDICATES = ['eq', 'lt', 'le', undefined, 'ne', 'ge', 'gt', undefined] as const;
 const scalarCompare: Semantics = (c) => {
-  const right = operand(c, 1);
-  const left = operand(c, 0);
-  const b = c.f.let(floatOf(right));
-  const a = c.f.let(floatOf(left));
+  const { a, b, check } = ordered(c);
   const predicate = c.knownImmediate(2) & 7;
   const name = PREDICATES[predicate];
   const result = name === undefined ? i32(predicate >> 2) : a[name](b);
-  unlessRare(c, [isNumber(a).and(isNumber(b)), noDenormal(left, right)], () =>
-    c.store(0, c.bit(result, c.size(0)).neg()),
-  );
+  unless(c, check, () => c.store(0, c.bit(result, c.size(0)).neg()));
 };
 const compareToFlags: Semantics = (c) => {
-  const right = operand(c, 1);
-  const left = operand(c, 0);
-  const b = c.f.let(floatOf(right));
-  const a = c.f.let(floatOf(left));
-  unlessRare(c, [isNumber(a).and(isNumber(b)), noDenormal(left, right)], () => {
-    // ZF and CF; the low byte of result and aux keeps PF clear (x86/flags.ts).
-    const result = select(a.eq(b), i64(0), i64(0x100));
-    c.writeFlags(result, select(a.lt(b), i32(0xc000_0100), i32(0x100)));
-  });
+  const { a, b, check } = ordered(c);
+  unless(c, check, () => c.flagsOrder(a, b));
 };
 
 // Vectors.
@@ -209,12 +292,11 @@ export function noDenormals(t: FloatVector, ...values: E[]): E {
   const each = values.map((v) => and(simd(`${t}.lt`, simd(`${t}.abs`, v), least), simd(`${t}.ne`, v, vectorZero(t))));
   return simd('v128.any_true', or(...each)).eqz();
 }
-/** Elements in the normal range, and those of `otherwise`. */
-function normal(t: FloatVector, v: E, otherwise: E): E {
+/** Elements in the normal range. The least normal number may come of a result that was tiny before rounding. */
+function normal(t: FloatVector, v: E): E {
   const magnitude = simd(`${t}.abs`, v);
   const large = simd(`${t}.gt`, magnitude, constant(t, 0x0080_0000, 0x0010_0000, 0));
-  const finite = simd(`${t}.le`, magnitude, constant(t, 0x7f7f_ffff, 0x7fef_ffff, -1));
-  return and(finite, or(large, otherwise));
+  return and(large, simd(`${t}.lt`, magnitude, constant(t, 0x7f80_0000, 0x7ff0_0000, 0)));
 }
 export const numbers = (t: FloatVector, ...values: E[]): E => all(t, and(...values.map((v) => simd(`${t}.eq`, v, v))));
 
@@ -243,17 +325,48 @@ const alternate: Arrange = (c, t, a, b) => {
   return [a, c.f.let(simd('v128.xor', b, signs))];
 };
 
+/** Integers as wide as the elements, the mask of their exponent, and 1 in it. */
+const EXPONENTS = {
+  f32x4: { integers: 'i32x4', mask: [0x7f80_0000, 0x7f80_0000], one: [0x0080_0000, 0x0080_0000] },
+  f64x2: { integers: 'i64x2', mask: [0, 0x7ff0_0000], one: [0, 0x0010_0000] },
+} as const;
+
+/**
+ * A test for all elements that most pass: none of `operands` has an exponent of 0, and none of `result` one of 0, 1, or all
+ * ones. Differences show in the sign bits.
+ */
+function ordinary(c: Lift, t: FloatVector, operands: readonly E[], result: E): E {
+  const { f } = c;
+  const { integers, mask, one } = EXPONENTS[t];
+  const steps = (n: number): E => c.vectorConstant([one[0] * n, one[1] * n, one[0] * n, one[1] * n]);
+  const exponents = (v: E): E => and(v, c.vectorConstant([mask[0], mask[1], mask[0], mask[1]]));
+  const e = f.let(exponents(result));
+  const signs = [
+    simd(`${integers}.sub`, e, steps(2)),
+    simd(`${integers}.add`, e, steps(1)),
+    ...operands.map((v) => simd(`${integers}.sub`, exponents(v), steps(1))),
+  ];
+  return simd(`${integers}.bitmask`, or(...signs)).eqz();
+}
+
 const packed =
   (t: FloatVector, op: Operation, arrange: Arrange = straight): Semantics =>
   (c) => {
     const { f } = c;
     const source = vector(c, 1);
-    const [a, b] = op === SQRT ? [source, source] : arrange(c, t, vector(c, 0), source);
+    const before = op === SQRT ? [source] : [source, vector(c, 0)];
+    const [a, b] = op === SQRT ? [source, source] : arrange(c, t, before[1]!, source);
     const r = f.let(op === SQRT ? simd(`${t}.sqrt`, b) : simd(`${t}.${op.name as 'add'}`, a, b));
-    const certain = [
-      op === SQRT ? noDenormals(t, b) : noDenormals(t, a, b),
-      all(t, normal(t, r, smallElements(t, op, a, b, r))),
-    ];
+    const ks = op === SQRT ? [1] : [1, 0];
+    const unknown = before.filter((_, n) => !c.hasNoDenormal(ks[n]!, t));
+    const check: Check = (rare) => {
+      f.if(ordinary(c, t, unknown, r).eqz(), () => {
+        f.cold();
+        if (unknown.length > 0) f.brIf(rare, noDenormals(t, ...unknown).eqz());
+        f.brIf(rare, all(t, or(normal(t, r), smallElements(t, op, a, b, r))).eqz());
+      });
+      for (const k of ks) c.noteNoDenormal(k, t);
+    };
     const exact = (): E => {
       const element = (v: E, i: number): E => f.let(lane(`${t}.extract_lane`, i, v));
       const tests = Array.from({ length: t === 'f32x4' ? 4 : 2 }, (_, i) =>
@@ -261,7 +374,10 @@ const packed =
       );
       return tests.reduce((every, test) => every.and(test));
     };
-    unlessRounding(c, certain, exact, () => f.store128(c.vector(0), r));
+    unlessRounded(c, check, exact, () => {
+      c.setVector(0, r);
+      c.noteNoDenormal(0, t);
+    });
   };
 
 const packedChoice =
@@ -270,9 +386,7 @@ const packedChoice =
     const b = vector(c, 1);
     const a = vector(c, 0);
     // pmin(b, a) is a < b ? a : b.
-    unlessRare(c, [numbers(t, a, b), noDenormals(t, a, b)], () =>
-      c.f.store128(c.vector(0), simd(`${t}.${name}`, b, a)),
-    );
+    unlessRare(c, [numbers(t, a, b), noDenormals(t, a, b)], () => c.setVector(0, simd(`${t}.${name}`, b, a)));
   };
 const packedCompare =
   (t: FloatVector): Semantics =>
@@ -282,7 +396,7 @@ const packedCompare =
     const predicate = c.knownImmediate(2) & 7;
     const name = PREDICATES[predicate];
     const result = name === undefined ? simd('i32x4.splat', i32(-(predicate >> 2))) : simd(`${t}.${name}`, a, b);
-    unlessRare(c, [numbers(t, a, b), noDenormals(t, a, b)], () => c.f.store128(c.vector(0), result));
+    unlessRare(c, [numbers(t, a, b), noDenormals(t, a, b)], () => c.setVector(0, result));
   };
 
 const forms = (name: string, op: Operation): Record<string, Semantics> => ({

@@ -176,7 +176,16 @@ const simpleByWidth = (name: string, op: 'add' | 'sub' | 'eq' | 'gt_s', letters:
 const and = simple('v128.and');
 const andn = swapped('v128.andnot');
 const or = simple('v128.or');
-const xor = simple('v128.xor');
+/** A register with itself: how compilers write zero. */
+const xor: Semantics = (c) => {
+  if (!c.isSameVector(0, 1)) {
+    simple('v128.xor')(c);
+    return;
+  }
+  c.setVector(0, v128zero());
+  c.noteNoDenormal(0, 'f32x4');
+  c.noteNoDenormal(0, 'f64x2');
+};
 
 // biome-ignore format: a table
 export const SSE_INTEGER: Record<string, Semantics> = {

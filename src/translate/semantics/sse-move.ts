@@ -2,7 +2,7 @@
  * Moves between XMM, MMX and general registers and memory, and rearrangements of elements. No flags, no exceptions but those
  * of memory. Intel SDM volume 2.
  */
-import { type E, I32, i32, lane, shuffle, simd, v128zero } from '../../wasm/expr.ts';
+import { type E, I32, i32, lane, load32zero, load64zero, shuffle, simd, v128zero } from '../../wasm/expr.ts';
 import { Kind } from '../../x86/decode.ts';
 import type { Lift, Semantics } from '../lift.ts';
 import { lowOnly, markMmx, operand, storeVector, vector, vectorInstructions, vectorMemory } from './sse.ts';
@@ -11,32 +11,39 @@ import { lowOnly, markMmx, operand, storeVector, vector, vectorInstructions, vec
 const move: Semantics = (c) => {
   const from = c.size(1);
   const to = c.size(0);
-  const v = operand(c, 1);
+  const { kind } = c.operand(0);
+  if (c.isMem(1) && to === 16 && from < 16) {
+    const at = c.linear(vectorMemory(c, 1), from, 0, 1);
+    c.setVector(0, from === 8 ? load64zero(at) : load32zero(at));
+    return;
+  }
   if (c.isMem(0)) {
+    const isDouble = to === 8 && c.operand(1).kind === Kind.Xmm;
+    const v = isDouble ? c.f.let(c.float(1, 8)) : operand(c, 1);
     c.storeAt(vectorMemory(c, 0), to, v, 0);
     return;
   }
-  const { kind } = c.operand(0);
-  if (kind === Kind.Reg) {
-    c.store(0, v);
-    return;
-  }
-  const at = c.vector(0);
-  if (to === 16 && from < 16) c.f.store128(at, lowOnly(v));
-  else c.storeLinear(at, to, to === 8 && v.type === I32 ? v.extendU() : v);
-  if (kind === Kind.Mmx) markMmx(c, at);
+  const v = operand(c, 1);
+  if (kind === Kind.Reg) c.store(0, v);
+  else if (to === 16) c.setVector(0, from < 16 ? lowOnly(v) : v);
+  else c.setVectorPart(0, to, to === 8 && v.type === I32 ? v.extendU() : v);
+  if (kind === Kind.Mmx) markMmx(c, 0);
+  // What is moved within its format stays what it was.
+  if (kind !== Kind.Xmm || c.operand(1).kind !== Kind.Xmm) return;
+  for (const format of FORMATS_BY_SIZE[to as 4 | 8 | 16]) if (c.hasNoDenormal(1, format)) c.noteNoDenormal(0, format);
 };
+const FORMATS_BY_SIZE = { 4: ['f32'], 8: ['f64'], 16: ['f32', 'f64', 'f32x4', 'f64x2'] } as const;
 
 /** The high quadword of the destination. */
 const moveToHigh: Semantics = (c) => {
   const v = operand(c, 1);
-  c.f.store64(c.vector(0), v, 8);
+  c.setVectorPart(0, 8, v, 8);
 };
 /** The high quadword of the source: to memory, or to the low quadword of a register. */
 const moveFromHigh: Semantics = (c) => {
-  const v = c.f.let(c.loadLinear(c.vector(1), 8, 8));
+  const v = c.f.let(c.vectorPart(1, 8, 8));
   if (c.isMem(0)) c.storeAt(vectorMemory(c, 0), 8, v, 0);
-  else c.f.store64(c.vector(0), v);
+  else c.setVectorPart(0, 8, v);
 };
 const movhp: Semantics = (c) => (c.isMem(0) ? moveFromHigh(c) : moveToHigh(c));
 
@@ -45,7 +52,7 @@ const duplicate =
   (c) => {
     const v = vector(c, 1);
     const bytes = Array.from({ length: 16 }, (_, i) => 4 * lanes(i >> 2) + (i & 3));
-    c.f.store128(c.vector(0), shuffle(v, v, bytes));
+    c.setVector(0, shuffle(v, v, bytes));
   };
 
 /** Byte numbers for elements of `size` bytes chosen by `pick`; elements from 16 / size on are the second vector's. */
@@ -87,7 +94,7 @@ const shuffleBoth =
   (c) => {
     const b = vector(c, 1);
     const a = vector(c, 0);
-    c.f.store128(c.vector(0), shuffle(a, b, elements(size, picks(c.knownImmediate(2)))));
+    c.setVector(0, shuffle(a, b, elements(size, picks(c.knownImmediate(2)))));
   };
 const shufps = shuffleBoth(4, (imm) => selectors(imm).map((n, i) => (i < 2 ? n : n + 4)));
 const shufpd = shuffleBoth(8, (imm) => [imm & 1, 2 + ((imm >> 1) & 1)]);
@@ -137,7 +144,7 @@ const shiftBytes =
       v128zero(),
       lanes.map((n) => (n < 0 || n > 15 ? 16 : n)),
     );
-    c.f.store128(c.vector(0), result);
+    c.setVector(0, result);
   };
 
 /** Bits of the destination where the mask (XMM0) has its element's sign clear, of the source where it is set. */
@@ -147,7 +154,7 @@ const blendByMask =
     const b = vector(c, 1);
     const a = vector(c, 0);
     const mask = spread(vector(c, 2));
-    c.f.store128(c.vector(0), simd('v128.bitselect', b, a, mask));
+    c.setVector(0, simd('v128.bitselect', b, a, mask));
   };
 
 const LANE_BYTES = {
@@ -175,12 +182,10 @@ const insert =
   };
 const insertps: Semantics = (c) => {
   const imm = c.knownImmediate(2);
-  const from = c.isMem(1)
-    ? operand(c, 1)
-    : c.f.let(lane('i32x4.extract_lane', imm >> 6, c.loadLinear(c.vector(1), 16)));
+  const from = c.isMem(1) ? operand(c, 1) : c.f.let(lane('i32x4.extract_lane', imm >> 6, c.vectorPart(1, 16)));
   const inserted = c.f.let(lane('i32x4.replace_lane', (imm >> 4) & 3, vector(c, 0), from));
   const picks = [0, 1, 2, 3].map((i) => ((imm >> i) & 1 ? 4 : i));
-  c.f.store128(c.vector(0), shuffle(inserted, v128zero(), elements(4, picks)));
+  c.setVector(0, shuffle(inserted, v128zero(), elements(4, picks)));
 };
 
 /** One bit for the sign of each element, into a general register. */
@@ -196,7 +201,7 @@ const pmovmskb = signs('i8x16.bitmask');
 const extend =
   (steps: (v: E) => E): Semantics =>
   (c) =>
-    c.f.store128(c.vector(0), steps(vector(c, 1)));
+    c.setVector(0, steps(vector(c, 1)));
 const bw = { s: 'i16x8.extend_low_i8x16_s', z: 'i16x8.extend_low_i8x16_u' } as const;
 const wd = { s: 'i32x4.extend_low_i16x8_s', z: 'i32x4.extend_low_i16x8_u' } as const;
 const dq = { s: 'i64x2.extend_low_i32x4_s', z: 'i64x2.extend_low_i32x4_u' } as const;

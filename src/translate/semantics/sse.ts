@@ -21,7 +21,7 @@ export const usesMmx = (c: Lift): boolean => c.insn.operands.some(({ kind }) => 
 const vectorInstruction =
   (body: Semantics): Semantics =>
   (c) => {
-    c.f.if(c.state32(STATE.taskSwitched), () => c.raise(NM));
+    c.checkTaskSwitched(() => c.raise(NM));
     const mmx = usesMmx(c) || c.insn.mnemonic === 'emms';
     if (mmx) c.f.if(c.loadLinear(c.cpu, 2, STATE.fsw).and(FSW_ES), () => c.raise(MF));
     body(c);
@@ -68,14 +68,13 @@ export function storeVector(c: Lift, k: number, value: E): void {
     c.storeAt(vectorMemory(c, k), size, number, k);
     return;
   }
-  const at = c.vector(k);
-  c.storeLinear(at, size, size === 16 ? value : lowLane(value, size));
-  if (c.operand(k).kind === Kind.Mmx) markMmx(c, at);
+  c.setVectorPart(k, size, size === 16 ? value : lowLane(value, size));
+  if (c.operand(k).kind === Kind.Mmx) markMmx(c, k);
 }
 
 /** Sign and exponent of a register written by MMX are all ones. */
-export function markMmx(c: Lift, at: E): void {
-  c.f.store16(at, i32(0xffff), 8);
+export function markMmx(c: Lift, k: number): void {
+  c.setVectorPart(k, 2, i32(0xffff), 8);
 }
 
 export const lowLane = (value: E, size: number): E =>
