@@ -154,7 +154,7 @@ export class WasmEngine implements Engine {
       },
       dropped: (base, pieces) => this.regions.drop(base, pieces),
     });
-    const { regionMiss, regionStack, flags } = this.exports;
+    const { regionMiss, regionStack, scatter, flags } = this.exports;
     const regionHelper = (): number => this.helpRegion();
     const regionMoved = (_cpu: number, record: number): number => this.regionMoved(record);
     const regionImports = {
@@ -162,6 +162,7 @@ export class WasmEngine implements Engine {
       t: this.table,
       regionMiss,
       regionStack,
+      scatter,
       flags,
       now,
       regionHelper,

@@ -42,6 +42,7 @@ export interface RegionImports {
   /** runtime/mmu.ts, with 1 for "the interpreter shall run this instruction". */
   regionMiss(cpu: number, va: bigint, access: number): number;
   regionStack(cpu: number, va: bigint, access: number): number;
+  scatter(cpu: number, va: bigint, size: number): void;
   flags(cpu: number, code: number, a: bigint, b: bigint, r: bigint): void;
   /** The domain's clock, ns. */
   now(): number;
@@ -58,6 +59,7 @@ export function generateRegions(layout: MemoryLayout, regions: readonly RegionSo
   const imports = {
     miss: m.importFunction('regionMiss', [I32, I64, I32], [I32]),
     stackMiss: m.importFunction('regionStack', [I32, I64, I32], [I32]),
+    scatter: m.importFunction('scatter', [I32, I64, I32], []),
     flags: m.importFunction('flags', [I32, I32, I64, I64, I64], []),
     helper: m.importFunction('regionHelper', [I32], [I32]),
     moved: m.importFunction('regionMoved', [I32, I32], [I32]),
@@ -88,6 +90,7 @@ function waysOn(block: Block | undefined): number {
 interface ImportRefs {
   readonly miss: FnRef;
   readonly stackMiss: FnRef;
+  readonly scatter: FnRef;
   readonly flags: FnRef;
   readonly helper: FnRef;
   readonly moved: FnRef;
@@ -171,6 +174,7 @@ class RegionEmitter {
       xmm: new Array<E | undefined>(16).fill(undefined),
       xmmWritten: 0,
       constants: new Map(),
+      crossing: undefined,
       taskSwitched: undefined,
       rounding: undefined,
       notSwitched: false,
@@ -210,6 +214,7 @@ class RegionEmitter {
       usesHelper: false,
       miss: imports.miss,
       stackMiss: imports.stackMiss,
+      scatter: imports.scatter,
       flagsFunction: imports.flags,
       now: imports.now,
     };
@@ -263,6 +268,7 @@ class RegionEmitter {
     if (this.source.plan.pages.length > 1) this.emitPages();
     f.set(this.budget, load32(cpu, STATE.budget));
     if (region.usesFs) f.set(region.fsBase, load64(cpu, STATE.fsBase));
+    if (region.crossing !== undefined) f.set(region.crossing, cpu.add(STATE.crossing));
     if (region.usesStack) f.set(region.stackPage, i64(1));
     if (region.usesGs) f.set(region.gsBase, load64(cpu, STATE.gsBase));
     f.set(region.flagLocals.result, load64(cpu, STATE.flagResult));

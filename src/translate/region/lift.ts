@@ -33,6 +33,8 @@ export interface RegionContext extends FlagContext {
   xmmWritten: number;
   /** By their words. */
   readonly constants: Map<string, { readonly local: E; readonly value: E }>;
+  /** Linear address of the buffer that page-crossing accesses pass through. */
+  crossing: E | undefined;
   /** CR0.TS, and MXCSR's difference from the usual (Lift.roundingState): nothing in a region changes them. */
   taskSwitched: E | undefined;
   rounding: E | undefined;
@@ -60,6 +62,7 @@ export interface RegionContext extends FlagContext {
   usesHelper: boolean;
   readonly miss: FnRef;
   readonly stackMiss: FnRef;
+  readonly scatter: FnRef;
   readonly flagsFunction: FnRef;
   readonly now: FnRef;
 }
@@ -285,7 +288,7 @@ export class RegionLift extends FlagLift {
     this.miss(at, this.region.miss, va, bytes.or(ACCESS.write));
     return at;
   }
-  /** 0: a fault; 1: the interpreter has to perform this instruction; else the linear address. */
+  /** 0: a fault; 1: the store has dropped code, maybe this; else the linear address. */
   private miss(at: E, by: FnRef, va: E, access: E): void {
     const { f } = this;
     this.cold();
@@ -301,8 +304,14 @@ export class RegionLift extends FlagLift {
     f.set(this.region.position, i32(this.offset));
     f.br(this.region.stop);
   }
-  /** Stores that cross pages have been left to the interpreter. */
-  stored(): void {}
+  stored(va: E, linear: E, size: number): void {
+    if (size === 1) return;
+    this.region.crossing ??= this.f.lasting(I32);
+    this.f.if(linear.eq(this.region.crossing), () => {
+      this.cold();
+      this.f.callVoid(this.region.scatter, this.cpu, va, i32(size));
+    });
+  }
 
   raise(vector: number, errorCode = 0): void {
     this.f.store32(this.cpu, i32(vector), STATE.exitVector);

@@ -96,6 +96,13 @@ test('a single step in the middle of a region does one instruction', () => {
   assert.equal(translator.rip, CODE + 3);
 });
 
+test('a region that begins with a store across two pages goes on', () => {
+  // L: mov [rdi],rcx; push rcx; pop rdx; add rax,rdx; dec ecx; jnz L; syscall
+  const code = [0x48, 0x89, 0x0f, 0x51, 0x5a, 0x48, 0x01, 0xd0, 0xff, 0xc9, 0x75, 0xf4, ...SYSCALL];
+  bothTiers(plain(code, { rcx: 100n, rdi: BigInt(DATA + 0xffd) }), () => many);
+  assert.equal(translator.gpr(GPR.rax), 5050n);
+});
+
 test('numbers are computed and compared as the interpreter does it, with NaN, denormals and the flags of MXCSR', () => {
   // biome-ignore format: an instruction a line
   const body = [

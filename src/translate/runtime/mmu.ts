@@ -42,7 +42,7 @@ export interface MmuRuntime {
   readonly scatter: FnRef;
   /** Like `miss` with the TLB looked at first: (cpu, va, access) → linear address. */
   readonly translate: FnRef;
-  /** `miss` for regions: 1 when the interpreter has to perform a store, as it crosses pages or is about to drop code. */
+  /** `miss` for regions: 1 when a store is about to drop code, so that the interpreter has to perform it. */
   readonly regionMiss: FnRef;
   /**
    * `translate` for regions' accesses relative to RSP. Leaves in STACK_PAGE and STACK_ADDEND what the region may translate the
@@ -268,25 +268,20 @@ export function buildMmu(m: ModuleBuilder, layout: MemoryLayout, codeWrite: FnRe
     'translate',
   );
 
-  const crossing = (va: E, size: E): E => va.wrap().and(4095).add(size).gtU(4096);
-
   const regionMiss = m.function(
     [I32, I64, I32],
     [I32],
     (f) => {
       const cpu = f.param(0);
-      const va = f.param(1);
       const access = f.param(2);
-      f.if(access.and(ACCESS.write), () => {
-        f.if(crossing(va, access.and(ACCESS.size)), () => f.ret(i32(1)));
-        const linear = f.let(call(miss, cpu, va, access));
-        f.if(linear.ne(0).and(load32(cpu, CODE_DROPPED)), () => {
+      const linear = f.let(call(miss, cpu, f.param(1), access));
+      f.if(linear.ne(0).and(access.and(ACCESS.write).ne(0)), () => {
+        f.if(load32(cpu, CODE_DROPPED), () => {
           f.store32(cpu, i32(0), CODE_DROPPED);
           f.ret(i32(1));
         });
-        f.ret(linear);
       });
-      f.ret(call(miss, cpu, va, access));
+      f.ret(linear);
       f.unreachable();
     },
     'regionMiss',
