@@ -37,6 +37,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   sdk:        layer('host, config, guest, type xend', 'node:, ws'),
   xm:         layer('abi, host, config, sdk, type xend', 'node:'),
   xencons:    layer('xm/terminal.ts', 'node:'),
+  xendomains: layer('host, sdk, xm', 'node:'),
 };
 
 /** A statement, a dynamic import, or a file named for a worker or a child process. */

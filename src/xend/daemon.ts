@@ -9,7 +9,7 @@ import { EventLog } from './events.ts';
 import { serve } from './http/serve.ts';
 import { MessageBuffer, XendLog } from './log.ts';
 import { nodeInfo } from './node-info.ts';
-import { PATIENCE, type Patience } from './ports.ts';
+import { PATIENCE, type XendPorts } from './ports.ts';
 import { VERSION } from './routes.ts';
 import { openStoreHome } from './store-home.ts';
 import { Xend } from './xend.ts';
@@ -32,15 +32,17 @@ export interface Daemon {
   stop(): Promise<void>;
 }
 
-/** `WORK: STEP`: this process dies as by kill -9 when that step begins. For tests of what that leaves behind. */
-function killSwitch(where: string | undefined): ((work: string, step: string) => void) | undefined {
-  if (where === undefined) return undefined;
-  return (work, step) => {
-    if (where === `${work}: ${step}`) process.kill(process.pid, 'SIGKILL');
+/** What tests choose. */
+export type DaemonOptions = Partial<Pick<XendPorts, 'patience' | 'atStep'>>;
+
+/** `DOMAIN/WORK: STEP`: this process dies as by kill -9 when that step begins. For tests of what that leaves behind. */
+function killSwitch(where: string): NonNullable<XendPorts['atStep']> {
+  return ({ name }, work, step) => {
+    if (where === `${name}/${work}: ${step}`) process.kill(process.pid, 'SIGKILL');
   };
 }
 
-export async function startDaemon(paths: Paths, patience: Patience = PATIENCE): Promise<Daemon> {
+export async function startDaemon(paths: Paths, options: DaemonOptions = {}): Promise<Daemon> {
   process.umask(0o077); // Every socket and file of xend is its user's alone.
   makeFolders(paths);
   const owner = claimPidFile(pidFile(paths));
@@ -65,7 +67,7 @@ export async function startDaemon(paths: Paths, patience: Patience = PATIENCE): 
     log.write('INFO', 'daemon', `xend ${VERSION} starts, process ${process.pid}, files under ${paths.run}`);
     const store = await openStoreHome(paths, (text) => log.write('INFO', 'store', text));
     const events = new EventLog(path.join(paths.lib, 'events.jsonl'));
-    const killAt = killSwitch(process.env.DOMUS_KILL_XEND_AT);
+    const { DOMUS_KILL_XEND_AT: killAt } = process.env;
     xend = new Xend({
       paths,
       store,
@@ -74,8 +76,9 @@ export async function startDaemon(paths: Paths, patience: Patience = PATIENCE): 
       events,
       consolePortBase: config['console-port-base'],
       now: Date.now,
-      patience,
-      ...(killAt && { atStep: killAt }),
+      patience: PATIENCE,
+      ...(killAt && { atStep: killSwitch(killAt) }),
+      ...options,
     });
     await xend.start();
     const served = await serve(xend, config, paths);

@@ -11,7 +11,7 @@ import { PATIENCE } from './ports.ts';
 import { makeHome, openConsole, startXend } from './testing.ts';
 
 const home = makeHome();
-const quick = { ...PATIENCE, diskMs: 200 };
+const quick = { patience: { ...PATIENCE, diskMs: 200 } };
 let xend = await startXend(home, quick);
 let store = new StoreClient(await connectStoreSocket(storeSocket(home.paths)));
 after(async () => {

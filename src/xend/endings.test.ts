@@ -10,7 +10,7 @@ import { PATIENCE } from './ports.ts';
 import { makeHome, openConsole, startXend } from './testing.ts';
 
 const home = makeHome();
-const xend = await startXend(home, { ...PATIENCE, pulseMs: 50, pulses: 8 });
+const xend = await startXend(home, { patience: { ...PATIENCE, pulseMs: 50, pulses: 8 } });
 const { client } = xend;
 after(async () => {
   await xend.end();

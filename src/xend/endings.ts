@@ -34,7 +34,7 @@ export const RESTART_LIMIT = { times: 5, withinMs: 60_000 };
 type RestartContext = CreateContext & { answered(): void };
 
 /** A new machine in the same monitor, for a guest that has ended. */
-const RESTART: Operation<RestartContext> = operation('restart', [
+export const RESTART: Operation<RestartContext> = operation('restart', [
   // The old machine must be gone before the tree is new, or its backends would write into it.
   step('release the old machine', (c) => monitorCall(c, 'release')),
   step('write its store tree', writeTree),

@@ -16,7 +16,7 @@ export interface XendPorts {
   now(): number;
   readonly patience: Patience;
   /** Told at each step of any work on a domain, when it begins; and of the work's end. For tests of what a crash leaves. */
-  atStep?(work: string, step: string): void;
+  atStep?(subject: Subject, work: string, step: string): void;
 }
 
 /** How long others are waited for. */
@@ -50,12 +50,12 @@ export function observeWork(ports: XendPorts, subject: Subject): WorkObserver {
     },
     step({ id, name, step, at, of }) {
       line(`${name}: ${step}`);
-      ports.atStep?.(name, step ?? '');
+      ports.atStep?.(subject, name, step ?? '');
       ports.events.emit('operation.step', subject, { operation: id, name, step, at, of });
     },
     note: ({ name }, text) => line(`${name}: ${text}`),
     ended({ id, name }, error) {
-      ports.atStep?.(name, 'ended');
+      ports.atStep?.(subject, name, 'ended');
       ports.events.emit('operation.ended', subject, { operation: id, name, ...(error && { error: error.message }) });
     },
   };

@@ -7,8 +7,7 @@ import type { DomainConfig } from '../config/domain-config.ts';
 import { openConsole as attachTo } from '../host/console-link.ts';
 import { apiSocket, findPaths, type Paths } from '../host/paths.ts';
 import { XendClient } from '../sdk/client.ts';
-import { type Daemon, startDaemon } from './daemon.ts';
-import type { Patience } from './ports.ts';
+import { type Daemon, type DaemonOptions, startDaemon } from './daemon.ts';
 
 export const FAKE_MACHINE = fileURLToPath(new URL('../monitor/fake-machine.ts', import.meta.url));
 
@@ -65,8 +64,8 @@ export interface TestXend {
   end(): Promise<void>;
 }
 
-export async function startXend({ paths }: TestHome, patience?: Patience): Promise<TestXend> {
-  const daemon = await startDaemon(paths, patience);
+export async function startXend({ paths }: TestHome, options?: DaemonOptions): Promise<TestXend> {
+  const daemon = await startDaemon(paths, options);
   const client = new XendClient(apiSocket(paths));
   return {
     daemon,
