@@ -2,7 +2,6 @@
  * Gives garbage back to the system while a thread is idle. V8 collects the old generation when it has grown, not when its
  * owner falls asleep: an idle domain would keep the garbage of its boot for ever, and there may be a hundred of them.
  */
-import { createRequire } from 'node:module';
 import v8 from 'node:v8';
 import vm from 'node:vm';
 
@@ -57,28 +56,5 @@ export function heapTrimmer({ now, cpuMs, heapBytes, collect } = thisThread): ()
     if (used > BUSY_SHARE * elapsed || heapBytes() < kept + SLACK_BYTES) return;
     collect();
     kept = heapBytes();
-  };
-}
-
-/** Resident memory must have grown by this much before the C library is asked again. */
-const NATIVE_SLACK_BYTES = 8 << 20;
-
-/**
- * A function to call from time to time: gives what V8's compilers have freed back to the system (malloc_trim of glibc, through
- * the optional package koffi; without either it does nothing). It is for the whole process, so one thread's business.
- */
-export function nativeTrimmer(): () => void {
-  let trim: ((pad: number) => number) | undefined;
-  try {
-    const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
-    trim = koffi.load(null).func('int malloc_trim(size_t pad)') as unknown as (pad: number) => number;
-  } catch {
-    return () => {};
-  }
-  let kept = 0;
-  return () => {
-    if (process.memoryUsage.rss() < kept + NATIVE_SLACK_BYTES) return;
-    trim(0);
-    kept = process.memoryUsage.rss();
   };
 }

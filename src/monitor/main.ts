@@ -7,7 +7,8 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { agentSocket, consoleSocket, controlSocket } from '../host/paths.ts';
 import { identify } from '../host/process-identity.ts';
-import { heapTrimmer, nativeTrimmer } from '../host/trim-heap.ts';
+import { heapTrimmer } from '../host/trim-heap.ts';
+import { processTrimmer } from '../host/trim-process.ts';
 import { AgentLink } from './agent/link.ts';
 import { AgentServer } from './agent/server.ts';
 import { standardErrorLimit } from './console/log.ts';
@@ -41,7 +42,12 @@ function log(level: LogLevel, text: string): void {
 
 async function main(): Promise<void> {
   const runDir = process.argv[2];
-  if (!runDir) throw new Error('usage: main.ts RUN-FOLDER');
+  if (!runDir) throw new Error('usage: main.ts RUN-FOLDER|--warm');
+  if (runDir === '--warm') {
+    const { warm } = await import('./warm.ts');
+    await warm();
+    return;
+  }
   process.umask(0o077);
   for (const signal of ['SIGHUP', 'SIGINT', 'SIGPIPE'] as const) process.on(signal, () => {});
   const config = JSON.parse(readFileSync(path.join(runDir, 'config.json'), 'utf8')) as MonitorConfig;
@@ -87,10 +93,10 @@ async function main(): Promise<void> {
   await agentServer.listen(agentSocket(runDir));
   await shell.listen(controlSocket(runDir));
   const trimHeap = heapTrimmer();
-  const trimNative = nativeTrimmer();
+  const trimProcess = processTrimmer();
   setInterval(() => {
     trimHeap();
-    trimNative();
+    trimProcess();
   }, TRIM_INTERVAL_MS).unref();
   log('info', `monitor of domain ${config.machine.domid} "${config.machine.name}", process ${me.pid}`);
   setTimeout(() => {

@@ -26,8 +26,10 @@ function runningXend(): ProcessIdentity | undefined {
 
 async function serve(report: (text: string) => void): Promise<void> {
   const { AlreadyRunning, startDaemon } = await import('./daemon.ts');
+  const { warmMonitors } = await import('./warm-monitors.ts');
   try {
     const daemon = await startDaemon(findPaths());
+    warmMonitors();
     let stopping = false;
     const stop = () => {
       if (stopping) return;

@@ -95,8 +95,8 @@ export class MonitorLink {
 }
 
 /** A hundred monitors share the machine: their heaps start small. */
-const MONITOR_FLAGS = ['--initial-old-space-size=16', '--single-threaded-gc'];
-const MONITOR = fileURLToPath(new URL('../monitor/main.ts', import.meta.url));
+export const MONITOR_FLAGS = ['--initial-old-space-size=16', '--single-threaded-gc'];
+export const MONITOR = fileURLToPath(new URL('../monitor/main.ts', import.meta.url));
 /** A monitor sees no more of our environment than this. */
 const ENVIRONMENT = ['PATH', 'LANG', 'TZ', 'HOME', 'DOMUS_MACHINE', 'DOMUS_DEBUG', 'NODE_COMPILE_CACHE'];
 
