@@ -1,11 +1,13 @@
-/** Kernels that take long to unpack (xz: seconds) are kept unpacked, found again by the hash of the packed file. */
+/** Kernels that take a while to unpack are kept unpacked, found again by the hash of the packed file. */
 import { createHash } from 'node:crypto';
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { KernelError, loadKernel } from './kernel.ts';
 
-/** Unpacking LZ4 takes 0.2 s and gzip about as long; reading 60 MB back is hardly quicker. */
-const WORTH_KEEPING_MS = 500;
+/** Debian's kernel: 0.28 s of CPU to unpack from LZ4, 2 s from xz, and 0.08 s to read back. */
+const WORTH_KEEPING_MS = 100;
+/** 50 MB each; the ones that have not been made lately go. */
+const KEPT_MAX = 4;
 
 export async function loadKernelFile(path: string, cacheDir?: string): Promise<{ elf: Uint8Array }> {
   const bytes = await readFile(path).catch((error: NodeJS.ErrnoException) => {
@@ -27,4 +29,13 @@ async function keep(elf: Uint8Array, folder: string, kept: string): Promise<void
   const temporary = `${kept}.${process.pid}`;
   await writeFile(temporary, elf);
   await rename(temporary, kept);
+  await keepNewest(folder, KEPT_MAX);
+}
+
+/** Removes all files of a folder but the `count` that were made last. */
+export async function keepNewest(folder: string, count: number): Promise<void> {
+  const files = (await readdir(folder)).map((name) => join(folder, name));
+  const ages = await Promise.all(files.map(async (file) => ({ file, made: (await stat(file)).mtimeMs })));
+  ages.sort((a, b) => b.made - a.made);
+  for (const { file } of ages.slice(count)) await rm(file, { force: true });
 }

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { CorruptError } from './corrupt.ts';
 import { KernelError, loadKernel } from './kernel.ts';
-import { loadKernelFile } from './kernel-cache.ts';
+import { keepNewest, loadKernelFile } from './kernel-cache.ts';
 import { unpackLz4Legacy } from './lz4.ts';
 import { unpackLzma } from './lzma.ts';
 import { PACKED } from './packed-samples.ts';
@@ -162,4 +162,16 @@ test('a kernel file is loaded through the cache of unpacked kernels, and one tha
     assert.deepEqual(Buffer.from((await loadKernelFile(path, cacheDir)).elf), Buffer.from(elf));
   }
   await assert.rejects(loadKernelFile(join(folder, 'none')), /^KernelError: no such file$/);
+});
+
+test('of kernels kept unpacked, the newest stay', async (t) => {
+  const kept = mkdtempSync(join(tmpdir(), 'domus-kernel-'));
+  t.after(() => rmSync(kept, { recursive: true }));
+  for (let i = 0; i < 6; i++) {
+    writeFileSync(join(kept, `${i}.elf`), '');
+    utimesSync(join(kept, `${i}.elf`), 1000, 1000 + ((i * 5) % 6));
+  }
+  await keepNewest(kept, 3);
+  // Made in the order 0, 5, 4, 3, 2, 1.
+  assert.deepEqual(readdirSync(kept).sort(), ['1.elf', '2.elf', '3.elf']);
 });
