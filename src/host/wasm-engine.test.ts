@@ -64,6 +64,25 @@ function run(at: bigint, budget = 10_000): Exit {
 
 const SYSCALL = [0x0f, 0x05];
 
+test('RDRAND and RDSEED give as many bits as their register has, and say so in CF', () => {
+  // rdrand rax; setc bl; rdseed ecx; setc bh; rdrand dx; syscall
+  const code = [0x48, 0x0f, 0xc7, 0xf0, 0x0f, 0x92, 0xc3, 0x0f, 0xc7, 0xf9, 0x0f, 0x92, 0xc7, 0x66, 0x0f, 0xc7, 0xf2];
+  put(0, ...code, ...SYSCALL);
+  let [wide, narrow, word] = [0n, 0n, 0n];
+  for (let i = 0; i < 40; i++) {
+    for (const index of [GPR.rax, GPR.rcx, GPR.rbx]) setReg(index, -1n & 0xffff_ffff_ffff_ffffn);
+    setReg(GPR.rdx, 0x1111_2222_3333_0000n);
+    assert.equal(run(CODE), Exit.Syscall);
+    assert.equal(reg(GPR.rbx) & 0xffffn, 0x0101n);
+    assert.equal(reg(GPR.rdx) >> 16n, 0x1111_2222_3333n);
+    wide |= reg(GPR.rax);
+    narrow |= reg(GPR.rcx);
+    word |= reg(GPR.rdx) & 0xffffn;
+  }
+  // Each bit is 0 forty times in a row once in 10^12.
+  assert.deepEqual([wide, narrow, word], [0xffff_ffff_ffff_ffffn, 0xffff_ffffn, 0xffffn]);
+});
+
 test('code that stores to the instruction behind its SERIALIZE runs what it stored', () => {
   // mov byte [rip + 3], 0xbb; serialize; mov eax (now ebx), 1; syscall
   put(0, 0xc6, 0x05, 3, 0, 0, 0, 0xbb, 0x0f, 0x01, 0xe8, 0xb8, 1, 0, 0, 0, ...SYSCALL);

@@ -3,6 +3,7 @@
  * code cache and to the instructions performed in TypeScript. This is where `WebAssembly` is used; what the modules contain
  * is `translate/`'s.
  */
+import { randomFillSync } from 'node:crypto';
 import { CodeWrites } from '../hypervisor/code-writes.ts';
 import type { GuestMemory } from '../hypervisor/memory.ts';
 import type { BuildExitPaths } from '../translate/exit-paths.ts';
@@ -86,6 +87,21 @@ function anyHelper(): Insn {
   return insn;
 }
 
+/** The system's random numbers, 64 bits each, fetched some at a time. */
+function randomness(): () => bigint {
+  const pool = new BigUint64Array(64);
+  let left = 0;
+  return () => {
+    if (left === 0) {
+      randomFillSync(pool);
+      left = pool.length;
+    }
+    const value = pool[--left]!;
+    pool[left] = 0n;
+    return value;
+  };
+}
+
 export class WasmEngine implements Engine {
   private readonly memory: GuestMemory;
   private readonly wasmMemory: WebAssembly.Memory;
@@ -139,7 +155,7 @@ export class WasmEngine implements Engine {
       helper: (_cpu: number, record: number) => this.help(record),
     };
     this.exports = new WebAssembly.Instance(module, { e: imports }).exports as unknown as Exports;
-    this.helperCpu = new HelperCpu(memory, this.cpu, this.exports.translate);
+    this.helperCpu = new HelperCpu(memory, this.cpu, this.exports.translate, randomness());
     this.cache = new CodeCache(memory, this.cpu, {
       handler: (insn) => this.handler(insn),
       invalid: (kind) => (kind === 'ud' ? this.invalidOpcode : this.tooLong),

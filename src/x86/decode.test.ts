@@ -53,6 +53,8 @@ test('instructions read as the manual writes them', () => {
     ['66 f2 0f 38 f1 c1',             'crc32 eax,cx'],
     ['f3 0f 1e fa',                   'endbr64'],
     ['0f 01 e8',                      'serialize'],
+    ['48 0f c7 f0',                   'rdrand rax'],
+    ['0f c7 f9',                      'rdseed ecx'],
     ['48 98',                         'cdqe'],
     ['66 6a ff',                      'pushw 0xffff'],
     ['6a ff',                         'push 0xffffffffffffffff'],

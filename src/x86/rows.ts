@@ -54,6 +54,8 @@ export const FEATURES = [
   'fsgsbase',
   'rdtscp',
   'serialize',
+  'rdrand',
+  'rdseed',
 ] as const;
 export type Feature = (typeof FEATURES)[number];
 

@@ -46,6 +46,8 @@ const EXCLUDED: Record<string, string> = {
   int: 'a software interrupt: the oracle lets no system call through',
   rdtsc: 'reads the time',
   rdtscp: 'reads the time',
+  rdrand: 'is random',
+  rdseed: 'is random',
 };
 /** Linux's names of features, where they differ from the rows'. */
 const FEATURE_NAMES: Record<string, string> = { x87: 'fpu', sse3: 'pni' };

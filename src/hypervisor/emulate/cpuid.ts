@@ -50,10 +50,11 @@ export const CPUID_FEATURES: readonly Feature[] = [
   feature('sse4_2',     0x00000001, 'ecx', 20, true),
   feature('movbe',      0x00000001, 'ecx', 22, false),
   feature('popcnt',     0x00000001, 'ecx', 23, true),
-  feature('rdrand',     0x00000001, 'ecx', 30, false),
+  feature('rdrand',     0x00000001, 'ecx', 30, true), // Guests would wait long for randomness: nothing of theirs is irregular.
   feature('hypervisor', 0x00000001, 'ecx', 31, true),
   feature('fsgsbase',   0x00000007, 'ebx',  0, false),
   feature('erms',       0x00000007, 'ebx',  9, true),
+  feature('rdseed',     0x00000007, 'ebx', 18, true),
   // Linux serializes after each of its 50,000 patches to its own text, otherwise by an IRET that would be ours to perform.
   feature('serialize',  0x00000007, 'edx', 14, true),
   feature('lahf_lm',    0x80000001, 'ecx',  0, true),

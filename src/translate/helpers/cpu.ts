@@ -26,9 +26,17 @@ export class HelperCpu {
   readonly memory: GuestMemory;
   readonly base: number;
   readonly view: DataView;
+  /** 64 bits that nobody can foretell. */
+  readonly random: () => bigint;
   private readonly translate: (cpu: number, va: bigint, access: number) => number;
 
-  constructor(memory: GuestMemory, base: number, translate: (cpu: number, va: bigint, access: number) => number) {
+  constructor(
+    memory: GuestMemory,
+    base: number,
+    translate: (cpu: number, va: bigint, access: number) => number,
+    random: () => bigint,
+  ) {
+    this.random = random;
     this.memory = memory;
     this.base = base;
     this.view = memory.view;

@@ -57,6 +57,14 @@ const compareExchange =
     writeFlags(cpu.view, cpu.base, equal ? flags | RFLAGS.ZF : flags & ~RFLAGS.ZF);
   };
 
+/** RDRAND and RDSEED, which always have something: CF tells so, the other flags are 0. */
+const random: Helper = (cpu, insn) => {
+  const op = insn.operands[0]!;
+  cpu.setRegister(op, BigInt.asUintN(8 * op.size, cpu.random()));
+  const { CF, PF, AF, ZF, SF, OF } = RFLAGS;
+  writeFlags(cpu.view, cpu.base, (readFlags(cpu.view, cpu.base) & ~(PF | AF | ZF | SF | OF)) | CF);
+};
+
 const enter: Helper = (cpu, insn) => {
   const size = insn.opSize === 2 ? 2 : 8;
   const step = BigInt(size);
@@ -109,6 +117,8 @@ export const SYSTEM: Record<string, Helper> = {
   int,
   cmpxchg8b: compareExchange(4),
   cmpxchg16b: compareExchange(8),
+  rdrand: random,
+  rdseed: random,
   enter,
   mov_from_seg: fromSegment,
   push_seg: pushSegment,

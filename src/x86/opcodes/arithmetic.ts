@@ -103,6 +103,8 @@ export const ARITHMETIC: readonly Row[] = [
   row('0F B1 /r',       'cmpxchg',    'Ev,Gv', 'lock'),
   row('0F C7 /1',       'cmpxchg8b',  'Mq',    'lock'),
   row('rex.w 0F C7 /1', 'cmpxchg16b', 'Mdq',   'lock', 'cx16'),
+  row('0F C7 /6',       'rdrand',     'Rv',    'rdrand'),
+  row('0F C7 /7',       'rdseed',     'Rv',    'rdseed'),
   row('0F C0 /r',       'xadd',       'Eb,Gb', 'lock'),
   row('0F C1 /r',       'xadd',       'Ev,Gv', 'lock'),
 
