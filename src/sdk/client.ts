@@ -91,6 +91,11 @@ export class XendClient {
         response.on('error', failed);
       });
       const failed = (error: NodeJS.ErrnoException) => {
+        // xend closed the connection while nobody used it, and we had not noticed yet. Only what reads may ask again.
+        if (request.reusedSocket && error.code === 'ECONNRESET' && method === 'GET') {
+          resolve(this.#request(method, path, body));
+          return;
+        }
         const gone = error.code === 'ENOENT' || error.code === 'ECONNREFUSED';
         const where = typeof this.target === 'string' ? this.target : this.target.url;
         const why = gone ? `nobody listens on ${where}` : `${error.message}`;

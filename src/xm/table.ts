@@ -18,8 +18,8 @@ export function line(template: string, ...values: readonly (string | number)[]):
 }
 
 interface ListLayout {
-  readonly header: string;
-  row(domain: DomainView): string;
+  header(verbose: boolean): string;
+  row(domain: DomainView, verbose: boolean): string;
 }
 
 /** The six letters of later tools: 2.0's five, the last for the reason of an end in xl's way, and one for dying. */
@@ -30,15 +30,18 @@ export function modernLetters({ letters, shutdownReason }: DomainView): string {
 
 export const LIST_LAYOUTS: Readonly<Record<'xm' | 'xl', ListLayout>> = {
   xm: {
-    header: 'Name              Id  Mem(MB)  CPU  State  Time(s)  Console\n',
+    header: () => 'Name              Id  Mem(MB)  CPU  State  Time(s)  Console\n',
     row: ({ name, domid, memoryMiB, cpu, letters, cpuTimeS, consolePort }) =>
       line('%-16s %3d  %7d  %3d  %5s  %7.1f    %4s', name, domid, memoryMiB, cpu, letters, cpuTimeS, consolePort ?? ''),
   },
   xl: {
-    header: `${'Name'.padEnd(40)}    ID   Mem VCPUs\tState\tTime(s)\n`,
-    row: (domain) => {
-      const { name, domid, memoryMiB, vcpus, cpuTimeS } = domain;
-      return line('%-40s %5d %5d %5d     %s  %8.1f', name, domid, memoryMiB, vcpus, modernLetters(domain), cpuTimeS);
+    header: (verbose) =>
+      `${'Name'.padEnd(40)}    ID   Mem VCPUs\tState\tTime(s)${verbose ? ` ${'UUID'.padEnd(36)} Reason-Code\tSecurity Label` : ''}\n`,
+    row: (domain, verbose) => {
+      const { name, domid, memoryMiB, vcpus, cpuTimeS, uuid, shutdownReason } = domain;
+      const more = verbose ? ` ${uuid} ${(shutdownReason ?? '-').padStart(11)} ${'-'.padStart(16)}` : '';
+      const letters = modernLetters(domain);
+      return line(`%-40s %5d %5d %5d     %s  %8.1f%s`, name, domid, memoryMiB, vcpus, letters, cpuTimeS, more);
     },
   },
 };

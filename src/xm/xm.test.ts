@@ -115,6 +115,19 @@ test('a life: create, list, domid, pause, unpause, destroy', async () => {
   const [sxp] = parseSxp((await xm('list', '-l', 'guest')).out) as string[][];
   assert.deepEqual(sxp!.slice(0, 3), ['domain', ['id', domid], ['name', 'guest']]);
   assert.equal(JSON.parse((await xm('list', '--json')).out)[1].name, 'guest');
+  const [xl] = JSON.parse((await xm('list', '-l', '--format=xl', 'guest')).out);
+  assert.equal(xl.config.c_info.name, 'guest');
+  assert.deepEqual(xl.config.disks[0], {
+    pdev_path: home.disk,
+    vdev: 'sda1',
+    backend: 'phy',
+    format: 'raw',
+    removable: 0,
+    readwrite: 1,
+    is_cdrom: 0,
+  });
+  assert.match((await xm('list', '--format=xl', '-v', 'guest')).out, /\n.{40} +\d+ .*-b---- .* [0-9a-f-]{36} /);
+  assert.equal((await xm('list', '--state=paused')).out.split('\n').length, 2);
   assert.match(
     (await xm('create', '-q', configFile)).err,
     /^Error: vm name clash: guest \(domain \d+ has that name\)\n$/,
@@ -158,6 +171,18 @@ async function freePorts(count: number): Promise<number[]> {
   await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
   return ports;
 }
+
+test('call asks xend for what old programs asked it', async () => {
+  const { client } = xend;
+  await client.call('POST /domains', { config: home.config('called') });
+  assert.equal((await xm('call', 'domains')).out, '(Domain-0 called)\n');
+  assert.match((await xm('call', 'xend_domain', 'called')).out, /^\(domain\n {4}\(id \d+\)\n {4}\(name called\)\n/);
+  assert.equal((await xm('call', 'domain_unpause', 'called')).code, 0);
+  const refused = await xm('call', 'domain', 'nope');
+  assert.deepEqual(refused, { code: 1, out: 'ERROR: invalid domain:nope\n', err: '' });
+  assert.match((await xm('call', 'xend_node_log')).out, /xend/);
+  assert.equal((await xm('call', 'domain_destroy', 'called', 'halt')).code, 0);
+});
 
 test('info and dmesg', async () => {
   const { out } = await xm('info');

@@ -2,6 +2,7 @@
  * The old interface below /xend (xm-xend 5.3, 5.4, 11.3): paths, `op=`, SXP. What the original answered with status 200 and
  * `(xend.err ...)` for a failure has a status of its own here; the body stays, and the reason phrase says the same.
  */
+import { checkConfig } from '../../config/check.ts';
 import { ConfigError } from '../../config/config-error.ts';
 import { parseDisk } from '../../config/disk.ts';
 import type { Disk } from '../../config/domain-config.ts';
@@ -105,7 +106,7 @@ const DOMAIN_OPS: Readonly<Record<string, Op>> = {
 const COLLECTION_OPS: Readonly<Record<string, Op>> = {
   create: async (xend, params) => {
     const { config } = configFromSxp(theOne(params.one('config')), () => randomMacOf(Math.random));
-    const domain = await xend.create(config);
+    const domain = await xend.create(checkConfig(config));
     return sxp(domainSxp(domain), 201, { location: `/xend/domain/${encodeURIComponent(domain.name)}` });
   },
 };

@@ -5,6 +5,7 @@
 import type { Command } from '../command.ts';
 import { dumpCore, rename, sysrq, trigger } from './ask.ts';
 import { blockAttach, blockDetach, blockList, vbdCreate, vbdDestroy, vbdList } from './block.ts';
+import { call } from './call.ts';
 import { completion } from './completion.ts';
 import { consoleCommand, consoles } from './console.ts';
 import { cp } from './cp.ts';
@@ -29,6 +30,7 @@ export const COMMANDS: readonly Command[] = [
   blockAttach, blockDetach, blockList, vbdCreate, vbdDestroy, vbdList,
   dumpCore, rename, sysrq, trigger,
   pincpu, schedCredit, vcpuList, vcpuPin,
+  call,
   completion,
   consoleCommand, consoles,
   create,

@@ -2,8 +2,34 @@
 import { domainSxp } from '../../config/domain-sxp.ts';
 import { printPretty } from '../../config/sxp.ts';
 import type { DomainView } from '../../xend/view.ts';
-import { command } from '../command.ts';
+import { type Context, command, UserError } from '../command.ts';
 import { LIST_LAYOUTS } from '../table.ts';
+
+/** What `--state` asks for, by the letter that says it. */
+const STATES: Readonly<Record<string, string>> = {
+  running: 'r',
+  blocked: 'b',
+  paused: 'p',
+  shutdown: 's',
+  crashed: 'c',
+};
+
+/** Which domains are wanted: all, or those in a state. */
+function chosen(state: Context['flags'][string]): (domain: DomainView) => boolean {
+  if (state === undefined || state === 'all') return () => true;
+  const letter = STATES[String(state)];
+  if (!letter)
+    throw new UserError(`list: Invalid value: ${state}: a state is one of all, ${Object.keys(STATES).join(', ')}`);
+  return ({ letters }) => letters.includes(letter);
+}
+
+async function printLong(domains: readonly DomainView[], { dialect, out }: Context): Promise<void> {
+  if (dialect === 'xm') for (const domain of domains) out(printPretty(domainSxp(domain)));
+  else {
+    const { xlDomain } = await import('../xl-json.ts');
+    out(`${JSON.stringify(domains.map(xlDomain), null, 4)}\n`);
+  }
+}
 
 export const list = command({
   name: 'list',
@@ -14,28 +40,34 @@ export const list = command({
 States: r running, b blocked (idle), p paused, s shut down, c crashed.
 With domains named, lists these in the order given; otherwise all, by name.`,
   options: {
-    long: { type: 'boolean', short: 'l', help: 'print everything known, as SXP' },
+    long: { type: 'boolean', short: 'l', help: 'print everything known, as SXP; in the layout of xl as its JSON' },
+    verbose: { type: 'boolean', short: 'v', help: 'in the layout of xl: uuids and reasons of shutdowns as well' },
+    state: {
+      type: 'string',
+      value: 'STATE',
+      help: 'only domains that are running, blocked, paused, shutdown or crashed',
+    },
   },
+  exclusive: [['long', 'verbose']],
   json: true,
   layouts: true,
-  async run({ args, flags, xend, out, show, dialect }) {
+  async run(context) {
+    const { args, flags, xend, out, show, dialect } = context;
+    const wanted = chosen(flags.state);
     const table = !flags.long && !flags.json;
     const layout = LIST_LAYOUTS[dialect];
+    const verbose = flags.verbose === true;
     // The header comes before the look-ups: a script that asks for a missing domain still sees a table.
-    if (table) out(layout.header);
-    const print = (domain: DomainView) => {
-      if (table) out(layout.row(domain));
-      else if (!flags.json) out(printPretty(domainSxp(domain)));
+    if (table) out(layout.header(verbose));
+    const found: DomainView[] = [];
+    const take = (domain: DomainView) => {
+      if (!wanted(domain)) return;
+      found.push(domain);
+      if (table) out(layout.row(domain, verbose));
     };
-    let found: DomainView[] = [];
-    if (args.length === 0) {
-      found = await xend.call('GET /domains', {});
-      found.forEach(print);
-    }
-    for (const name of args) {
-      found.push(await xend.call('GET /domains/:name', { name }));
-      print(found.at(-1)!);
-    }
+    if (args.length === 0) for (const domain of await xend.call('GET /domains', {})) take(domain);
+    for (const name of args) take(await xend.call('GET /domains/:name', { name }));
     if (flags.json) show(found, () => '');
+    else if (flags.long) await printLong(found, context);
   },
 });
