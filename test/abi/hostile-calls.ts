@@ -5,6 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { HYPERCALL, HYPERVISOR_VIRT_START } from '../../src/abi/numbers.ts';
+import { buildFastExits } from '../../src/hypervisor/fast/index.ts';
 import { setKernelRoot } from '../../src/hypervisor/mmu/roots.ts';
 import { handle } from '../../src/hypervisor/run.ts';
 import { Exit } from '../../src/x86/exits.ts';
@@ -80,7 +81,7 @@ export class HostileCaller {
   constructor(random: Random) {
     this.#random = random;
     this.machine = new Machine(`again: mov eax, 17\n mov edi, 0\n syscall\n jmp again`, {
-      engine: { tier1: { threshold: 50 } },
+      engine: { tier1: { threshold: 50 }, exitPaths: buildFastExits },
     });
     const { machine } = this;
     machine.run(2);

@@ -5,6 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { buildFastExits } from '../../src/hypervisor/fast/index.ts';
 import { integer32, Random } from '../cpu/random.ts';
 import { CALL_LIMIT_MS, fuzzCalls } from './hostile-calls.ts';
 import { Machine, type MachineOptions } from './machine.ts';
@@ -98,7 +99,9 @@ const WANDERER = `
 test('page tables of chance map no more than the guest’s own frames', () => {
   const random = new Random(SEED);
   for (let round = 0; round < 24; round++) {
-    const options: MachineOptions = { engine: round % 2 ? { tier1: false } : { tier1: { threshold: 3 } } };
+    const options: MachineOptions = {
+      engine: round % 2 ? { tier1: false } : { tier1: { threshold: 3 }, exitPaths: buildFastExits },
+    };
     const m = new Machine(WANDERER, options);
     m.run(2);
     m.domain.shutdown = undefined;
@@ -151,7 +154,7 @@ test('code of chance in kernel mode ends in a crash, in an endless loop or in th
   for (let round = 0; round < 16; round++) {
     const m = new Machine('', {
       image: randomCode(random, 0x4000),
-      engine: round % 2 ? { tier1: false } : { tier1: { threshold: 1 } },
+      engine: round % 2 ? { tier1: false } : { tier1: { threshold: 1 }, exitPaths: buildFastExits },
     });
     survive(m, `round ${round}, seed ${SEED + 2}`, 3);
   }
@@ -178,7 +181,13 @@ test('code of chance that begins elsewhere after each fault runs long and harms 
       .align 4096
       code: .zero 8192
       `,
-      { engine: { tier1: round % 2 ? false : { threshold: 20 }, shapes: round % 3 ? 4000 : 40 } },
+      {
+        engine: {
+          tier1: round % 2 ? false : { threshold: 20 },
+          shapes: round % 3 ? 4000 : 40,
+          exitPaths: buildFastExits,
+        },
+      },
     );
     m.memory.u8.set(randomCode(random, 8192), m.at('code'));
     m.run(1);
@@ -254,7 +263,9 @@ const ENDLESS_TABLES = `
 function endless(name: string, code: string): void {
   for (const tier1 of [false, { threshold: 1 }] as const) {
     test(`${name} does not keep the vCPU’s thread (${tier1 ? 'regions' : 'interpreter'})`, { timeout: 60_000 }, () => {
-      const m = new Machine(`${ENDLESS_TABLES}\n${ENDLESS_MEMORY}\n${code}\n${shutdown()}`, { engine: { tier1 } });
+      const m = new Machine(`${ENDLESS_TABLES}\n${ENDLESS_MEMORY}\n${code}\n${shutdown()}`, {
+        engine: { tier1, exitPaths: buildFastExits },
+      });
       const start = performance.now();
       const outcome = m.run(30);
       assert.equal(m.s64('out_link'), 0);
