@@ -1,5 +1,5 @@
 /**
- * Saving and loading of floating-point state: MXCSR, FXSAVE and FXRSTOR. Image: Intel SDM volume 1, 10.5.1; the 64-bit form
+ * Saving and loading of floating-point state whose image lies in two pages: FXSAVE and FXRSTOR. Image: Intel SDM volume 1, 10.5.1; the 64-bit form
  * (REX.W) has 8-byte instruction and data pointers, the other one 4-byte offsets.
  */
 import { type Insn, Kind } from '../../x86/decode.ts';
@@ -9,8 +9,8 @@ import type { Helper, HelperCpu } from './cpu.ts';
 const NM = 7;
 const GP = 13;
 /** MXCSR bits that exist: all 16, DAZ among them. */
-const MXCSR_MASK = 0xffff;
-const IMAGE = {
+export const MXCSR_MASK = 0xffff;
+export const IMAGE = {
   fcw: 0,
   fsw: 2,
   tags: 4,
@@ -23,21 +23,10 @@ const IMAGE = {
   xmm: 160,
   end: 416,
 } as const;
-const IMAGE_SIZE = 512;
+export const IMAGE_SIZE = 512;
 
 const available = (cpu: HelperCpu): void => {
   if (cpu.u32(STATE.taskSwitched) !== 0) cpu.fault(NM);
-};
-
-const ldmxcsr: Helper = (cpu, insn) => {
-  available(cpu);
-  const value = Number(cpu.load(insn, 0));
-  if ((value & ~MXCSR_MASK) !== 0) cpu.fault(GP);
-  cpu.setU32(STATE.mxcsr, value);
-};
-const stmxcsr: Helper = (cpu, insn) => {
-  available(cpu);
-  cpu.store(insn, 0, BigInt(cpu.u32(STATE.mxcsr)));
 };
 
 function imageAddress(cpu: HelperCpu, insn: Insn): bigint {
@@ -118,4 +107,4 @@ const fxrstor: Helper = (cpu, insn) => {
   cpu.memory.u8.set(image.subarray(IMAGE.xmm, IMAGE.end), cpu.base + STATE.xmm);
 };
 
-export const SSE_STATE: Record<string, Helper> = { ldmxcsr, stmxcsr, fxsave, fxrstor };
+export const SSE_STATE: Record<string, Helper> = { fxsave, fxrstor };

@@ -6,6 +6,7 @@ import { SSE_CONVERT } from './sse-convert.ts';
 import { SSE_FLOAT } from './sse-float.ts';
 import { SSE_INTEGER } from './sse-integer.ts';
 import { SSE_MOVE } from './sse-move.ts';
+import { SSE_STATE } from './sse-state.ts';
 import { STRINGS } from './strings.ts';
 
 export const SEMANTICS: Readonly<Record<string, Semantics>> = {
@@ -13,6 +14,7 @@ export const SEMANTICS: Readonly<Record<string, Semantics>> = {
   ...STRINGS,
   ...CONTROL,
   ...SSE_MOVE,
+  ...SSE_STATE,
   ...SSE_INTEGER,
   ...SSE_FLOAT,
   ...SSE_CONVERT,
