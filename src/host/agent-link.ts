@@ -157,9 +157,14 @@ function joinProcess(socket: net.Socket, to: AgentOutput): AgentProcess {
     },
     drained: () =>
       new Promise((resolve) => {
-        if (!socket.writableNeedDrain) return resolve();
-        socket.once('drain', resolve);
-        socket.once('close', resolve);
+        const done = () => {
+          socket.off('drain', done);
+          socket.off('close', done);
+          resolve();
+        };
+        if (!socket.writableNeedDrain || socket.destroyed) return resolve();
+        socket.on('drain', done);
+        socket.on('close', done);
       }),
     end: () => void write(AgentMessage.InputEnd),
     signal: (number) => void write(AgentMessage.Signal, Uint8Array.of(number)),

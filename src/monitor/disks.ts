@@ -20,6 +20,8 @@ export interface DiskSurroundings {
   readonly guest: GuestPages;
   readonly events: EventPorts;
   readonly store: XenbusStore;
+  /** The guest has connected a disk. */
+  connected?(): void;
 }
 
 interface OpenDisk {

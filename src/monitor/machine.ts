@@ -50,6 +50,9 @@ const WASM_PAGE = 0x10000;
  */
 const VCPU_YOUNG_MIB = 48;
 
+/** The agent's channel is plugged in when the guest has found a disk: it has booted so far. Or then, if it never does. */
+const AGENT_PLUG_MS = 30_000;
+
 /** SHUTDOWN reasons as the tool stack knows them. */
 const EXIT_KINDS: Readonly<Record<number, MachineExit['kind']>> = {
   [SHUTDOWN.poweroff]: 'poweroff',
@@ -208,7 +211,6 @@ class DomainMachine implements Machine {
       events: this.#events,
       store: this.#backendStore.client,
     };
-    parts.disks.attach(surroundings);
     this.#agent = new Channel({
       ...surroundings,
       back: `/local/domain/0/backend/console/${config.domid}/${AGENT_CHANNEL.id}`,
@@ -219,7 +221,11 @@ class DomainMachine implements Machine {
       log: ports.log,
     });
     // A store tree without it is of a xend that knows no agents.
-    this.#agent.start().catch((error: Error) => ports.log('warn', `${AGENT_CHANNEL.name}: ${error.message}`));
+    const ready = this.#agent.start().catch((error: Error) => ports.log('warn', error.message));
+    const plug = once(() => void ready.then(() => this.#agent.plug()).catch(() => {}));
+    parts.disks.attach({ ...surroundings, connected: plug });
+    if (config.disks.length === 0) plug();
+    else setTimeout(plug, AGENT_PLUG_MS).unref();
 
     const data: VcpuWorkerData = {
       wasmMemory: parts.wasmMemory,
@@ -479,6 +485,14 @@ class DomainMachine implements Machine {
       },
     };
   }
+}
+
+function once(run: () => void): () => void {
+  let done = false;
+  return () => {
+    if (!done) run();
+    done = true;
+  };
 }
 
 function uuidBytes(uuid: string): Uint8Array {

@@ -130,7 +130,10 @@ export function diskTree(domid: number, disk: DiskNode): Entry[] {
   ];
 }
 
-/** Both ends of a channel: a further console with a name, by which a program in the guest finds it. */
+/**
+ * Both ends of a channel: a further console with a name, by which a program in the guest finds it. Its frontend has no state
+ * yet: Linux looks at it when the monitor plugs it in (devices/console/channel.ts), not while it boots.
+ */
 function channelTree(domid: number, { id, name }: { id: number; name: string }): Entry[] {
   const back = `${homeOf(0)}/backend/console/${domid}/${id}`;
   const front = `${homeOf(domid)}/device/console/${id}`;
@@ -155,7 +158,6 @@ function channelTree(domid: number, { id, name }: { id: number; name: string }):
     ['/tty',         ''],
     ['/name',        name],
     ['/protocol',    'vt100'],
-    ['/state',       '1'],
   ];
   return [
     ...backRows.map(([path, value]) => ({ path: back + path, value, perms: `n0,r${domid}` })),

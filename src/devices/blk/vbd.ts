@@ -18,6 +18,8 @@ export interface VbdPorts {
   /** For log lines: xvda. */
   readonly name: string;
   log(level: LogLevel, text: string): void;
+  /** A guest has connected. */
+  connected?(): void;
   /** Unplugged: nothing uses the disk any more. */
   gone?(): void;
 }
@@ -109,6 +111,7 @@ export class Vbd {
     if (this.#closed) return { wrong: 'the device is being closed' };
     const wrong = this.#open(keys.grefs, keys.port);
     if (wrong !== undefined) return { wrong };
+    this.#ports.connected?.();
     return {
       keys: {
         sectors: disk.sectors,

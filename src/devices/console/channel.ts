@@ -4,7 +4,7 @@
  * page that the guest grants; it comes by the xenbus handshake. Follows pv-abi 7.8 and 8.2.
  */
 import type { BoundPort, EventPorts, GuestPages } from '../guest.ts';
-import { type FrontKeys, type Keys, type LogLevel, XenbusBackend, type XenbusStore } from '../xenbus.ts';
+import { type FrontKeys, type Keys, type LogLevel, XenbusBackend, XenbusState, type XenbusStore } from '../xenbus.ts';
 import { ConsoleBackend } from './console.ts';
 
 export interface ChannelPorts {
@@ -50,9 +50,22 @@ export class Channel {
     );
   }
 
-  /** Resolves when the guest can see the device. */
+  /** Resolves when the device can be plugged in. */
   start(): Promise<void> {
     return this.#xenbus.start();
+  }
+
+  /**
+   * Show it to the guest. Linux probes a console that is there when it boots before it goes on: a dozen questions to the store
+   * that nobody waits for later.
+   */
+  async plug(): Promise<void> {
+    const { store, back } = this.#ports;
+    await store.transaction(async (view) => {
+      const front = await view.read(`${back}/frontend`);
+      if (front === undefined || (await view.read(`${front}/state`)) !== undefined) return;
+      await view.write(`${front}/state`, XenbusState.initialising);
+    });
   }
 
   /** Says how many bytes were taken: none while the guest is not connected. */

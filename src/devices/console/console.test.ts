@@ -97,18 +97,6 @@ test('what a guest goes on to write while its output is taken is taken in the sa
   assert.ok(10_000 - more > taken);
 });
 
-test('a guest that reads little by little gets more input when half of what it had is read', () => {
-  const console = setUp();
-  console.backend.input(counting(1500));
-  assert.equal(console.events, 1);
-  const got = console.read(400);
-  assert.equal(ConsoleRing.in_prod.get(console.view, 0), 1024);
-  got.push(...console.read(112));
-  assert.equal(ConsoleRing.in_prod.get(console.view, 0), 1500);
-  assert.equal(console.events, 2);
-  assert.deepEqual([...got, ...console.read()], [...counting(1500)]);
-});
-
 test('an event without news is not answered with one', () => {
   const console = setUp();
   console.backend.onEvent();

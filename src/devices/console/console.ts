@@ -132,9 +132,9 @@ export class ConsoleBackend {
       this.#queue = new Uint8Array(0);
       return false;
     }
-    // Linux takes 16 bytes at a time and sends an event for each: it is not disturbed while it has enough to read.
-    if (used > IN.size / 2) return false;
+    // Linux takes 16 bytes, sends an event and takes more when it gets one: filling up at once is twice as fast as waiting.
     const length = Math.min(this.#queue.length, IN.size - used);
+    if (length === 0) return false;
     const start = this.#inProd & (IN.size - 1);
     const first = Math.min(length, IN.size - start);
     this.#in.set(this.#queue.subarray(0, first), start);

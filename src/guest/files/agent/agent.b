@@ -59,11 +59,12 @@ var children;        // a signalfd
 
 const READ = 0; const WRITE = 1; const OPEN = 2; const CLOSE_FD = 3; const POLL = 7; const SIGACTION = 13; const SIGPROCMASK = 14;
 const IOCTL = 16; const PAUSE = 34; const DUP2 = 33; const FORK = 57; const EXECVE = 59; const EXIT_GROUP = 231; const WAIT4 = 61;
-const KILL = 62; const FCNTL = 72; const CHDIR = 80; const SETSID = 112; const SIGNALFD4 = 289; const PIPE2 = 293;
+const SOCKET = 41; const BIND = 49; const KILL = 62; const FCNTL = 72; const CHDIR = 80; const SETSID = 112; const SIGNALFD4 = 289; const PIPE2 = 293;
 
 const O_RDWR = 2; const O_NOCTTY = 0x100; const O_NONBLOCK = 0x800; const O_CLOEXEC = 0x80000;
+const AF_NETLINK = 16; const SOCK_DGRAM = 2; const NETLINK_KOBJECT_UEVENT = 15;
 const POLLIN = 1; const POLLOUT = 4;
-const EINTR = -4; const EAGAIN = -11; const ENOENT = -2; const ENOTDIR = -20;
+const EINTR = -4; const EAGAIN = -11; const ENOENT = -2; const ENOBUFS = -105; const ENOTDIR = -20;
 const SIGHUP = 1; const SIGKILL = 9; const SIGPIPE = 13; const SIGCHLD = 17;
 const TCGETS = 0x5401; const TCSETSF = 0x5404; const TIOCSCTTY = 0x540e; const TIOCSWINSZ = 0x5414; const TIOCSPTLCK = 0x40045431;
 const TIOCGPTPEER = 0x5441; const F_SETFL = 4;
@@ -499,15 +500,27 @@ fn makeRaw(fd) {
   syscall(IOCTL, fd, TCSETSF, scratch);
 }
 
+// The channel may be plugged in after we are started: whenever the kernel tells of a change to its devices, we look again.
+fn openChannel(path) {
+  let events = syscall(SOCKET, AF_NETLINK, SOCK_DGRAM | O_CLOEXEC, NETLINK_KOBJECT_UEVENT);
+  word[scratch] = AF_NETLINK;
+  word[scratch + 8] = 1;                  // The kernel's own messages.
+  syscall(BIND, events, scratch, 12);
+  while (1) {
+    let fd = syscall(OPEN, path, O_RDWR | O_NOCTTY | O_CLOEXEC, 0);
+    if (fd >= 0) { close(events); return fd; }
+    let told = syscall(READ, events, frames, 4096);
+    while (told < 0 && told != EINTR && told != ENOBUFS) syscall(PAUSE); // No such messages here.
+  }
+}
+
 fn main(stack) {
   let path = "/dev/hvc1";
   if (word[stack] > 1) path = word[stack + 16];
   from = 0;
   to = 1;
   if (byte[path] != '-') {
-    from = syscall(OPEN, path, O_RDWR | O_NOCTTY | O_CLOEXEC, 0);
-    // No channel: there is nothing to do, and nothing that would be started again would have.
-    while (from < 0) syscall(PAUSE);
+    from = openChannel(path);
     to = from;
     makeRaw(from);
   }
