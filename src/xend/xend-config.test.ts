@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
@@ -63,6 +63,14 @@ for (const [source, problem] of [
     assert.throws(() => load(source), problem);
   });
 }
+
+test('the shipped file names every setting, each with its default', () => {
+  const shipped = readFileSync(new URL('../../etc/xen/xend-config.sxp', import.meta.url), 'utf8');
+  assert.deepEqual(load(shipped), { config: load('').config, warnings: [] });
+  const all = load(shipped.replaceAll(/^#(?=\()/gm, ''));
+  assert.deepEqual(all, { config: load('').config, warnings: [] });
+  for (const key of Object.keys(XEND_KEYS)) assert.match(shipped, new RegExp(`^#\\(${key}\\s`, 'm'));
+});
 
 test('XEND_CONFIG names another file', () => {
   assert.equal(xendConfigFile(paths, {}), path.join(dir, 'etc', 'xend-config.sxp'));

@@ -5,9 +5,12 @@ import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { after, test } from 'node:test';
+import { Ajv2020 } from 'ajv/dist/2020.js';
 import { apiSocket } from '../../src/host/paths.ts';
 import { connect } from '../../src/sdk/index.ts';
+import { openApi } from '../../src/xend/http/openapi.ts';
 import { ask, exchange, fetchRaw } from '../../src/xend/http/raw-http-for-tests.ts';
+import type { RouteName } from '../../src/xend/routes.ts';
 import { makeHome, startXend } from '../../src/xend/testing.ts';
 
 const home = makeHome();
@@ -43,6 +46,44 @@ test('the SDK works over TCP as over the socket: requests, consoles, events', as
   const { last } = await host.call('GET /events', {});
   await domain.pause();
   for await (const { type } of domain.events({ since: last })) if (type === 'domain.paused') break;
+});
+
+const encodePointer = (key: string) => encodeURIComponent(key.replaceAll('~', '~0').replaceAll('/', '~1'));
+
+test('answers are what the document says they are', async () => {
+  const { client } = xend;
+  const disks = [{ uname: `file:${home.disk}`, dev: 'sda1', mode: 'w' as const }];
+  await client.call('POST /domains', { config: home.config('schema', { disks }) });
+  const name = { name: 'schema' };
+  const answers: Partial<Record<RouteName, unknown>> = {
+    'GET /xend': await client.call('GET /xend', {}),
+    'GET /node': await client.call('GET /node', {}),
+    'GET /domains': await client.call('GET /domains', {}),
+    'GET /domains/:name': await client.call('GET /domains/:name', name),
+    'GET /domains/:name/disks': await client.call('GET /domains/:name/disks', name),
+    'GET /domains/:name/vcpus': await client.call('GET /domains/:name/vcpus', name),
+    'GET /domains/:name/scheduling': await client.call('GET /domains/:name/scheduling', name),
+    'GET /domains/:name/console': await client.call('GET /domains/:name/console', name),
+    'GET /events': await client.call('GET /events', { since: 0 }),
+    'POST /domains/:name/destroy': await client.call('POST /domains/:name/destroy', name),
+  };
+  // The document is no schema itself, only full of them.
+  const judge = new Ajv2020({ strict: false });
+  judge.addSchema(openApi(), 'api');
+  for (const [route, answer] of Object.entries(answers)) {
+    const [method = '', template = ''] = route.split(' ');
+    const at = ['paths', template.replace(/:(\w+)/g, '{$1}'), method.toLowerCase(), 'responses', '200'];
+    const pointer = [...at, 'content', 'application/json', 'schema'].map(encodePointer).join('/');
+    const right = judge.validate({ $ref: `api#/${pointer}` }, answer);
+    assert.ok(right, `${route}: ${judge.errorsText()}`);
+  }
+});
+
+test('metrics tell of what happened here', async () => {
+  const { body, headers } = await fetchRaw(socket, { path: '/metrics' });
+  assert.match(headers['content-type'] ?? '', /^text\/plain; version=0\.0\.4/);
+  assert.match(body, /^domus_domain_cpu_seconds_total\{domain="Domain-0",domid="0",uuid="[0-]+"\} [\d.]+$/m);
+  assert.match(body, /^domus_xend_requests_total\{method="POST",route="\/domains",status="200"\} \d+$/m);
 });
 
 test('our own user needs no token on loopback; one that is shown must be right', async () => {
