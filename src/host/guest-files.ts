@@ -2,10 +2,10 @@
  * Files into a guest and out of it: a tar archive through the guest's own tar, run by the agent. What comes out of a guest
  * is what a guest wants: it can name no place but the one that was asked for, follow no link, and gets no set-uid bits.
  */
+import { once } from 'node:events';
 import {
   chmodSync,
   closeSync,
-  type Dirent,
   linkSync,
   lstatSync,
   mkdirSync,
@@ -21,6 +21,7 @@ import {
   writeSync,
 } from 'node:fs';
 import path from 'node:path';
+import { createGzip } from 'node:zlib';
 import { AgentError, type AgentProcess, execInGuest } from './agent-link.ts';
 import { type TarEntry, TarError, type TarKind, TarReader, tarEnd, tarHeader, tarPadding } from './tar.ts';
 
@@ -55,7 +56,7 @@ if [ ! -d "$in" ]; then echo "$in: no such folder" >&2; exit 1; fi
 new=$(mktemp -d "$in/.copy.XXXXXX") || exit 1
 trap 'rm -rf "$new"' EXIT
 trap 'exit 1' HUP INT TERM
-tar -x -o -f - -C "$new" || exit 1
+tar -x -z -o -f - -C "$new" || exit 1
 if [ -d "$to" ]; then cp -a "$new/$2/." "$to/"; else mv -f "$new/$2" "$to"; fi
 `;
 const GET = `
@@ -79,14 +80,8 @@ export async function copyToGuest(socket: string, from: string, to: string, opti
     { argv: ['/bin/sh', '-c', PUT, 'sh', to, name, kind], folder: '/', waitMs: options.waitMs ?? 0 },
     { output: () => {}, errors: (bytes) => (complaint = (complaint + bytes).slice(0, COMPLAINT_MAX)) },
   );
-  let copied = 0;
-  const send = async (bytes: Uint8Array) => {
-    if (!guest.send(bytes)) await Promise.race([guest.drained(), guest.exit]);
-    options.progress?.((copied += bytes.length));
-  };
   try {
-    await sendTree(from, name, send, options);
-    await send(tarEnd());
+    await sendArchive(archive(from, name, options), guest, options);
     guest.end();
     await succeeded(guest, () => complaint);
   } finally {
@@ -94,13 +89,36 @@ export async function copyToGuest(socket: string, from: string, to: string, opti
   }
 }
 
-async function sendTree(
-  file: string,
-  name: string,
-  send: (bytes: Uint8Array) => Promise<void>,
-  options: CopyOptions,
-  top = true,
-): Promise<void> {
+/** Compressed, since the way into a guest is narrow; no faster than the guest takes it, and no longer than it lives. */
+async function sendArchive(pieces: Iterable<Buffer>, guest: AgentProcess, options: CopyOptions): Promise<void> {
+  let over = false;
+  const exit = guest.exit.finally(() => (over = true));
+  const gzip = createGzip();
+  const sent = (async () => {
+    for await (const chunk of gzip) if (!guest.send(chunk as Buffer)) await Promise.race([guest.drained(), exit]);
+  })();
+  sent.catch(() => {}); // Waited for below, when all has been given to it.
+  let copied = 0;
+  for (const piece of pieces) {
+    if (!gzip.write(piece)) await Promise.race([once(gzip, 'drain'), exit]);
+    if (over) break;
+    options.progress?.((copied += piece.length));
+  }
+  if (over) {
+    gzip.destroy();
+    return;
+  }
+  gzip.end();
+  await sent;
+}
+
+/** The blocks of an archive of what is at `file`, under `name`. */
+function* archive(file: string, name: string, options: CopyOptions): Generator<Buffer> {
+  yield* entries(file, name, options, true);
+  yield tarEnd();
+}
+
+function* entries(file: string, name: string, options: CopyOptions, top: boolean): Generator<Buffer> {
   const stat = top ? statSync(file) : lstatSync(file);
   const entry = (kind: TarKind, more: Partial<TarEntry> = {}): TarEntry => ({
     name,
@@ -111,34 +129,29 @@ async function sendTree(
     ...more,
   });
   if (stat.isDirectory()) {
-    await send(tarHeader(entry('folder', { name: `${name}/` })));
-    for (const child of readdirSync(file, { withFileTypes: true }).sort(byName)) {
-      await sendTree(path.join(file, child.name), `${name}/${child.name}`, send, options, false);
+    yield tarHeader(entry('folder', { name: `${name}/` }));
+    for (const child of readdirSync(file).sort()) {
+      yield* entries(path.join(file, child), `${name}/${child}`, options, false);
     }
-  } else if (stat.isSymbolicLink()) await send(tarHeader(entry('symlink', { target: readlinkSync(file) })));
-  else if (stat.isFile()) await sendFile(file, (size) => tarHeader(entry('file', { size })), send);
-  else options.note?.(`${file} is neither a file nor a folder: left out`);
+  } else if (stat.isSymbolicLink()) yield tarHeader(entry('symlink', { target: readlinkSync(file) }));
+  else if (stat.isFile()) {
+    yield tarHeader(entry('file', { size: stat.size }));
+    yield* contents(file, stat.size);
+    yield tarPadding(stat.size);
+  } else options.note?.(`${file} is neither a file nor a folder: left out`);
 }
 
-const byName = (a: Dirent, b: Dirent): number => (a.name < b.name ? -1 : 1);
-
-async function sendFile(
-  file: string,
-  header: (size: number) => Buffer,
-  send: (bytes: Uint8Array) => Promise<void>,
-): Promise<void> {
+/** As many bytes as were promised. */
+function* contents(file: string, size: number): Generator<Buffer> {
   const fd = openSync(file, 'r');
   try {
-    const { size } = statSync(file);
-    await send(header(size));
     for (let at = 0; at < size; ) {
       const chunk = Buffer.allocUnsafe(Math.min(CHUNK, size - at));
       const got = readSync(fd, chunk, 0, chunk.length, at);
       if (got === 0) throw new CopyError(`${file}: became shorter while it was copied`);
-      await send(chunk.subarray(0, got));
+      yield chunk.subarray(0, got);
       at += got;
     }
-    await send(tarPadding(size));
   } finally {
     closeSync(fd);
   }

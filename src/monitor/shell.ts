@@ -128,6 +128,8 @@ export class Shell {
       this.#started = true;
       // The guest may have ended at once, inside the call: then the state has moved on already.
       if (this.#state === 'paused') this.#move('unpause');
+      // What was typed meanwhile.
+      this.#ports.console.drainInput();
     },
     pause: async () => {
       if (this.#state === 'paused') return;

@@ -27,7 +27,8 @@ const WATCHER_QUEUE_MAX = 4 << 20;
 const INPUT_QUEUE_MAX = 64 << 10;
 /** Output of one turn is written in one piece, up to so much. */
 const BATCH_BYTES = 64 << 10;
-const RETRY_MS = 50;
+/** A guest that takes no input is asked again, less and less often: it may be paused for days. */
+const RETRY_MS = { first: 50, last: 10_000 };
 const CLOSE_MS = 1000;
 const MODES: readonly ConsoleMode[] = ['write', 'force', 'watch'];
 
@@ -77,6 +78,7 @@ export class ConsoleServer {
   readonly #batch = new Uint8Array(BATCH_BYTES);
   #batched = 0;
   #retry: NodeJS.Timeout | undefined;
+  #retryMs = RETRY_MS.first;
   #sizeTold: TerminalSize | undefined;
   #ended = false;
   #sessions = 0;
@@ -166,10 +168,12 @@ export class ConsoleServer {
       this.#inputBytes -= taken;
       if (taken < chunk.length) {
         this.#input[0] = chunk.subarray(taken);
-        this.#retry = setTimeout(() => this.drainInput(), RETRY_MS);
+        this.#retryMs = taken > 0 ? RETRY_MS.first : Math.min(2 * this.#retryMs, RETRY_MS.last);
+        this.#retry = setTimeout(() => this.drainInput(), this.#retryMs);
         return;
       }
       this.#input.shift();
+      this.#retryMs = RETRY_MS.first;
     }
     const { socket } = this.#holder ?? {};
     if (socket?.isPaused()) socket.resume();
