@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { loadKernel } from '../src/guest/kernel.ts';
+import { engineMode } from '../src/host/engine-mode.ts';
 import { WasmEngine } from '../src/host/wasm-engine.ts';
 import { startBootVcpu } from '../src/hypervisor/boot.ts';
 import { buildDomain } from '../src/hypervisor/builder/index.ts';
@@ -89,8 +90,14 @@ domain = new Domain(
 );
 const [tier, threshold] = values.tier.split(':');
 const options = tier === '0' ? { tier1: false as const } : threshold ? { tier1: { threshold: Number(threshold) } } : {};
-const engine = new WasmEngine(memory, wasmMemory, 0, clock.now, { ...options, exitPaths: buildFastExits });
+const mode = engineMode(process.env);
+const engine = new WasmEngine(memory, wasmMemory, 0, clock.now, {
+  ...options,
+  ...mode.engine,
+  exitPaths: buildFastExits,
+});
 const vcpu = new Vcpu(domain, 0, engine);
+if (mode.sliceBranches !== undefined) vcpu.sliceBranches = mode.sliceBranches;
 startBootVcpu(vcpu, built);
 
 const end = clock.now() + Number(values.seconds) * 1e9;

@@ -30,7 +30,7 @@ import type { Engine } from '../x86/engine.ts';
 import { Exit } from '../x86/exits.ts';
 import { RFLAGS, STATE } from '../x86/state.ts';
 import { ARMS, COMMON, engineCode } from './engine-code.ts';
-import { type RegionStatistics, Regions } from './wasm-regions.ts';
+import { MODULE_BYTES_MAX, type RegionStatistics, Regions } from './wasm-regions.ts';
 
 const UD = 6;
 const GP = 13;
@@ -38,7 +38,11 @@ const DEBUG = 1;
 
 /** The second tier: how often control comes to an instruction before its region is translated; false for never. */
 export interface EngineOptions {
-  readonly tier1?: false | { readonly threshold: number };
+  readonly tier1?: false | { readonly threshold: number; readonly unseen?: boolean };
+  /** Decoded instructions to keep at most, before all are forgotten; at least 1000, and never more than there is room for. */
+  readonly records?: number;
+  /** Bytes of regions' modules to keep at most, before all code is forgotten. */
+  readonly moduleBytes?: number;
   /** Handlers of their own to keep at most, before all are made anew as they are needed. */
   readonly shapes?: number;
   /** Folder of generated code that is kept from one start to the next. */
@@ -126,7 +130,14 @@ export class WasmEngine implements Engine {
     wasmMemory: WebAssembly.Memory,
     index: number,
     now: () => number,
-    { tier1 = { threshold: THRESHOLD }, shapes = SHAPES_MAX, codeFolder, exitPaths }: EngineOptions = {},
+    {
+      tier1 = { threshold: THRESHOLD },
+      shapes = SHAPES_MAX,
+      records,
+      moduleBytes = MODULE_BYTES_MAX,
+      codeFolder,
+      exitPaths,
+    }: EngineOptions = {},
   ) {
     this.memory = memory;
     this.wasmMemory = wasmMemory;
@@ -156,20 +167,25 @@ export class WasmEngine implements Engine {
     };
     this.exports = new WebAssembly.Instance(module, { e: imports }).exports as unknown as Exports;
     this.helperCpu = new HelperCpu(memory, this.cpu, this.exports.translate, randomness());
-    this.cache = new CodeCache(memory, this.cpu, {
-      handler: (insn) => this.handler(insn),
-      invalid: (kind) => (kind === 'ud' ? this.invalidOpcode : this.tooLong),
-      remember: (record, insn) => {
-        // Generated code may leave rare cases to the helper.
-        const { mnemonic } = insn;
-        if (SEMANTICS[mnemonic] === undefined || HELPERS[mnemonic] !== undefined) this.helperInsns.set(record, insn);
+    this.cache = new CodeCache(
+      memory,
+      this.cpu,
+      {
+        handler: (insn) => this.handler(insn),
+        invalid: (kind) => (kind === 'ud' ? this.invalidOpcode : this.tooLong),
+        remember: (record, insn) => {
+          // Generated code may leave rare cases to the helper.
+          const { mnemonic } = insn;
+          if (SEMANTICS[mnemonic] === undefined || HELPERS[mnemonic] !== undefined) this.helperInsns.set(record, insn);
+        },
+        forgetAll: () => {
+          this.helperInsns.clear();
+          this.regions.dropAll();
+        },
+        dropped: (base, pieces) => this.regions.drop(base, pieces),
       },
-      forgetAll: () => {
-        this.helperInsns.clear();
-        this.regions.dropAll();
-      },
-      dropped: (base, pieces) => this.regions.drop(base, pieces),
-    });
+      records,
+    );
     const { regionMiss, regionStack, scatter, flags } = this.exports;
     const regionHelper = (): number => this.helpRegion();
     const regionMoved = (_cpu: number, record: number): number => this.regionMoved(record);
@@ -184,14 +200,11 @@ export class WasmEngine implements Engine {
       regionHelper,
       regionMoved,
     };
-    this.regions = new Regions(
-      memory,
-      this.cache,
-      this.table,
-      regionImports,
-      () => performance.now(),
-      tier1 !== false && tier1.threshold > 1 ? BATCH : 1,
-    );
+    this.regions = new Regions(memory, this.cache, this.table, regionImports, () => performance.now(), {
+      batch: tier1 !== false && tier1.threshold > 1 ? BATCH : 1,
+      unseen: tier1 !== false && tier1.unseen === true,
+      moduleBytes,
+    });
     this.install(COMMON, code.handlers);
     this.invalidOpcode = this.raiser(UD);
     this.tooLong = this.raiser(GP);
@@ -370,6 +383,7 @@ export class WasmEngine implements Engine {
 
   run(): Exit {
     this.codeWrites.take(this.dropFrame, this.dropAll);
+    if (this.regions.full) this.cache.dropAll();
     if ((this.memory.view.getUint32(this.cpu + STATE.flagsRest, true) & RFLAGS.TF) !== 0) return this.stepTrapped();
     const exit = this.exports.run(this.cpu, 0) as Exit;
     if (exit === Exit.Slice) this.regions.flush();

@@ -24,6 +24,7 @@ interface Region {
   readonly pages: readonly number[];
   /** Record → the handler that it had. */
   readonly entries: ReadonlyMap<number, number>;
+  readonly module: RegionModule;
 }
 
 /** A region before its function is there; `entries` has 0 for what is somebody else's. */
@@ -45,16 +46,41 @@ interface Request {
 }
 const AROUND = LIMITS.pages - 1;
 
+/** A module lives as long as one of its functions can be reached. */
+interface RegionModule {
+  readonly bytes: number;
+  /** Regions of it that have not been dropped. */
+  live: number;
+}
+
+export interface RegionOptions {
+  /** Regions of one module. */
+  readonly batch: number;
+  /** Of code, too, that the interpreter has not seen run: everything that branches name. */
+  readonly unseen: boolean;
+  /** Bytes of modules that may live at the same time. */
+  readonly moduleBytes: number;
+}
+/**
+ * Usually. What V8 makes of them takes some five times as much. A guest that would need
+ * more has all its code forgotten, and what is hot by then made again.
+ */
+export const MODULE_BYTES_MAX = 32 << 20;
+
 export interface RegionStatistics {
   regions: number;
   /** Dropped because a page of theirs was somewhere else when they were entered. */
   regionsMoved: number;
   regionModules: number;
+  regionModulesLive: number;
   regionsLive: number;
   regionInstructions: number;
-  /** Of the modules. */
+  /** Of the modules: all, and those that live. */
   regionBytes: number;
+  regionBytesLive: number;
   regionMs: number;
+  /** How long the guest has waited at most for a module: two in a row are two waits. */
+  regionMsLongest: number;
 }
 
 export class Regions {
@@ -62,10 +88,13 @@ export class Regions {
     regions: 0,
     regionsMoved: 0,
     regionModules: 0,
+    regionModulesLive: 0,
     regionsLive: 0,
     regionInstructions: 0,
     regionBytes: 0,
+    regionBytesLive: 0,
     regionMs: 0,
+    regionMsLongest: 0,
   };
   private readonly memory: GuestMemory;
   private readonly cache: CodeCache;
@@ -82,8 +111,7 @@ export class Regions {
   private readonly byEntry = new Map<number, Region>();
   /** Pages whose neighbours change: their regions stay within one page. */
   private readonly alone = new Set<number>();
-  /** Regions of one module. */
-  private readonly batch: number;
+  private readonly options: RegionOptions;
 
   /** `imports` is what regions import: RegionImports, memory and table. `clock`: milliseconds, for the statistics. */
   constructor(
@@ -92,14 +120,14 @@ export class Regions {
     table: WebAssembly.Table,
     imports: Record<string, unknown>,
     clock: () => number,
-    batch: number,
+    options: RegionOptions,
   ) {
     this.memory = memory;
     this.cache = cache;
     this.table = table;
     this.imports = imports;
     this.clock = clock;
-    this.batch = batch;
+    this.options = options;
   }
 
   /** The handler of `record` as the interpreter alone would have it. */
@@ -116,7 +144,7 @@ export class Regions {
     const around = Array.from({ length: 2 * AROUND + 1 }, (_, k) => mapped(k - AROUND));
     const name = `region ${BigInt.asUintN(64, va).toString(16)}`;
     this.queue.push({ record, name, at, around });
-    if (this.queue.length >= this.batch) this.flush();
+    if (this.queue.length >= this.options.batch) this.flush();
   }
 
   /** Translate what was requested. A module costs as much as some dozen instructions, so several regions share one. */
@@ -137,11 +165,21 @@ export class Regions {
         planned.map(({ plan, name, parts }) => ({ plan, name, bases: parts.map(({ base }) => base) })),
       );
       const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: this.imports });
-      for (const [k, region] of planned.entries()) this.install(region, instance.exports[String(k)]);
+      const module: RegionModule = { bytes: bytes.length, live: 0 };
+      for (const [k, region] of planned.entries()) this.install(region, instance.exports[String(k)], module);
       this.stats.regionBytes += bytes.length;
+      this.stats.regionBytesLive += bytes.length;
       this.stats.regionModules++;
+      this.stats.regionModulesLive++;
     }
-    this.stats.regionMs += this.clock() - started;
+    const ms = this.clock() - started;
+    this.stats.regionMs += ms;
+    this.stats.regionMsLongest = Math.max(this.stats.regionMsLongest, ms);
+  }
+
+  /** There are more modules than may live: it is time to drop all code. */
+  get full(): boolean {
+    return this.stats.regionBytesLive > this.options.moduleBytes;
   }
 
   private plan({ record, name, at, around }: Request, claimed: Set<number>): Planned | undefined {
@@ -173,7 +211,7 @@ export class Regions {
         if (insn !== 'more') return typeof insn === 'string' ? undefined : insn;
         return this.decodeCrossing(base + (offset & 4095), baseOf((offset >> 12) + 1));
       },
-      known: (offset) => recordAt(offset) !== 0,
+      known: (offset) => this.options.unseen || recordAt(offset) !== 0,
     });
     if (plan === undefined) return undefined;
     const parts = plan.pages.map((page) => {
@@ -207,12 +245,13 @@ export class Regions {
     return typeof insn === 'string' ? undefined : insn;
   }
 
-  private install({ plan, parts, entries: records }: Planned, code: unknown): void {
+  private install({ plan, parts, entries: records }: Planned, code: unknown, module: RegionModule): void {
     const { u16, u8 } = this.memory;
     const slot = this.freeSlots.pop() ?? this.nextSlot++;
     this.table.set(slot, code);
     const entries = new Map<number, number>();
-    const region = { slot, parts, pages: plan.pages, entries };
+    const region = { slot, parts, pages: plan.pages, entries, module };
+    module.live++;
     records.forEach((record, k) => {
       if (record === 0) return;
       const handler = u16[record >>> 1]!;
@@ -272,6 +311,9 @@ export class Regions {
       if (regions.size === 0) this.pages.delete(base);
     }
     this.stats.regionsLive--;
+    if (--region.module.live > 0) return;
+    this.stats.regionModulesLive--;
+    this.stats.regionBytesLive -= region.module.bytes;
   }
 
   dropAll(): void {

@@ -27,8 +27,6 @@ export type RunResult =
   /** The device thread asked for it: CONTROL_VCPU.command says whether to pause or to stop. */
   | { readonly kind: 'paused' };
 
-/** Taken branches between two looks at the clock: about half a millisecond. */
-const SLICE_BRANCHES = 40_000;
 /** What an exit costs in time, counted in branches, so that a guest that only makes hypercalls is looked at as often. */
 const EXIT_COST = 200;
 
@@ -69,7 +67,7 @@ export function runVcpu(vcpu: Vcpu): RunResult {
     }
     runstate.change(vcpu, RUNSTATE.running, now);
 
-    i32[budget] = SLICE_BRANCHES;
+    i32[budget] = vcpu.sliceBranches;
     for (;;) {
       if (!deliverPending(vcpu)) break;
       const exit = engine.run();

@@ -58,6 +58,8 @@ export class Vcpu implements GuestCpu {
   paused = false;
   /** Domain clock (ns) at which the run loop returns although there is more to run: its caller limits CPU time. */
   runUntil = Number.POSITIVE_INFINITY;
+  /** Taken branches between two looks at the clock, about half a millisecond; at least 2, since coming in counts as one. */
+  sliceBranches = 40_000;
   private nmiWaits = false;
   private nmiRuns = false;
   blocked = false;

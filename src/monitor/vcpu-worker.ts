@@ -7,6 +7,7 @@ import { readlinkSync } from 'node:fs';
 import path from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
 import { SHUTDOWN } from '../abi/numbers.ts';
+import { engineMode } from '../host/engine-mode.ts';
 import { heapTrimmer } from '../host/trim-heap.ts';
 import { WasmEngine } from '../host/wasm-engine.ts';
 import { type BootFacts, startBootVcpu } from '../hypervisor/boot.ts';
@@ -85,11 +86,14 @@ const domain = new Domain(
     consoleSink: (bytes) => say({ kind: 'console', bytes: bytes.slice() }),
   },
 );
+const mode = engineMode(process.env);
 const engine = new WasmEngine(memory, data.wasmMemory, 0, clock.now, {
+  ...mode.engine,
   codeFolder: data.codeFolder,
   exitPaths: buildFastExits,
 });
 const vcpu = new Vcpu(domain, 0, engine);
+if (mode.sliceBranches !== undefined) vcpu.sliceBranches = mode.sliceBranches;
 startBootVcpu(vcpu, data.boot);
 
 const trim = heapTrimmer();

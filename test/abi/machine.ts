@@ -32,9 +32,13 @@ const PAGES = 0x800;
 export const DOMID = 7;
 /** Guest time that one look at the clock takes: the run loop looks every slice. */
 const TICK_NS = 20_000;
+/** Looks that stand for one slice where the run loop looks every few branches: as many as exits make a slice. */
+const SHORT_LOOKS = 200;
 
 export interface MachineOptions {
   readonly engine?: EngineOptions;
+  /** Taken branches between two looks at the clock, if not as many as usual; a look then takes a part of a slice's time. */
+  readonly sliceBranches?: number;
   /** Bytes of code and data instead of a source: for kernels made of chance. */
   readonly image?: Uint8Array;
   readonly constants?: Readonly<Record<string, number | bigint>>;
@@ -153,6 +157,7 @@ export class Machine {
   readonly #canaries: readonly { name: string; at: number; bytes: Uint8Array }[];
 
   constructor(source: string, options: MachineOptions = {}) {
+    this.#looksPerSlice = options.sliceBranches === undefined ? 1 : SHORT_LOOKS;
     const layout = planLayout(PAGES, 2);
     const pages = layout.bytes / 65536;
     const wasm = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
@@ -166,7 +171,7 @@ export class Machine {
       now: () => {
         if (this.looks > 0) this.looks--;
         else if (this.#running) this.domain.shutdown ??= { reason: -1 };
-        this.ns += TICK_NS;
+        this.ns += TICK_NS / this.#looksPerSlice;
         return this.ns;
       },
       wallclockNs: () => 1_700_000_000_000_000_000n,
@@ -201,15 +206,17 @@ export class Machine {
     );
     this.engine = new WasmEngine(this.memory, wasm, 0, () => this.ns, options.engine ?? { exitPaths: buildFastExits });
     this.vcpu = new Vcpu(this.domain, 0, this.engine);
+    if (options.sliceBranches) this.vcpu.sliceBranches = options.sliceBranches;
     startBootVcpu(this.vcpu, built);
     this.#canaries = canaries(this.memory);
   }
 
   #running = false;
+  readonly #looksPerSlice: number;
 
   /** Run until the guest ends or waits for ever, at most for `slices` slices of about half a millisecond. */
   run(slices = 300): Outcome {
-    this.looks = slices;
+    this.looks = slices * this.#looksPerSlice;
     this.#running = true;
     try {
       for (;;) {

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { RFLAGS } from '../../src/x86/state.ts';
 import { Machine } from './machine.ts';
-import { onBothTiers, only } from './on-both-tiers.ts';
+import { only, onBothTiers as onTiers } from './on-both-tiers.ts';
 import { faulting, hypercall, inUser, SYSCALL, SYSENTER, save, shareRoot, shutdown } from './runtime.ts';
 
 const KERNEL_CS = 0xe030n;
@@ -22,6 +22,10 @@ const entryOf = (label: string) => `
 const store = (label: string, value: string) => hypercall('update_va_mapping', label, value, 2);
 
 // Frames. --------------------------------------------------------------------------------------------------------------
+
+/** Where events and faults interrupt a kernel is what stress is for. */
+const onBothTiers: typeof onTiers = (name, source, check, options = {}) =>
+  onTiers(name, source, check, { ...options, stress: true });
 
 onBothTiers(
   'a fault with an error code pushes eight words on the 16-aligned stack of the kernel',

@@ -89,16 +89,20 @@ export class CodeCache {
   private readonly records = new RecordIndex();
   private readonly crossings = new Map<number, Crossing>();
   private next: number;
+  /** Where the room for records ends. */
+  private readonly end: number;
   /** How often the arena had been emptied when a branch was last linked. */
   private linkedAtFlush = 0;
   /** Times the arena was emptied, pages dropped: for the engine's statistics. */
   readonly stats = { blocks: 0, instructions: 0, pagesDropped: 0, flushes: 0 };
 
-  constructor(memory: GuestMemory, cpu: number, ports: CodeCachePorts) {
+  /** `records`: how many to keep, if not as many as there is room for. */
+  constructor(memory: GuestMemory, cpu: number, ports: CodeCachePorts, records = Number.POSITIVE_INFINITY) {
     this.memory = memory;
     this.cpu = cpu;
     this.ports = ports;
     this.next = cpu + ARENA;
+    this.end = cpu + Math.min(ARENA_END, ARENA + records * RECORD_BYTES);
   }
 
   private page(at: number): CodePage {
@@ -155,7 +159,7 @@ export class CodeCache {
   }
 
   private reserve(records: number): void {
-    if (this.next + records * RECORD_BYTES <= this.cpu + ARENA_END) return;
+    if (this.next + records * RECORD_BYTES <= this.end) return;
     this.dropAll();
   }
 
