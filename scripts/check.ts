@@ -17,6 +17,7 @@ interface Step {
 const STEPS: readonly Step[] = [
   { name: 'direction of imports',                command: [process.execPath, 'scripts/layers.ts'] },
   { name: 'nothing of one machine',              command: [process.execPath, 'scripts/portable.ts'] },
+  { name: 'documents made from the code',       command: [process.execPath, 'scripts/docs.ts', '--check'] },
   { name: 'types of the core, without Node',     command: [bin('tsc'), '-p', 'tsconfig.core.json', '--pretty', 'false'] },
   { name: 'types',                               command: [bin('tsc'), '-p', 'tsconfig.json', '--pretty', 'false'] },
   { name: 'format and lint',                     command: [bin('biome'), 'check', '--error-on-warnings'] },

@@ -1,6 +1,6 @@
 /** The SDK against a xend of its own whose domains run the fake machine. */
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
@@ -237,6 +237,9 @@ test("refusals are xend's, with their code", async () => {
   await assert.rejects(connect({ url: 'http://127.0.0.1:1' }), { code: 'no-xend' });
 });
 
+// A folder of temporary folders for this file alone: others make theirs at the same time.
+process.env.TMPDIR = path.join(home.dir, 't');
+mkdirSync(process.env.TMPDIR);
 const temporaryHomes = () => readdirSync(os.tmpdir()).filter((name) => name.startsWith('domus-'));
 
 test('a xend that was started is stopped, a temporary one is gone with its domains', async () => {

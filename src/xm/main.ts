@@ -78,9 +78,11 @@ async function dispatch([typed, ...words]: readonly string[], io: Io): Promise<n
     io.err(`Command ${typed} is deprecated.  Please use xl ${command.successor} instead.\n`);
   }
   const xend = new XendClient(apiSocket(io.paths));
-  const progress = progressLine(io);
+  const { progress, screen } = progressLine(io);
   try {
-    return (await command.run({ ...outputs(io, command, flags), args, flags, xend, paths: io.paths, progress })) ?? 0;
+    return (
+      (await command.run({ ...outputs(screen, command, flags), args, flags, xend, paths: io.paths, progress })) ?? 0
+    );
   } finally {
     progress(undefined);
     xend.close();
@@ -95,19 +97,28 @@ function outputs(io: Io, command: Command, flags: Context['flags']) {
     out,
     note: (text: string) => io.err(`${text}\n`),
     show: (value: unknown, text: () => string) => out(flags.json ? `${JSON.stringify(value, null, 2)}\n` : text()),
-    paint: ((style, text) =>
-      io.colour ? styleText(style, text, { validateStream: false }) : text) satisfies Context['paint'],
+    paint: ((style, text) => {
+      if (!io.colour) return text;
+      const [, inner, end] = /^(.*?)(\n?)$/s.exec(text)!;
+      return styleText(style, inner!, { validateStream: false }) + end;
+    }) satisfies Context['paint'],
   };
 }
 
-/** One line on the terminal, written over and over. */
-function progressLine(io: Io): Context['progress'] {
-  let shown = false;
-  return (text) => {
-    if (!io.errIsTerminal || (text === undefined && !shown)) return;
-    io.err(`\r\x1b[K${text ?? ''}`);
-    shown = text !== undefined;
+/** One line on the terminal, written over and over; `screen` is for everything else, which makes it step aside. */
+function progressLine(io: Io): { progress: Context['progress']; screen: Io } {
+  if (!io.errIsTerminal) return { progress: () => {}, screen: io };
+  let shown = '';
+  const draw = (text: string) => io.err(`\r\x1b[K${text}`);
+  const progress = (text: string | undefined) => {
+    if (shown !== (text ?? '')) draw((shown = text ?? ''));
   };
+  const aside = (print: (text: string) => void) => (text: string) => {
+    if (shown) draw('');
+    print(text);
+    if (shown && text.endsWith('\n')) draw(shown);
+  };
+  return { progress, screen: { ...io, out: aside(io.out), err: aside(io.err) } };
 }
 
 /** One line for people; whatever it is, never a stack. */

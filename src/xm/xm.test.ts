@@ -184,6 +184,28 @@ test('call asks xend for what old programs asked it', async () => {
   assert.equal((await xm('call', 'domain_destroy', 'called', 'halt')).code, 0);
 });
 
+test('colour and progress are for terminals alone', async () => {
+  let [out, err] = ['', ''];
+  const io = {
+    out: (text: string) => {
+      out += text;
+    },
+    err: (text: string) => {
+      err += text;
+    },
+    paths: home.paths,
+  };
+  await run(['create', '-q', configFile, 'name=shown'], { ...io, errIsTerminal: true, colour: true });
+  assert.equal(err, '\r\x1b[Kmaking domain shown ...\r\x1b[K');
+  await run(['pause', 'shown'], io);
+  await run(['list', 'shown'], { ...io, colour: true });
+  assert.match(out, /^\x1b\[1mName.*Console\x1b\[22m\n\x1b\[33mshown .*--p--.*\x1b\[39m\n$/);
+  [out, err] = ['', ''];
+  await run(['list', 'shown'], io);
+  await run(['destroy', 'shown'], io);
+  assert.doesNotMatch(out + err, /\x1b/);
+});
+
 test('info and dmesg', async () => {
   const { out } = await xm('info');
   assert.match(out, /^system {17}: \w+\nhost {19}: .*\nrelease {16}: /);

@@ -9,6 +9,9 @@ import path from 'node:path';
 import { describe, test } from 'node:test';
 import { Client, debianPackage } from './client.ts';
 
+/** Ganeti's HvInstanceState. */
+const RUNNING = 0;
+
 /** Ganeti's half: runs the calls named in the argument, prints their results as JSON. */
 const DRIVER = `
 import importlib.abc, importlib.machinery, json, sys
@@ -55,6 +58,7 @@ CALLS = {
     'list': lambda: call('ListInstances', hvparams),
     'info': lambda: call('GetInstanceInfo', instance.name, hvparams),
     'all': lambda: call('GetAllInstancesInfo', hvparams),
+    'rename': lambda: xen._RenameInstance(instance.name, 'other', hvparams).exit_code,
     'stop': lambda: call('StopInstance', instance, False, False, None, 1),
 }
 print(json.dumps({name: CALLS[name]() for name in sys.argv[5:]}, default=str))
@@ -93,7 +97,8 @@ describe('the Xen module of Ganeti', { skip }, () => {
     assert.deepEqual(list, { returns: [NAME] });
     const [name, id, memory, vcpus, state] = info.returns;
     assert.deepEqual([name, memory, vcpus], [NAME, 32, 1]);
-    assert.ok(id > 0 && state);
+    assert.ok(id > 0);
+    assert.equal(state, RUNNING);
   });
 
   test('a domain that has ended and is kept is read as shut down, a crashed one is left out', async () => {
@@ -116,7 +121,9 @@ describe('the Xen module of Ganeti', { skip }, () => {
     assert.deepEqual(list, { returns: [NAME] });
   });
 
-  test('it asks the instance to shut down for a second, then destroys it', async () => {
+  test('it renames the instance, asks it to shut down for a second, then destroys it', async () => {
+    assert.deepEqual(await ganeti('rename'), { rename: 0 });
+    assert.equal((await client.xm('rename', 'other', NAME)).status, 0);
     const { stop, list } = await ganeti('stop', 'list');
     assert.deepEqual(stop, { returns: null });
     assert.deepEqual(list, { returns: [] });

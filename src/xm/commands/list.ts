@@ -23,6 +23,13 @@ function chosen(state: Context['flags'][string]): (domain: DomainView) => boolea
   return ({ letters }) => letters.includes(letter);
 }
 
+/** What wants a look stands out: crashed red, paused yellow, kept after its end dim. */
+function coloured(row: string, { letters }: DomainView, paint: Context['paint']): string {
+  if (letters.includes('c')) return paint('red', row);
+  if (letters.includes('p')) return paint('yellow', row);
+  return letters.includes('s') ? paint('dim', row) : row;
+}
+
 async function printLong(domains: readonly DomainView[], { dialect, out }: Context): Promise<void> {
   if (dialect === 'xm') for (const domain of domains) out(printPretty(domainSxp(domain)));
   else {
@@ -52,18 +59,18 @@ With domains named, lists these in the order given; otherwise all, by name.`,
   json: true,
   layouts: true,
   async run(context) {
-    const { args, flags, xend, out, show, dialect } = context;
+    const { args, flags, xend, out, show, dialect, paint } = context;
     const wanted = chosen(flags.state);
     const table = !flags.long && !flags.json;
     const layout = LIST_LAYOUTS[dialect];
     const verbose = flags.verbose === true;
     // The header comes before the look-ups: a script that asks for a missing domain still sees a table.
-    if (table) out(layout.header(verbose));
+    if (table) out(paint('bold', layout.header(verbose)));
     const found: DomainView[] = [];
     const take = (domain: DomainView) => {
       if (!wanted(domain)) return;
       found.push(domain);
-      if (table) out(layout.row(domain, verbose));
+      if (table) out(coloured(layout.row(domain, verbose), domain, paint));
     };
     if (args.length === 0) for (const domain of await xend.call('GET /domains', {})) take(domain);
     for (const name of args) take(await xend.call('GET /domains/:name', { name }));

@@ -84,9 +84,14 @@ function limitOf({ flags }: Context): number {
 async function waitEnds(context: Context, asked: readonly Asked[]): Promise<number> {
   const { flags, xend, out, note } = context;
   const limit = limitOf(context);
+  const left = new Set(asked.map(({ name }) => name));
+  const tell = () => context.progress(left.size > 0 ? `waiting for ${[...left].join(', ')} to end ...` : undefined);
+  tell();
   const ended = await Promise.all(
     asked.map(async (one) => {
       let gone = await waitEnd(xend, one, limit, note);
+      left.delete(one.name);
+      tell();
       if (!gone && flags.force) {
         await xend.call('POST /domains/:name/destroy', { name: one.uuid });
         gone = true;
@@ -128,8 +133,8 @@ export const shutdown = command({
   params: ['[DOM]'],
   summary: "Ask a domain's guest to shut down",
   details: `
-The guest does it in its own time, or not at all: xm destroy does not ask, and -F asks first and destroys then. What becomes of the domain then is what on_poweroff
-in its configuration says.`,
+The guest does it in its own time, or not at all: xm destroy does not ask, and -F asks first and destroys then. What becomes
+of the domain is what on_poweroff in its configuration says.`,
   options: {
     all: { type: 'boolean', short: 'a', help: 'all domains except Domain-0' },
     wait: { type: 'boolean', short: 'w', help: 'wait until they are gone (implies -H)' },

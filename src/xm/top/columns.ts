@@ -29,6 +29,11 @@ const column = (title: string, width: number, text: Column['text'], value?: Colu
 const kib = (mib: number): string => String(mib * 1024);
 const percent = (part: number, { memoryMiB }: NodeInfo): string => ((part * 100) / memoryMiB).toFixed(1);
 const none = () => '0';
+type DiskIo = NonNullable<DomainView['diskIo']>[number];
+/** Of all disks together. */
+const disks = ({ domain }: Row, count: (disk: DiskIo) => number): number =>
+  (domain.diskIo ?? []).reduce((sum, disk) => sum + count(disk), 0);
+const SECTOR = 512;
 
 /** Other letters in other places than `xm list` has them: d s b c p r. */
 export function topState({ letters }: DomainView): string {
@@ -52,10 +57,10 @@ export const COLUMNS: readonly Column[] = [
   column('NETRX(k)',   8, none),
   column('VBDS',       4, ({ domain }) => String(domain.config?.disks.length ?? 0)),
   column('VBD_OO',     8, none),
-  column('VBD_RD',     8, none),
-  column('VBD_WR',     8, none),
-  column('VBD_RSECT', 10, none),
-  column('VBD_WSECT', 10, none),
+  column('VBD_RD',     8, (row) => String(disks(row, ({ reads }) => reads)),                               (row) => disks(row, ({ reads }) => reads)),
+  column('VBD_WR',     8, (row) => String(disks(row, ({ writes }) => writes)),                             (row) => disks(row, ({ writes }) => writes)),
+  column('VBD_RSECT', 10, (row) => String(disks(row, ({ readBytes }) => readBytes / SECTOR))),
+  column('VBD_WSECT', 10, (row) => String(disks(row, ({ writtenBytes }) => writtenBytes / SECTOR))),
   column('SSID',       4, none),
 ];
 
