@@ -22,14 +22,16 @@ const { values } = parseArgs({
     domains: { type: 'string', default: '100' },
     booting: { type: 'string', default: String(os.availableParallelism()) },
     watch: { type: 'string', default: '30' },
+    extra: { type: 'string', default: '' },
     help: { type: 'boolean' },
   },
 });
 if (values.help) {
-  console.log('usage: many.ts [--domains N] [--booting N] [--watch SECONDS]');
+  console.log('usage: many.ts [--domains N] [--booting N] [--watch SECONDS] [--extra OPTIONS]');
   console.log('  --domains  how many (100)');
   console.log('  --booting  how many boot at the same time (as many as there are CPUs)');
   console.log('  --watch    how long the idle domains are watched (30)');
+  console.log('  --extra    more kernel options, such as "psi=0 cgroup_disable=memory"');
   process.exit(0);
 }
 const count = Number(values.domains);
@@ -112,7 +114,13 @@ async function main(): Promise<Figure[]> {
   const consoles = new Map<string, string>();
   const created = performance.now();
   await each(names, CREATED_AT_ONCE, async (name) => {
-    const { config } = await loadConfig({ file: configs.get(name)!, search: [], variables: [], warn: say, print: say });
+    const { config } = await loadConfig({
+      file: configs.get(name)!,
+      search: [],
+      variables: [['extra', values.extra]],
+      warn: say,
+      print: say,
+    });
     await client.call('POST /domains', { config });
     consoles.set(name, (await client.call('GET /domains/:name/console', { name })).socket);
   });
