@@ -8,6 +8,7 @@ import { Console } from './console.ts';
 import { diskOf } from './domain-init.ts';
 import { type EventFilter, events } from './events.ts';
 import { AGENT_WAIT_MS, type ExecOptions, type ExecResult, runInGuest } from './exec.ts';
+import { openTunnel, type Tunnel } from './tunnel.ts';
 
 /** How long one request to wait for an end lasts; it is repeated. */
 const WAIT_S = 50;
@@ -26,6 +27,7 @@ export class Domain implements AsyncDisposable {
   readonly uuid: string;
   readonly domid: number;
   readonly #consoles = new Set<Console>();
+  #tunnel: Promise<Tunnel> | undefined;
 
   /** Made by a Host. `release` is called after the domain was disposed of. */
   constructor(client: XendClient, { uuid, domid }: DomainView, release: () => Promise<void> = async () => {}) {
@@ -176,10 +178,13 @@ export class Domain implements AsyncDisposable {
     await copyFromGuest(await this.#agent(), from, to, { waitMs: AGENT_WAIT_MS, ...options });
   }
 
+  /** The socket of its monitor where commands are asked for, here or by a tunnel. */
   async #agent(): Promise<string> {
     const { socket } = await this.#client.call('GET /domains/:name/agent', { name: this.uuid });
-    if (typeof this.#client.target === 'string') return socket;
-    throw new ApiError('bad-request', 0, 'commands and files need a connection by way of the socket, not of TCP');
+    const { target } = this.#client;
+    if (typeof target === 'string') return socket;
+    this.#tunnel ??= openTunnel(target, `/domains/${this.uuid}/agent/stream`);
+    return (await this.#tunnel).path;
   }
 
   /** End it, detach its consoles, and give back what was made for it. */
@@ -188,6 +193,7 @@ export class Domain implements AsyncDisposable {
       await this.destroy();
     } finally {
       for (const console of this.#consoles) console.close();
+      (await this.#tunnel)?.close();
       await this.#release();
     }
   }

@@ -7,7 +7,7 @@ import path from 'node:path';
 import { after, test } from 'node:test';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { apiSocket } from '../../src/host/paths.ts';
-import { connect } from '../../src/sdk/index.ts';
+import { connect, type Domain } from '../../src/sdk/index.ts';
 import { openApi } from '../../src/xend/http/openapi.ts';
 import { ask, exchange, fetchRaw } from '../../src/xend/http/raw-http-for-tests.ts';
 import type { RouteName } from '../../src/xend/routes.ts';
@@ -43,6 +43,17 @@ test('the SDK works over TCP as over the socket: requests, consoles, events', as
   await console.expect('login:');
   console.line('hello');
   await console.expect('[hello]');
+  // The fake guest has no agent: its monitor says so, on this connection as on its own socket.
+  const near = await connect({ socket });
+  const told = (one: Domain) =>
+    one.exec('true', { waitMs: 0 }).then(
+      () => assert.fail('there is no agent'),
+      ({ name, message }) => [name, message],
+    );
+  const answer = await told(domain);
+  assert.equal(answer[0], 'AgentError');
+  assert.deepEqual(answer, await told(await near.domain('far')));
+  await near.close();
   const { last } = await host.call('GET /events', {});
   await domain.pause();
   for await (const { type } of domain.events({ since: last })) if (type === 'domain.paused') break;

@@ -60,6 +60,15 @@ const BESIDE: Json = {
       responses: { 101: { description: 'the WebSocket is open' }, default: { $ref: '#/components/responses/Refusal' } },
     },
   },
+  '/domains/{name}/agent/stream': {
+    get: {
+      summary: "Commands in a domain's guest: a WebSocket of bytes, one command each",
+      description:
+        'A line of JSON with the request, then messages of a type (u8), a length (u32, big-endian) and that many bytes: as on the socket that GET /domains/{name}/agent names.',
+      parameters: [inPath('name', { type: 'string' })],
+      responses: { 101: { description: 'the WebSocket is open' }, default: { $ref: '#/components/responses/Refusal' } },
+    },
+  },
   '/metrics': {
     get: { summary: "Metrics in Prometheus' text format", responses: plain('metrics', 'text/plain; version=0.0.4') },
   },

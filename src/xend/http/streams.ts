@@ -3,6 +3,7 @@
  * `since`) or holds up its own console connection, never xend.
  */
 import type { IncomingMessage } from 'node:http';
+import net from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { type OpenConsole, openConsole, parseJson, SIZE_MAX, type TerminalSize } from '../../host/console-link.ts';
@@ -66,9 +67,10 @@ export class Streams {
   /** What is to be done with a connection that asks for `target`; throws when there is no such stream. */
   #find(target: string): Open {
     const url = URL.parse(target, 'http://xend');
-    const console = /^\/domains\/([^/]+)\/console\/stream$/.exec(url?.pathname ?? '');
+    const [, name = '', what] = /^\/domains\/([^/]+)\/(console|agent)\/stream$/.exec(url?.pathname ?? '') ?? [];
     if (url?.pathname === '/events/stream') return this.#events(number(url.searchParams.get('since')));
-    if (url && console) return this.#console(decoded(console[1]!), url.searchParams.get('mode') ?? 'watch');
+    if (url && what === 'console') return this.#console(decoded(name), url.searchParams.get('mode') ?? 'watch');
+    if (url && what === 'agent') return this.#agent(decoded(name));
     throw new XendError('not-found', `xend has no WebSocket at ${target.slice(0, 200)}`);
   }
 
@@ -102,6 +104,18 @@ export class Streams {
     };
   }
 
+  /** The monitor's agent socket as it is (host/agent-link.ts): one command a connection. */
+  #agent(name: string): Open {
+    const { socket: path } = this.#xend.agent(name);
+    return (client) => {
+      const agent = net.connect(path);
+      pour(agent, client, 'the command has ended');
+      client.on('message', (message: Buffer) => {
+        if (!agent.write(message)) client.pause();
+      });
+    };
+  }
+
   /** Connections whose client has vanished without a word are found and ended. */
   #ping(): void {
     for (const client of this.#server.clients) {
@@ -114,15 +128,7 @@ export class Streams {
 /** Carry bytes both ways until either side ends. */
 function carry(client: WebSocket, { socket: console, welcome, resize }: OpenConsole, types: boolean): void {
   client.send(JSON.stringify(welcome));
-  console.on('data', (bytes) => {
-    client.send(bytes, () => {
-      if (client.bufferedAmount < BEHIND_MAX / 2) console.resume();
-    });
-    if (client.bufferedAmount > BEHIND_MAX) console.pause();
-  });
-  console.on('error', () => client.close(CLOSE.broken, 'its monitor has ended'));
-  console.on('end', () => client.close(CLOSE.done, 'the console has ended'));
-  console.on('drain', () => client.resume());
+  pour(console, client, 'the console has ended');
   client.on('message', (message: Buffer, binary) => {
     const size = binary ? undefined : sizeIn(message.toString());
     if (size) resize(size);
@@ -130,10 +136,23 @@ function carry(client: WebSocket, { socket: console, welcome, resize }: OpenCons
     else if (!types) client.close(CLOSE.refused, 'this connection only watches');
     else if (!console.write(message)) client.pause();
   });
-  client.on('close', () => console.destroy());
   if (client.readyState !== client.OPEN) console.destroy();
   client.resume();
   console.resume();
+}
+
+/** What a monitor's socket says goes to the client, as fast as that takes it; the end of either is the end of both. */
+function pour(from: net.Socket, client: WebSocket, ended: string): void {
+  from.on('data', (bytes) => {
+    client.send(bytes, () => {
+      if (client.bufferedAmount < BEHIND_MAX / 2) from.resume();
+    });
+    if (client.bufferedAmount > BEHIND_MAX) from.pause();
+  });
+  from.on('error', () => client.close(CLOSE.broken, 'its monitor has ended'));
+  from.on('end', () => client.close(CLOSE.done, ended));
+  from.on('drain', () => client.resume());
+  client.on('close', () => from.destroy());
 }
 
 function sizeIn(text: string): TerminalSize | undefined {
