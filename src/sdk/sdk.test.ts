@@ -1,7 +1,6 @@
 /** The SDK against a xend of its own whose domains run the fake machine. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
-import os from 'node:os';
+import { existsSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { apiSocket, pidFile } from '../host/paths.ts';
@@ -237,27 +236,18 @@ test("refusals are xend's, with their code", async () => {
   await assert.rejects(connect({ url: 'http://127.0.0.1:1' }), { code: 'no-xend' });
 });
 
-// A folder of temporary folders for this file alone: others make theirs at the same time.
-process.env.TMPDIR = path.join(home.dir, 't');
-mkdirSync(process.env.TMPDIR);
-const temporaryHomes = () => readdirSync(os.tmpdir()).filter((name) => name.startsWith('domus-'));
-
 test('a xend that was started is stopped, a temporary one is gone with its domains', async () => {
-  const before = temporaryHomes();
+  let folder: string;
   let process_: ReturnType<typeof readPidFile>;
   {
     await using own: Host = await connect({ temporary: true });
     const domain = await own.create(values);
     assert.equal((await domain.view()).state, 'running');
-    const [mine] = temporaryHomes().filter((name) => !before.includes(name));
-    assert.ok(mine);
-    process_ = readPidFile(path.join(os.tmpdir(), mine, 'run', 'xend.pid'));
+    folder = path.dirname(path.dirname(String(own.client.target)));
+    process_ = readPidFile(path.join(folder, 'run', 'xend.pid'));
   }
   assert.ok(process_);
-  assert.deepEqual(
-    temporaryHomes().filter((name) => !before.includes(name)),
-    [],
-  );
+  assert.ok(!existsSync(folder));
   assert.ok(!isAlive(process_));
 });
 
