@@ -115,7 +115,8 @@ export function execInGuest(path: string, request: AgentRequest, to: AgentOutput
       socket.pause();
       if (rest.length > 0) socket.unshift(rest);
       resolve(joinProcess(socket, to));
-      socket.resume();
+      // Whoever waits for us has what it needs before the first output comes.
+      setImmediate(() => socket.resume());
     });
   });
 }

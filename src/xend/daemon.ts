@@ -16,6 +16,8 @@ import { Xend } from './xend.ts';
 import { loadXendConfig, xendConfigFile } from './xend-config.ts';
 
 /** Another xend serves these folders already. */
+const LOOPBACK = ['localhost', '127.0.0.1'];
+
 export class AlreadyRunning extends Error {
   readonly pid: number;
   constructor(pid: number) {
@@ -58,6 +60,8 @@ export async function startDaemon(paths: Paths, options: DaemonOptions = {}): Pr
   try {
     const config = loadXendConfig(xendConfigFile(paths), paths, (text) => warnings.push(text));
     log = new XendLog(config.logfile, { format: config['log-format'], level: config.loglevel });
+    if (!LOOPBACK.includes(config['console-address']))
+      warnings.push("console-address: the consoles' ports are on the loopback address only");
     for (const warning of warnings) log.write('WARNING', 'daemon', warning);
     const messages = new MessageBuffer(path.join(paths.log, 'dmesg'));
     const { cores, memoryMiB } = nodeInfo([]);

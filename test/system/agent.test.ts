@@ -37,6 +37,13 @@ describe('a domain with its agent', { skip }, async () => {
     assert.equal((await exec('pidof', 'sleep')).code, 1, 'nothing is left of it');
   });
 
+  test('a time limit holds for a guest that is paused as well', async () => {
+    assert.equal((await system.xm('pause', 'web')).code, 0);
+    assert.equal((await system.xm('exec', '--timeout', '0.2', 'web', 'true')).code, 124);
+    assert.equal((await system.xm('unpause', 'web')).code, 0);
+    assert.equal((await exec('true')).code, 0);
+  });
+
   test('files go in and come out, folders with what is in them', async () => {
     const bytes = randomBytes(100_000);
     writeFileSync(file('bytes'), bytes, { mode: 0o750 });

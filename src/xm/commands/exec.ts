@@ -1,6 +1,6 @@
 /** `xm exec`: a command in a guest, through its agent. */
 import os from 'node:os';
-import { AgentError, type AgentProcess, execInGuest } from '../../host/agent-link.ts';
+import { AgentError, type AgentProcess, type AgentRequest, execInGuest } from '../../host/agent-link.ts';
 import type { TerminalSize } from '../../host/console-link.ts';
 import { command, UserError } from '../command.ts';
 import { makeRaw, terminalSize } from '../terminal.ts';
@@ -8,7 +8,10 @@ import { makeRaw, terminalSize } from '../terminal.ts';
 /** As a shell has it: 128 and the signal that ended the command. */
 const SIGNALLED = 128;
 const TIMED_OUT = 124;
-const KILL_AFTER_MS = 5000;
+/** After SIGTERM; and as long again for the guest's answer. */
+const KILL_AFTER_MS = 2000;
+/** Of a terminal where we have none. */
+const SOME_SIZE: TerminalSize = { columns: 80, rows: 24 };
 const PASSED = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
 
 export const exec = command({
@@ -38,52 +41,73 @@ cannot run it. What follows DOM is the command's own.`,
     const [name, ...argv] = args;
     if (argv[0] === '--') argv.shift();
     if (argv.length === 0) throw new UserError('exec: Missing command');
-    const { stdin, stdout, stderr } = process;
-    const environment = variables((flags.env as unknown as string[] | undefined) ?? []);
+    const environment = variables((flags.env ?? []) as unknown as readonly string[]);
     const timeoutMs = seconds('timeout', flags.timeout);
-    const terminal: TerminalSize | undefined = flags.tty ? (terminalSize() ?? { columns: 80, rows: 24 }) : undefined;
+    const waitMs = seconds('wait', flags.wait) ?? 0;
+    const terminal = flags.tty ? (terminalSize() ?? SOME_SIZE) : undefined;
     const { socket } = await xend.call('GET /domains/:name/agent', { name: name! });
-    const run = await execInGuest(
-      socket,
-      {
-        argv,
-        environment: { ...(terminal && process.env.TERM ? { TERM: process.env.TERM } : {}), ...environment },
-        ...(flags.workdir === undefined ? {} : { folder: String(flags.workdir) }),
-        ...(terminal ? { terminal } : {}),
-        waitMs: seconds('wait', flags.wait) ?? 0,
-      },
-      { output: (bytes) => passOn(stdout, bytes), errors: (bytes) => passOn(stderr, bytes) },
-    ).catch(refused);
-    if (typeof run === 'string') throw new UserError(`exec: ${run}`);
-    // Who reads our output sets the pace; the guest is told.
-    function passOn(to: NodeJS.WriteStream, bytes: Uint8Array): void {
-      if (to.write(bytes) || typeof run === 'string') return;
-      (run as AgentProcess).pause();
-      to.once('drain', () => (run as AgentProcess).resume());
-    }
-    const timedOut = limit(run, timeoutMs);
-    if (!flags.interactive) run.end();
-    else if (flags.tty && stdin.isTTY) typeAtTerminal(run);
-    else sendInput(run);
-    if (!(flags.interactive && flags.tty && stdin.isTTY))
-      for (const signal of PASSED) process.on(signal, () => run.signal(os.constants.signals[signal]));
+    const request: AgentRequest = {
+      argv,
+      environment: { ...(terminal && process.env.TERM ? { TERM: process.env.TERM } : {}), ...environment },
+      ...(flags.workdir === undefined ? {} : { folder: String(flags.workdir) }),
+      ...(terminal ? { terminal } : {}),
+      waitMs,
+    };
     try {
-      const { code, signal } = await run.exit;
-      if (timedOut()) return TIMED_OUT;
-      return signal ? SIGNALLED + signal : code;
+      return await follow(socket, request, { interactive: flags.interactive === true, timeoutMs });
     } catch (error) {
       throw error instanceof AgentError ? new UserError(`exec: ${error.message}`) : error;
-    } finally {
-      stdin.pause();
-      if (stdin.isTTY) stdin.setRawMode(false);
     }
   },
 });
 
-const refused = (error: unknown): string => {
-  if (error instanceof AgentError) return error.message;
-  throw error;
-};
+/** Run it with our standard input and output; returns the exit code. */
+async function follow(
+  socket: string,
+  request: AgentRequest,
+  { interactive, timeoutMs }: { interactive: boolean; timeoutMs: number | undefined },
+): Promise<number> {
+  const { stdin, stdout, stderr } = process;
+  // Who reads our output sets the pace; the guest is told.
+  const passOn = (to: NodeJS.WriteStream, bytes: Uint8Array): void => {
+    if (to.write(bytes)) return;
+    run.pause();
+    to.once('drain', () => run.resume());
+  };
+  const run: AgentProcess = await execInGuest(socket, request, {
+    output: (bytes) => passOn(stdout, bytes),
+    errors: (bytes) => passOn(stderr, bytes),
+  });
+  const timedOut = limit(run, timeoutMs);
+  const typed = interactive && request.terminal !== undefined && stdin.isTTY;
+  if (typed) makeRaw();
+  else passSignals(run);
+  if (interactive) sendInput(run);
+  else run.end();
+  if (request.terminal) stdout.on('resize', () => run.resize(terminalSize() ?? SOME_SIZE));
+  try {
+    const { code, signal } = await run.exit;
+    if (timedOut()) return TIMED_OUT;
+    return signal ? SIGNALLED + signal : code;
+  } catch (error) {
+    if (timedOut()) return TIMED_OUT;
+    throw error;
+  } finally {
+    stdin.pause();
+    if (typed) stdin.setRawMode(false);
+  }
+}
+
+/** Signals go to the command; the second of a kind ends us, as a guest that is paused or hangs does not answer. */
+function passSignals(run: AgentProcess): void {
+  for (const name of PASSED) {
+    const number = os.constants.signals[name];
+    process.once(name, () => {
+      run.signal(number);
+      process.once(name, () => process.exit(SIGNALLED + number));
+    });
+  }
+}
 
 function variables(settings: readonly string[]): Record<string, string> {
   return Object.fromEntries(
@@ -111,6 +135,7 @@ function limit(run: AgentProcess, ms: number | undefined): () => boolean {
     over = true;
     run.signal(os.constants.signals.SIGTERM);
     setTimeout(() => run.signal(os.constants.signals.SIGKILL), KILL_AFTER_MS).unref();
+    setTimeout(() => run.close(), 2 * KILL_AFTER_MS).unref();
   }, ms);
   run.exit.finally(() => clearTimeout(timer)).catch(() => {});
   return () => over;
@@ -124,13 +149,4 @@ function sendInput(run: AgentProcess): void {
     void run.drained().then(() => stdin.resume());
   });
   stdin.on('end', () => run.end());
-}
-
-function typeAtTerminal(run: AgentProcess): void {
-  makeRaw();
-  sendInput(run);
-  process.stdout.on('resize', () => {
-    const size = terminalSize();
-    if (size) run.resize(size);
-  });
 }
