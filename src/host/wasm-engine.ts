@@ -67,6 +67,7 @@ interface Exports {
   translate(cpu: number, va: bigint, access: number): number;
   scatter(cpu: number, va: bigint, size: number): void;
   regionMiss(cpu: number, va: bigint, access: number): number;
+  regionAgain(cpu: number, va: bigint, access: number): number;
   regionStack(cpu: number, va: bigint, access: number): number;
   flags(cpu: number, code: number, a: bigint, b: bigint, r: bigint): void;
   flushTlb(cpu: number): void;
@@ -186,13 +187,14 @@ export class WasmEngine implements Engine {
       },
       records,
     );
-    const { regionMiss, regionStack, scatter, flags } = this.exports;
+    const { regionMiss, regionAgain, regionStack, scatter, flags } = this.exports;
     const regionHelper = (): number => this.helpRegion();
     const regionMoved = (_cpu: number, record: number): number => this.regionMoved(record);
     const regionImports = {
       m: wasmMemory,
       t: this.table,
       regionMiss,
+      regionAgain,
       regionStack,
       scatter,
       flags,

@@ -55,8 +55,11 @@ const isBranch = (insn: Insn): boolean => insn.operands[0]?.kind === Kind.Rel;
 
 /** Does a block end with this instruction? */
 export const endsBlock = (insn: Insn): boolean => isBranch(insn) || ENDS.has(insn.mnemonic);
+/** They read or change, in the state block, what a region keeps in locals: XMM registers and MXCSR. */
+const APART = new Set(['fxsave', 'fxrstor', 'ldmxcsr']);
 /** Can it be part of a region? Otherwise the region ends before it. */
-export const translatable = (insn: Insn): boolean => SEMANTICS[insn.mnemonic] !== undefined;
+export const translatable = (insn: Insn): boolean =>
+  SEMANTICS[insn.mnemonic] !== undefined && !APART.has(insn.mnemonic);
 
 export function discover(entry: number, ports: DiscoverPorts): RegionPlan | undefined {
   const code = new Map<number, Insn>();

@@ -21,6 +21,7 @@ import { type Block, endsBlock, NOWHERE, type RegionPlan } from './discover.ts';
 import { DYNAMIC, type FlagState, PAIR } from './flag-lift.ts';
 import { leaveTo, type RegionContext, RegionLift, storeDynamic } from './lift.ts';
 import { type FlagLiveness, flagLiveness, Need } from './liveness.ts';
+import { neighbours } from './neighbours.ts';
 import { type Edge, type Graph, type Structure, structure } from './structure.ts';
 
 /** A region to generate: what discover found, and where its pages are. */
@@ -41,6 +42,7 @@ export interface RegionImports {
   regionMoved(cpu: number, record: number): number;
   /** runtime/mmu.ts, with 1 for "the interpreter shall run this instruction". */
   regionMiss(cpu: number, va: bigint, access: number): number;
+  regionAgain(cpu: number, va: bigint, access: number): number;
   regionStack(cpu: number, va: bigint, access: number): number;
   scatter(cpu: number, va: bigint, size: number): void;
   flags(cpu: number, code: number, a: bigint, b: bigint, r: bigint): void;
@@ -58,6 +60,7 @@ export function generateRegions(layout: MemoryLayout, regions: readonly RegionSo
   m.importTable();
   const imports = {
     miss: m.importFunction('regionMiss', [I32, I64, I32], [I32]),
+    missAgain: m.importFunction('regionAgain', [I32, I64, I32], [I32]),
     stackMiss: m.importFunction('regionStack', [I32, I64, I32], [I32]),
     scatter: m.importFunction('scatter', [I32, I64, I32], []),
     flags: m.importFunction('flags', [I32, I32, I64, I64, I64], []),
@@ -89,6 +92,7 @@ function waysOn(block: Block | undefined): number {
 
 interface ImportRefs {
   readonly miss: FnRef;
+  readonly missAgain: FnRef;
   readonly stackMiss: FnRef;
   readonly scatter: FnRef;
   readonly flags: FnRef;
@@ -174,6 +178,7 @@ class RegionEmitter {
       xmm: new Array<E | undefined>(16).fill(undefined),
       xmmWritten: 0,
       constants: new Map(),
+      shared: [],
       crossing: undefined,
       taskSwitched: undefined,
       rounding: undefined,
@@ -213,6 +218,7 @@ class RegionEmitter {
       },
       usesHelper: false,
       miss: imports.miss,
+      missAgain: imports.missAgain,
       stackMiss: imports.stackMiss,
       scatter: imports.scatter,
       flagsFunction: imports.flags,
@@ -447,11 +453,13 @@ class RegionEmitter {
     let offset = block.start;
     region.notSwitched = false;
     region.normal.fill(0);
+    for (const page of region.shared) page.known = 'nothing';
+    const groups = neighbours(block);
     block.insns.forEach((insn, k) => {
       const at = offset;
       offset += insn.length;
       f.scope(() => {
-        const lift = new RegionLift(f, insn, block.uses[k]!, at, region, needs[k] !== Need.none);
+        const lift = new RegionLift(f, insn, block.uses[k]!, at, region, needs[k] !== Need.none, groups[k]!);
         const semantics = SEMANTICS[insn.mnemonic]!;
         if (insn.lock || insn.mnemonic === 'xchg') {
           f.loop((label) => {

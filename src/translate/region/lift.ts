@@ -5,7 +5,7 @@
  * A path that leaves in the middle of an instruction (a fault, a store to code) finds all locals as they were before it: the
  * semantics do what can fault before the first change.
  */
-import { type E, F64, I32, i32, i64, i64pair, lane, load32, load64, V128 } from '../../wasm/expr.ts';
+import { type E, F64, I32, I64, i32, i64, i64pair, lane, load32, load64, V128 } from '../../wasm/expr.ts';
 import { call, type Fn, type FnRef, type Label } from '../../wasm/module.ts';
 import { type Insn, Kind, type Operand, RIP } from '../../x86/decode.ts';
 import type { Exit } from '../../x86/exits.ts';
@@ -14,7 +14,17 @@ import { isAbsolute, isSimpleMemory } from '../interpreter/shape.ts';
 import { ACCESS, STACK_ADDEND, STACK_PAGE, Status, TLB_ENTRIES } from '../layout.ts';
 import type { FloatFormat } from '../lift.ts';
 import { type FlagContext, FlagLift } from './flag-lift.ts';
+import { ALONE } from './neighbours.ts';
 import type { InsnUse } from './probe.ts';
+
+/** The page of a group of operands (neighbours.ts) while its block is translated. */
+export interface SharedPage {
+  /** Its address, or 1 for none; its addend as in the TLB. */
+  readonly page: E;
+  readonly addend: E;
+  /** What it was looked up for in this block. */
+  known: 'nothing' | 'reading' | 'writing';
+}
 
 /** What the lifts of one region share: its locals and its ways out. */
 export interface RegionContext extends FlagContext {
@@ -41,6 +51,8 @@ export interface RegionContext extends FlagContext {
   /** What is known while translating a block: TS is clear; elements of XMM registers without denormals, a bit each. */
   notSwitched: boolean;
   readonly normal: Uint8Array;
+  /** By the number of the group. */
+  readonly shared: SharedPage[];
   /** Bits of `gpr`, which are used and which are changed anywhere in the region; what else the prologue must load. */
   used: number;
   written: number;
@@ -62,6 +74,7 @@ export interface RegionContext extends FlagContext {
   usesHelper: boolean;
   readonly miss: FnRef;
   readonly stackMiss: FnRef;
+  readonly missAgain: FnRef;
   readonly scatter: FnRef;
   readonly flagsFunction: FnRef;
   readonly now: FnRef;
@@ -84,12 +97,15 @@ export class RegionLift extends FlagLift {
   private readonly region: RegionContext;
   private readonly offset: number;
   private readonly level: number;
+  /** Group of the memory operand. */
+  private readonly group: number;
 
-  constructor(f: Fn, insn: Insn, use: InsnUse, offset: number, context: RegionContext, needed: boolean) {
+  constructor(f: Fn, insn: Insn, use: InsnUse, offset: number, context: RegionContext, needed: boolean, group: number) {
     super(f, insn, context.cpu, context, use, needed);
     this.region = context;
     this.offset = offset;
     this.level = f.nesting;
+    this.group = group;
   }
 
   /** Here is what hardly ever happens, unless it is all that this instruction does. */
@@ -268,6 +284,17 @@ export class RegionLift extends FlagLift {
       );
       return at;
     }
+    // What may be skipped says nothing about what comes behind.
+    const shared = op === undefined || this.group === ALONE || f.nesting !== this.level ? undefined : this.sharedPage();
+    const isWrite = (access & ACCESS.write) !== 0;
+    if (shared !== undefined && (shared.known === 'writing' || (shared.known === 'reading' && !isWrite))) {
+      f.if(
+        last.eq(shared.page),
+        () => f.set(at, va.wrap().add(shared.addend)),
+        () => this.miss(at, this.region.missAgain, va, how),
+      );
+      return at;
+    }
     f.scope(() => {
       const number = f.let(va.shrU(12).wrap());
       const slot = number
@@ -276,12 +303,30 @@ export class RegionLift extends FlagLift {
         .shl(5);
       const entry = f.let(this.region.tlb.add(slot));
       f.if(
-        load64(entry, (access & ACCESS.write) !== 0 ? 8 : 0).eq(last),
-        () => f.set(at, va.wrap().add(load32(entry, 24))),
-        () => this.miss(at, this.region.miss, va, how),
+        load64(entry, isWrite ? 8 : 0).eq(last),
+        () => {
+          if (shared === undefined) f.set(at, va.wrap().add(load32(entry, 24)));
+          else {
+            f.set(shared.addend, load32(entry, 24));
+            f.set(shared.page, last);
+            f.set(at, va.wrap().add(shared.addend));
+          }
+        },
+        () => {
+          this.miss(at, this.region.miss, va, how);
+          if (shared !== undefined) f.set(shared.page, i64(1));
+        },
       );
     });
+    if (shared !== undefined) shared.known = isWrite ? 'writing' : 'reading';
     return at;
+  }
+  private sharedPage(): SharedPage {
+    const { shared } = this.region;
+    while (shared.length <= this.group) {
+      shared.push({ page: this.f.lasting(I64), addend: this.f.lasting(I32), known: 'nothing' });
+    }
+    return shared[this.group]!;
   }
   linearRange(va: E, bytes: E): E {
     const at = this.f.local(I32);

@@ -21,6 +21,8 @@ export interface InsnUse {
   readonly leaves: boolean;
   /** Can leave after it has written the flags. */
   readonly leavesAfter: boolean;
+  /** Bits of the general registers that it changes by name, and of the operands that it writes. */
+  readonly changes: { readonly registers: number; readonly operands: number };
 }
 
 class ProbeLift extends Lift {
@@ -30,6 +32,7 @@ class ProbeLift extends Lift {
   kills = false;
   leaves = false;
   leavesAfter = false;
+  readonly changes = { registers: 0, operands: 0 };
   private readonly level: number;
   private readonly v32: E;
   private readonly v64: E;
@@ -47,11 +50,15 @@ class ProbeLift extends Lift {
   protected readReg(k: number): E {
     return this.value(this.size(k));
   }
-  protected writeReg(_k: number, _value: E): void {}
+  protected writeReg(k: number, _value: E): void {
+    this.changes.operands |= 1 << k;
+  }
   gpr(_index: number, size: number): E {
     return this.value(size);
   }
-  setGpr(_index: number, _size: number, _value: E): void {}
+  setGpr(index: number, _size: number, _value: E): void {
+    this.changes.registers |= 1 << index;
+  }
   immediate(k: number, size: number): E {
     return this.constant(this.operand(k).immLo, size);
   }
@@ -157,8 +164,8 @@ export function instructionUse(insn: Insn): InsnUse {
     const f = new Fn([I32]);
     const lift = new ProbeLift(f, insn, f.param(0));
     SEMANTICS[insn.mnemonic]!(lift);
-    const { reads, readsPair, writes, kills, leaves, leavesAfter } = lift;
-    use = { reads: reads || readsPair, readsPair, writes, kills: kills && !readsPair, leaves, leavesAfter };
+    const { reads, readsPair, writes, kills, leaves, leavesAfter, changes } = lift;
+    use = { reads: reads || readsPair, readsPair, writes, kills: kills && !readsPair, leaves, leavesAfter, changes };
     known.set(key, use);
   }
   return use;

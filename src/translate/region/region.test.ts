@@ -96,6 +96,29 @@ test('a single step in the middle of a region does one instruction', () => {
   assert.equal(translator.rip, CODE + 3);
 });
 
+test('a loop that changes the rounding mode and saves and restores all registers has each in effect at once', () => {
+  // biome-ignore format: an instruction a line
+  const body = [
+    0x0f, 0xae, 0x17, // L: ldmxcsr [rdi]
+    0xf2, 0x48, 0x0f, 0x2a, 0xc1, // cvtsi2sd xmm0,rcx
+    0xf2, 0x48, 0x0f, 0x2a, 0xcb, // cvtsi2sd xmm1,rbx
+    0xf2, 0x0f, 0x5e, 0xc1, // divsd xmm0,xmm1
+    0x0f, 0xae, 0x87, 0, 4, 0, 0, // fxsave [rdi+0x400]
+    0x0f, 0xae, 0x57, 0x08, // ldmxcsr [rdi+8]
+    0xf2, 0x48, 0x0f, 0x2a, 0xd1, // cvtsi2sd xmm2,rcx
+    0xf2, 0x0f, 0x5e, 0xd1, // divsd xmm2,xmm1
+    0xf2, 0x0f, 0x58, 0xe2, // addsd xmm4,xmm2
+    0x66, 0x0f, 0xd6, 0xa7, 0, 2, 0, 0, // movq [rdi+0x200],xmm4
+    0x0f, 0xae, 0x8f, 0, 4, 0, 0, // fxrstor [rdi+0x400]
+    0xf2, 0x0f, 0x58, 0xa7, 0, 2, 0, 0, // addsd xmm4,[rdi+0x200]
+    0xff, 0xc9, // dec ecx
+  ];
+  // mov dword [rdi],0x1f80; mov dword [rdi+8],0x5f80: to nearest, and up
+  const modes = [0xc7, 0x07, 0x80, 0x1f, 0, 0, 0xc7, 0x47, 0x08, 0x80, 0x5f, 0, 0];
+  const code = [...modes, ...body, 0x75, 256 - body.length - 2, ...SYSCALL];
+  bothTiers(plain(code, { rcx: 60n, rbx: 7n, rdi: BigInt(DATA) }), () => many);
+});
+
 test('a region that begins with a store across two pages goes on', () => {
   // L: mov [rdi],rcx; push rcx; pop rdx; add rax,rdx; dec ecx; jnz L; syscall
   const code = [0x48, 0x89, 0x0f, 0x51, 0x5a, 0x48, 0x01, 0xd0, 0xff, 0xc9, 0x75, 0xf4, ...SYSCALL];

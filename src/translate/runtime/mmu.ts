@@ -44,6 +44,7 @@ export interface MmuRuntime {
   readonly translate: FnRef;
   /** `miss` for regions: 1 when a store is about to drop code, so that the interpreter has to perform it. */
   readonly regionMiss: FnRef;
+  readonly regionAgain: FnRef;
   /**
    * `translate` for regions' accesses relative to RSP. Leaves in STACK_PAGE and STACK_ADDEND what the region may translate the
    * accesses that follow by: a page that can be written, or 1, which is none.
@@ -287,6 +288,24 @@ export function buildMmu(m: ModuleBuilder, layout: MemoryLayout, codeWrite: FnRe
     'regionMiss',
   );
 
+  /** Like `regionMiss` with the TLB looked at first. */
+  const regionAgain = m.function(
+    [I32, I64, I32],
+    [I32],
+    (f) => {
+      const cpu = f.param(0);
+      const va = f.param(1);
+      const access = f.param(2);
+      const entry = f.let(tlbEntry(f, cpu, va));
+      const last = va.add(access.and(ACCESS.size).extendU()).sub(1).and(-4096);
+      const tag = load64(entry.add(access.and(ACCESS.write).ne(0).shl(3)));
+      f.if(tag.eq(last), () => f.ret(va.wrap().add(load32(entry, 24))));
+      f.ret(call(regionMiss, cpu, va, access));
+      f.unreachable();
+    },
+    'regionAgain',
+  );
+
   const regionStack = m.function(
     [I32, I64, I32],
     [I32],
@@ -310,5 +329,5 @@ export function buildMmu(m: ModuleBuilder, layout: MemoryLayout, codeWrite: FnRe
     },
     'regionStack',
   );
-  return { miss, scatter, translate, regionMiss, regionStack };
+  return { miss, scatter, translate, regionMiss, regionAgain, regionStack };
 }
