@@ -15,6 +15,7 @@ import { shapeKey, shapeNumber } from '../translate/interpreter/shape.ts';
 import {
   ACCESS,
   CODE_DROPPED,
+  KERNEL_TLB,
   RECORD,
   RECORD_BYTES,
   REGION_SLOTS,
@@ -23,6 +24,9 @@ import {
   STEP_RECORDS,
   Status,
   TLB_ENTRIES,
+  TLB_FILLS,
+  TLB_STRIDE,
+  USER_SPACES,
 } from '../translate/layout.ts';
 import { SEMANTICS } from '../translate/semantics/index.ts';
 import { decode, type Insn } from '../x86/decode.ts';
@@ -74,6 +78,7 @@ interface Exports {
   flushPage(cpu: number, lo: number, hi: number): void;
   modeChanged(cpu: number): void;
   entryChanged(cpu: number, frame: number, index: number): void;
+  withholdWrites(cpu: number, frame: number): void;
   forgetRoot(cpu: number, root: number): void;
   /** Only with `EngineOptions.exitPaths`. */
   exitPaths?(cpu: number, exit: number): number;
@@ -183,6 +188,7 @@ export class WasmEngine implements Engine {
           this.helperInsns.clear();
           this.regions.dropAll();
         },
+        withholdWrites: (frame) => this.exports.withholdWrites(this.cpu, frame),
         dropped: (base, pieces) => this.regions.drop(base, pieces),
       },
       records,
@@ -214,6 +220,10 @@ export class WasmEngine implements Engine {
     this.lastOwnHandler = Math.min(this.nextHandler + shapes + SHAPES_AT_ONCE, REGION_SLOTS) - SHAPES_AT_ONCE;
     const view = memory.view;
     view.setUint32(this.cpu + STATE.writableFrame, 0xffffffff, true);
+    // Nothing is known yet of what the arrays hold: more than their lists say.
+    for (let k = 0; k <= USER_SPACES; k++) {
+      view.setUint32(this.cpu + KERNEL_TLB + k * TLB_STRIDE + TLB_FILLS, 0xffffffff, true);
+    }
     this.flushTlb();
   }
 

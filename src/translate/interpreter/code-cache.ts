@@ -14,16 +14,8 @@ import {
   CODE_HASH_ENTRIES,
   HOT_COUNTER_ENTRIES,
   HOT_COUNTERS,
-  KERNEL_TLB,
   RECORD,
   RECORD_BYTES,
-  SPACE_FREE,
-  SPACE_ROOTS,
-  TLB_BYTES,
-  TLB_ENTRIES,
-  USER_SPACES,
-  USER_TLB,
-  USER_TLBS,
 } from '../layout.ts';
 import { Arm, codeHashSlot } from './generate.ts';
 import { RecordIndex } from './record-index.ts';
@@ -77,6 +69,8 @@ export interface CodeCachePorts {
   remember(record: number, insn: Insn): void;
   /** Everything remembered is void. */
   forgetAll(): void;
+  /** Code is about to be decoded from guest frame `frame` for the first time: no store to it may go unnoticed. */
+  withholdWrites(frame: number): void;
   /** Pieces of the page at linear address `base` have changed: what was made of their code is void. */
   dropped(base: number, pieces: number): void;
 }
@@ -127,26 +121,7 @@ export class CodeCache {
     for (let piece = offset >> 9; piece <= (offset + length - 1) >> 9 && piece < 8; piece++) bits |= 1 << piece;
     const flags = this.memory.frameFlags;
     const before = Atomics.or(flags, frame, bits);
-    if (before === 0) this.withholdWrites(frame);
-  }
-
-  private withholdWrites(frame: number): void {
-    const { u32, i32 } = this.memory;
-    const user = u32[(this.cpu + USER_TLB) >>> 2]!;
-    for (const array of [this.cpu + KERNEL_TLB, user]) this.withholdIn(array, frame);
-    // The arrays of user roots that are not loaded begin anew when they are next.
-    for (let k = 0; k < USER_SPACES; k++) {
-      if (this.cpu + USER_TLBS + k * TLB_BYTES !== user) i32[((this.cpu + SPACE_ROOTS) >>> 2) + k] = SPACE_FREE;
-    }
-  }
-
-  private withholdIn(array: number, frame: number): void {
-    const { u32, i32 } = this.memory;
-    for (let entry = array >>> 2, n = 0; n < TLB_ENTRIES; n++, entry += 8) {
-      if (u32[entry + 7] !== frame) continue;
-      i32[entry + 2] = -1;
-      i32[entry + 3] = -1;
-    }
+    if (before === 0) this.ports.withholdWrites(frame);
   }
 
   /** The record of the instruction at linear address `at`, decoded if need be. */

@@ -59,7 +59,7 @@ function tlbEntry(f: Fn, cpu: E, va: E): E {
 
 /**
  * The inline TLB look-up: the tag compare folds in the test that the access ends in its first page. That is sound as the
- * index of page p+1 differs from that of page p: index = p + (p >> 10) grows by 1 or 2, never by a multiple of 1024.
+ * index of page p+1 differs from that of page p: index = p + (p >> 10) grows by 1 or 2, never by a multiple of TLB_ENTRIES.
  */
 export function probe(
   f: Fn,

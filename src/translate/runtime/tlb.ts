@@ -29,8 +29,11 @@ import {
   SPACE_STAMPS,
   SPAN_MANY,
   SPAN_VALID,
-  TLB_BYTES,
   TLB_ENTRIES,
+  TLB_FILL_LIST,
+  TLB_FILL_LIST_ENTRIES,
+  TLB_FILLS,
+  TLB_STRIDE,
   USER_SPACES,
   USER_TLB,
   USER_TLBS,
@@ -52,6 +55,8 @@ export interface TlbRuntime {
   readonly modeChanged: FnRef;
   /** (cpu, frame, index): an entry of this level 1 table, present until now, was changed. */
   readonly entryChanged: FnRef;
+  /** (cpu, frame): no array may hold the frame for writing any more: code was decoded from it. */
+  readonly withholdWrites: FnRef;
   /** (cpu, root): the frame is no level 4 table any more. */
   readonly forgetRoot: FnRef;
 }
@@ -84,7 +89,18 @@ function each(f: Fn, end: E | number, body: (index: E) => void): void {
 }
 
 export function buildTlb(m: ModuleBuilder, layout: MemoryLayout): TlbRuntime {
-  const clear = (f: Fn, array: E): void => f.memoryFill(array, i32(0xff), i32(TLB_BYTES));
+  /** (array): drop all of its entries. */
+  const clearArray = m.function([I32], [], (f) => {
+    const array = f.param(0);
+    const fills = f.let(load32(array, TLB_FILLS));
+    f.store32(array, i32(0), TLB_FILLS);
+    f.if(fills.leU(TLB_FILL_LIST_ENTRIES), () => {
+      each(f, fills, (k) => dropEntry(f, f.let(load32(array.add(k.shl(2)), TLB_FILL_LIST))));
+      f.ret();
+    });
+    f.memoryFill(array, i32(0xff), i32(TLB_FILLS));
+  });
+  const clear = (f: Fn, array: E): void => f.callVoid(clearArray, array);
 
   /** Take the array of the user root in the state block, or the one longest unused for it. */
   const adoptSpace = m.function([I32], [], (f) => {
@@ -101,7 +117,7 @@ export function buildTlb(m: ModuleBuilder, layout: MemoryLayout): TlbRuntime {
     });
     const known = f.let(chosen.ne(-1));
     f.set(chosen, select(known, chosen, oldest));
-    const array = f.let(cpu.add(USER_TLBS).add(chosen.mul(TLB_BYTES)));
+    const array = f.let(cpu.add(USER_TLBS).add(chosen.mul(TLB_STRIDE)));
     const word = f.let(cpu.add(chosen.shl(2)));
     f.if(known.eqz(), () => {
       f.store32(word, root, SPACE_ROOTS);
@@ -138,7 +154,7 @@ export function buildTlb(m: ModuleBuilder, layout: MemoryLayout): TlbRuntime {
     const at = f.let(cpu.add(entryOffset(f.let(page.shrU(12).wrap()))));
     const dropIfSame = (entry: E): void => f.if(load64(entry).eq(page), () => dropEntry(f, entry));
     dropIfSame(f.let(at.add(KERNEL_TLB)));
-    each(f, USER_SPACES, (k) => dropIfSame(f.let(at.add(USER_TLBS).add(k.mul(TLB_BYTES)))));
+    each(f, USER_SPACES, (k) => dropIfSame(f.let(at.add(USER_TLBS).add(k.mul(TLB_STRIDE)))));
   });
 
   const flushPage = m.function(
@@ -168,6 +184,31 @@ export function buildTlb(m: ModuleBuilder, layout: MemoryLayout): TlbRuntime {
       f.callVoid(dropPage, cpu, first.add(f.param(2).extendU().shl(12)));
     },
     'entryChanged',
+  );
+
+  /** (array, frame): no entry of the array for this frame is good for writing. */
+  const withhold = m.function([I32, I32], [], (f) => {
+    each(f, TLB_ENTRIES, (k) => {
+      const entry = f.let(f.param(0).add(k.shl(5)));
+      f.if(load32(entry, 28).eq(f.param(1)), () => f.store64(entry, i64(-1), 8));
+    });
+  });
+
+  const withholdWrites = m.function(
+    [I32, I32],
+    [],
+    (f) => {
+      const cpu = f.param(0);
+      const user = f.let(load32(cpu, USER_TLB));
+      f.callVoid(withhold, cpu.add(KERNEL_TLB), f.param(1));
+      f.callVoid(withhold, user, f.param(1));
+      // The arrays of user roots that are not loaded begin anew when they are next.
+      each(f, USER_SPACES, (k) => {
+        const current = cpu.add(USER_TLBS).add(k.mul(TLB_STRIDE)).eq(user);
+        f.if(current.eqz(), () => f.store32(cpu.add(k.shl(2)), i32(SPACE_FREE), SPACE_ROOTS));
+      });
+    },
+    'withholdWrites',
   );
 
   const forgetRoot = m.function(
@@ -226,7 +267,7 @@ export function buildTlb(m: ModuleBuilder, layout: MemoryLayout): TlbRuntime {
         f.if(call(sameKernel, before, root).eqz(), () => clear(f, cpu.add(KERNEL_TLB)));
         f.store32(cpu, root, KERNEL_TLB_ROOT);
       });
-      const space = f.let(load32(cpu, USER_TLB).sub(cpu).sub(USER_TLBS).shrU(Math.log2(TLB_BYTES)));
+      const space = f.let(load32(cpu, USER_TLB).sub(cpu).sub(USER_TLBS).divU(TLB_STRIDE));
       const held = load32(cpu.add(space.shl(2)), SPACE_ROOTS);
       f.if(held.ne(load32(cpu, STATE.userRoot)), () => f.callVoid(adoptSpace, cpu));
       selectArray(f, cpu);
@@ -234,7 +275,7 @@ export function buildTlb(m: ModuleBuilder, layout: MemoryLayout): TlbRuntime {
     'modeChanged',
   );
 
-  return { flushTlb, flushPage, modeChanged, entryChanged, forgetRoot };
+  return { flushTlb, flushPage, modeChanged, entryChanged, withholdWrites, forgetRoot };
 }
 
 /** In the page walk: a translation of `page` by the level 1 entry at linear address `slot` goes into an array. */
@@ -250,8 +291,12 @@ export function noteSpan(f: Fn, layout: MemoryLayout, slot: E, va: E): void {
   });
 }
 
-/** In the page walk: an entry was filled. Those of the kernel's array for the lower half are kept in a list. */
+/** In the page walk: an entry was filled. Those of the kernel's array for the lower half are in a list of their own too. */
 export function noteFill(f: Fn, cpu: E, entry: E, va: E): void {
+  const array = f.let(load32(cpu, STATE.tlb));
+  const all = f.let(load32(array, TLB_FILLS));
+  f.if(all.ltU(TLB_FILL_LIST_ENTRIES), () => f.store32(array.add(all.shl(2)), entry, TLB_FILL_LIST));
+  f.store32(array, all.add(1), TLB_FILLS);
   f.if(va.geS(0).and(load32(cpu, STATE.kernelMode)), () => {
     const fills = f.let(load32(cpu, LOW_FILLS));
     f.if(fills.ltU(LOW_FILL_LIST_ENTRIES), () => f.store32(cpu.add(fills.shl(2)), entry, LOW_FILL_LIST));
