@@ -35,8 +35,10 @@ export class Controls {
     await domain.enqueue('rename', async () => {
       const problem = nameProblem(newName);
       if (problem) throw new XendError('bad-config', problem);
+      const before = domain.name;
       this.#books.rename(domain, newName);
       await this.writeName(domain);
+      this.#ports.events.emit('domain.renamed', domain, { before });
     });
   }
 
@@ -147,6 +149,7 @@ export class Controls {
     await monitorCall({ domain }, 'schedule', { scheduling: schedulingOf(config) }, refusal);
     domain.record.config = config;
     this.#save(domain);
+    this.#ports.events.emit('domain.scheduled', domain, change);
   }
 
   #save(domain: Domain): void {

@@ -179,8 +179,9 @@ export class Endings {
   }
 
   /** Memory and registers into a file that must not be there yet. */
-  dumpCore(domain: Domain, file: string): Promise<void> {
-    return monitorCall({ domain }, 'dumpCore', { file }, (name, why) => new XendError('core-failed', name, why));
+  async dumpCore(domain: Domain, file: string): Promise<void> {
+    await monitorCall({ domain }, 'dumpCore', { file }, (name, why) => new XendError('core-failed', name, why));
+    this.#ports.events.emit('domain.dumped', domain, { file });
   }
 
   /** A core that cannot be written is told, and keeps nothing from going on. */

@@ -37,7 +37,7 @@ export async function watchConsole(
 ): Promise<number> {
   if ((await ended) === 'detached') return 0;
   const end = await endOf(uuid, xend);
-  if (end?.kind !== 'crash') return 0;
+  if (end?.kind !== 'crash' && end?.kind !== 'watchdog') return 0;
   const [why] = end.report;
   note(`Error: domain ${end.domid} "${end.name}" crashed${why ? `: ${why}` : ''} (xm dmesg tells more)`);
   return 1;
