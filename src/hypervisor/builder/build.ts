@@ -133,7 +133,14 @@ function loadSegment(memory: GuestMemory, elf: Uint8Array, segment: KernelSegmen
 }
 
 function isZero(bytes: Uint8Array): boolean {
-  for (let i = 0; i < bytes.length; i++) if (bytes[i] !== 0) return false;
+  let at = 0;
+  // A kernel has 14 MB of zeros: four at a time.
+  if ((bytes.byteOffset & 3) === 0) {
+    const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length >>> 2);
+    for (let i = 0; i < words.length; i++) if (words[i] !== 0) return false;
+    at = 4 * words.length;
+  }
+  for (; at < bytes.length; at++) if (bytes[at] !== 0) return false;
   return true;
 }
 
