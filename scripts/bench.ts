@@ -15,6 +15,7 @@ import type { ProgramRow } from './bench/compare.ts';
 import { consoleRows } from './bench/console.ts';
 import { engineRows } from './bench/engine.ts';
 import { idleRows } from './bench/idle.ts';
+import { performancePage } from './bench/page.ts';
 import { GROUPS, type Group, PROGRAMS } from './bench/programs.ts';
 import { figures } from './bench/ratios.ts';
 import { printRow, type Row } from './bench/report.ts';
@@ -36,6 +37,7 @@ const { values } = parseArgs({
     subjects: { type: 'string' },
     config: { type: 'string', multiple: true, default: [] },
     profile: { type: 'string' },
+    page: { type: 'string' },
     help: { type: 'boolean' },
   },
 });
@@ -48,6 +50,9 @@ if (values.help) {
   console.log(`  --rows LIST      of the table: login, ${PROGRAMS.map(({ id }) => id).join(', ')}`);
   console.log(`  --subjects LIST  ${SUBJECTS.join(', ')}`);
   console.log('  --config LINE    a further line of the configuration of the domain that runs the programs');
+  console.log(
+    '  --page FILE      where the page of a run goes; docs/performance.md, when nothing is chosen or left out',
+  );
   console.log('  --profile S      print a profile of the domain for S seconds beside each of its runs');
   process.exit(0);
 }
@@ -142,12 +147,18 @@ console.log(
 );
 if (parts.some((part) => part !== 'engine')) await domains();
 if (parts.includes('engine')) take(engineRows());
-for (const figure of figures(rows)) console.log(figureLine(figure));
+const reached = figures(rows);
+for (const figure of reached) console.log(figureLine(figure));
 console.log(
   Object.entries(versions)
     .map(([name, version]) => `${name} ${version}`)
     .join(', '),
 );
+const complete = !restricted && values.only === undefined && values.config.length === 0 && profileS === undefined;
+const page = values.page ?? (complete ? fileURLToPath(new URL('../docs/performance.md', import.meta.url)) : undefined);
+if (page !== undefined) {
+  writeFileSync(page, performancePage({ machine, versions, rounds, rows, figures: reached, measurements }));
+}
 if (values.json !== undefined) {
   // Each row's times directly in it: native, domus, qemu, uml, v86, in milliseconds.
   const flat = rows.map(({ ms, ...rest }) => ({ ...rest, ...ms }));
