@@ -31,6 +31,7 @@ Runs random instructions with random state on this machine's CPU and on an engin
   --keep N       go on until N forms have mismatched (default 1; 0: to the end)
   --bytes HEX    this code, with --cases random states (default 1000)
   --blocks       several instructions in a row instead of one
+  --flow         each instruction amid branches, merges and loops instead of alone
   --forms        list the forms and what is excluded, and why; run nothing
   --coverage     print the counts of every form, not only the sum
   --verbose      with --keep: print every mismatch in full
@@ -45,6 +46,7 @@ const options = {
   keep: { type: 'string', default: '1' },
   bytes: { type: 'string' },
   blocks: { type: 'boolean' },
+  flow: { type: 'boolean' },
   forms: { type: 'boolean' },
   coverage: { type: 'boolean' },
   verbose: { type: 'boolean' },
@@ -117,7 +119,7 @@ function showMismatch(mismatch: Mismatch, seed: number): void {
   print(mismatch.state.replace(/^/gm, '  '));
   print('again:');
   print(
-    `  node scripts/run.mjs scripts/cpu-fuzz.ts --tier ${values.tier} --seed ${seed} --only '${mismatch.form.key}' --round ${mismatch.round} --cases 1`,
+    `  node scripts/run.mjs scripts/cpu-fuzz.ts --tier ${values.tier} --seed ${seed} --only '${mismatch.form.key}' --round ${mismatch.round} --cases 1${values.flow ? ' --flow' : ''}`,
   );
 }
 
@@ -153,6 +155,8 @@ function showCoverage(report: FuzzReport): void {
     return [...counts].map(([mnemonic, count]) => (count > 1 ? `${mnemonic}(${count})` : mnemonic)).join(' ');
   };
   const total = formsOf().forms.length;
+  const translated = is((coverage) => coverage.translated > 0).length;
+  if (translated > 0) print(`translated into regions: ${translated} forms`);
   print(`\nforms: ${total} in the opcode rows, ${covered.length} compared and equal, ${wrong.length} with mismatches`);
   if (wrong.length > 0) print(`  mismatched: ${names(wrong)}`);
   if (unsupported.length > 0) {
@@ -227,6 +231,7 @@ async function main(): Promise<boolean> {
       oracle,
       subject,
       forms,
+      ...(values.flow && { flow: true }),
       firstRound: number('round', 0),
       stopAfter: keep,
       progress(done, mismatches) {

@@ -314,13 +314,26 @@ export class WasmEngine implements Engine {
     const { view } = this.memory;
     const rip = view.getBigUint64(this.cpu + STATE.rip, true);
     view.setBigUint64(this.cpu + STATE.codePage, rip & ~0xfffn, true);
-    const record = this.lookup();
+    const record = this.instruction();
     if (record === 0) return Status.Exit + Exit.Exception;
     const status = this.help(record);
     if (status === Status.Fault) return Status.Exit + Exit.Exception;
     if (status !== Status.Next) return status;
     view.setBigUint64(this.cpu + STATE.rip, rip + BigInt(view.getUint8(record + RECORD.length)), true);
     return Status.Jump;
+  }
+
+  /** The record of the instruction at STATE.rip itself, not of a link to its block; 0 with the fault recorded. */
+  private instruction(): number {
+    const { view } = this.memory;
+    let record = this.lookup();
+    while (record !== 0) {
+      const arm = view.getUint16(record, true);
+      if (arm === Arm.Goto) record = view.getUint32(record + RECORD.immHi, true);
+      else if (arm === Arm.Crossing) record = this.crossing();
+      else break;
+    }
+    return record;
   }
 
   /** Before code is decoded: when shapes have become too many, forget all of them, and all code with them. */
@@ -413,17 +426,8 @@ export class WasmEngine implements Engine {
 
   step(writableFrame = 0xffffffff): Exit {
     const { view, u8 } = this.memory;
-    let record = this.lookup();
+    const record = this.instruction();
     if (record === 0) return Exit.Exception;
-    // A link to another block, or an instruction of two pages: find the real one.
-    for (;;) {
-      const arm = view.getUint16(record, true);
-      if (arm === Arm.Goto) record = view.getUint32(record + RECORD.immHi, true);
-      else if (arm === Arm.Crossing) {
-        record = this.crossing();
-        if (record === 0) return Exit.Exception;
-      } else break;
-    }
     const scratch = this.cpu + STEP_RECORDS;
     u8.copyWithin(scratch, record, record + RECORD_BYTES);
     view.setUint16(scratch, this.regions.handlerOf(record), true);

@@ -3,6 +3,7 @@
  * case, one instruction after the other, and the state block read back as an outcome.
  */
 import { type GuestMemory, PAGE_SIZE, planLayout } from '../../src/hypervisor/memory.ts';
+import { REGION_STOPPED } from '../../src/translate/layout.ts';
 import type { Engine } from '../../src/x86/engine.ts';
 import { Exit, PRIVILEGED } from '../../src/x86/exits.ts';
 import { readFlags, writeFlags } from '../../src/x86/flags.ts';
@@ -30,7 +31,7 @@ import type { Subject } from './subject.ts';
 /** An engine for vCPU 0 of `memory`. */
 export interface Machine {
   readonly memory: GuestMemory;
-  readonly engine: Engine;
+  readonly engine: Engine & { readonly statistics?: { readonly regionInstructions: number } };
 }
 /** `step` runs single instructions; `run` lets the engine go until the INT3 behind the code stops it. */
 export type Drive = 'step' | 'run';
@@ -51,7 +52,8 @@ const FETCH = 0x10;
 export class EngineSubject implements Subject {
   readonly name: string;
   readonly #memory: GuestMemory;
-  readonly #engine: Engine;
+  readonly #engine: Machine['engine'];
+  readonly #translated = new Set<number>();
   readonly #drive: Drive;
   readonly #cpu: number;
   readonly #code: Uint8Array;
@@ -87,6 +89,10 @@ export class EngineSubject implements Subject {
     return this.#details.get(i);
   }
 
+  translated(i: number): boolean {
+    return this.#translated.has(i);
+  }
+
   close(): void {}
 
   run(cases: Uint8Array, count: number): Uint8Array {
@@ -94,14 +100,17 @@ export class EngineSubject implements Subject {
     const caseView = new DataView(cases.buffer, cases.byteOffset);
     const outcomeView = new DataView(outcomes.buffer);
     this.#details.clear();
+    this.#translated.clear();
     for (let i = 0; i < count; i++) {
       const to = i * OUTCOME.size;
+      const before = this.#engine.statistics?.regionInstructions ?? 0;
       try {
         this.#runCase(cases, caseView, i * CASE.size, outcomes, outcomeView, to);
       } catch (error) {
         outcomeView.setUint32(to + OUTCOME.vector, UNSUPPORTED, true);
         this.#details.set(i, error instanceof Error ? (error.stack ?? error.message) : String(error));
       }
+      if ((this.#engine.statistics?.regionInstructions ?? 0) > before) this.#translated.add(i);
       this.#restore(caseView, i * CASE.size);
     }
     return outcomes;
@@ -235,6 +244,8 @@ export class EngineSubject implements Subject {
     view.setUint16(cpu + STATE.ftw, tags, true);
     view.setInt32(cpu + STATE.budget, BRANCHES, true);
     view.setUint32(cpu + STATE.kick, 0, true);
+    // Left by another case at the same address, it would keep this one from being translated.
+    view.setBigUint64(cpu + REGION_STOPPED, 0n, true);
   }
 
   #saveVectors(outcomes: Uint8Array, outcomeView: DataView, fx: number): void {

@@ -2,8 +2,10 @@
  * The comparison loop: cases from the generator go to the host's CPU and to a subject, the judge compares, and what was covered
  * is counted per instruction form.
  */
+import { SEMANTICS } from '../../src/translate/semantics/index.ts';
 import { fillBlock } from './blocks.ts';
 import { compareOutcomes, type Difference, describeCase, nothingUndefined, vectorName } from './compare.ts';
+import { fillFlow } from './flow.ts';
 import { type Form, formsOf } from './forms.ts';
 import { fillCase, insnOf } from './generate.ts';
 import { KNOWN, type Known } from './known.ts';
@@ -29,6 +31,8 @@ export interface Coverage {
   completed: number;
   faulted: number;
   mismatched: number;
+  /** In how many of them the subject had made a region of the code, the instruction with it. */
+  translated: number;
   /** Why the subject could not run it, when it could not. */
   unsupported?: string;
 }
@@ -39,6 +43,8 @@ export interface FuzzOptions {
   readonly oracle: Oracle;
   readonly subject: Subject;
   readonly forms?: readonly Form[];
+  /** Each instruction in a program with control flow of chance, instead of alone. */
+  readonly flow?: boolean;
   /** First round: with one form and one case this repeats a single case of an earlier run. */
   readonly firstRound?: number;
   /** Keep this many mismatches in full (one per form), and stop after `stopAfter` forms mismatched. */
@@ -77,7 +83,8 @@ export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
   const { oracle, subject, seed } = options;
   const forms = options.forms ?? formsOf().forms;
   const report: FuzzReport = { cases: 0, compared: 0, coverage: new Map(), known: new Map(), mismatches: [] };
-  for (const form of forms) report.coverage.set(form, { cases: 0, completed: 0, faulted: 0, mismatched: 0 });
+  for (const form of forms)
+    report.coverage.set(form, { cases: 0, completed: 0, faulted: 0, mismatched: 0, translated: 0 });
   const firstRound = options.firstRound ?? 0;
   const stopAfter = options.stopAfter ?? Number.POSITIVE_INFINITY;
   const batches = [0, 1].map(() => new Uint8Array(BATCH * CASE.size));
@@ -89,7 +96,8 @@ export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
       const form = forms[index % forms.length]!;
       const round = firstRound + Math.floor(index / forms.length);
       const random = caseRandom(seed, form, round);
-      if (form.block) fillBlock(random, buffer, i * CASE.size);
+      if (options.flow) fillFlow(random, form, buffer, i * CASE.size);
+      else if (form.block) fillBlock(random, buffer, i * CASE.size);
       else fillCase(random, form, buffer, i * CASE.size);
     }
     return count;
@@ -147,6 +155,7 @@ function judge(
   }
   coverage.cases++;
   report.compared++;
+  if (subject.translated?.(i) && SEMANTICS[form.row.mnemonic] !== undefined) coverage.translated++;
   if (hostView.getUint32(OUTCOME.vector, true) === COMPLETED) coverage.completed++;
   else coverage.faulted++;
   const differences = judgeOutcomes(cases, host, ours, i);
@@ -182,7 +191,7 @@ export function judgeOutcomes(cases: Uint8Array, host: Uint8Array, ours: Uint8Ar
   const hostView = new DataView(host.buffer, host.byteOffset + i * OUTCOME.size, OUTCOME.size);
   const insn = insnOf(before);
   // A block: its members are chosen so that only AF can be undefined after it.
-  if (insn && insn.length < before.getUint32(CASE.codeLength, true)) {
+  if (insn && before.getUint32(CASE.insnAt, true) === 0 && insn.length < before.getUint32(CASE.codeLength, true)) {
     return compareOutcomes(host, ours, i, { ...nothingUndefined(), flags: 0x10 });
   }
   return compareOutcomes(host, ours, i, insn ? undefinedFor({ insn, before, host: hostView }) : nothingUndefined());

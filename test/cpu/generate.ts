@@ -146,10 +146,20 @@ export function fillCase(random: Random, form: Form, buffer: Uint8Array, at: num
   const draft = begin(random, buffer, at);
   const memory = form.rm === 'memory';
   const moffs = form.row.operands.some((code) => operandCodes(code).some(({ letter }) => letter === 'O'));
-  const choice = choose(draft, form, memory || moffs);
-  let code = emit(form.row, form.encoding, choice);
+  const { code, steer } = emitCase(draft, form, choose(draft, form, memory || moffs));
   const codeOffset = chooseCodeOffset(random, code.length);
-  finish(draft, code, codeOffset, (target) => {
+  finish(draft, code, codeOffset, steer(codeOffset));
+}
+
+/** The bytes of a form with choices made; and, placed at a code offset, how they reach their target. */
+export function emitCase(
+  draft: Draft,
+  form: Form,
+  choice: Choice,
+): { code: number[]; steer: (codeOffset: number) => (target: number) => number[] } {
+  const moffs = form.row.operands.some((one) => operandCodes(one).some(({ letter }) => letter === 'O'));
+  let code = emit(form.row, form.encoding, choice);
+  const steer = (codeOffset: number) => (target: number) => {
     // Addresses that registers cannot steer: those relative to RIP, absolute ones, and branch displacements.
     const rip = draft.base + CODE_OFFSET + codeOffset;
     if (typeof choice.rm === 'object' && (choice.rm.base === RIP || (choice.rm.base < 0 && choice.rm.index < 0))) {
@@ -162,7 +172,8 @@ export function fillCase(random: Random, form: Form, buffer: Uint8Array, at: num
       code = emit(form.row, form.encoding, { ...choice, immediate: bytes });
     }
     return code;
-  });
+  };
+  return { code, steer };
 }
 
 /** The same for given bytes: a state is made for them as they are. */
@@ -312,8 +323,11 @@ function decodeAll(scratch: Uint8Array): Insn | undefined {
 
 /** The instruction of a case, for whoever judges it; undefined when our decoder refuses it. */
 export function insnOf(view: DataView): Insn | undefined {
+  const at = view.getUint32(CASE.insnAt, true);
   const code = new Uint8Array(view.buffer, view.byteOffset + CASE.code, CASE.codeMax);
-  return decodeAll(code.slice(0, 32));
+  const padded = new Uint8Array(32).fill(0x90);
+  padded.set(code.subarray(at, at + 32));
+  return decodeAll(padded);
 }
 
 /** Displacements of direct branches are the last bytes of the code. */

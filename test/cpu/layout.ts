@@ -37,6 +37,8 @@ export const CASE = {
   form: 0x0a4,
   /** u32: where the memory operand begins in the data pages; the generator's note for the judge. */
   target: 0x0a8,
+  /** u32: where in `code` the instruction of the form is. */
+  insnAt: 0x0ac,
   code: 0x0b0,
   codeMax: 64,
   fx: 0x100,

@@ -7,5 +7,7 @@ export interface Subject {
   run(cases: Uint8Array, count: number): Promise<Uint8Array> | Uint8Array;
   /** More about outcome `i` of the last batch, when it is UNSUPPORTED. */
   detail(i: number): string | undefined;
+  /** Was code of case `i` of the last batch translated into a region? */
+  translated?(i: number): boolean;
   close(): void;
 }

@@ -14,7 +14,7 @@ function machine(threshold: number): Machine {
     const pages = LAYOUT.bytes / 0x10000;
     const wasmMemory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
     const memory = new GuestMemory(wasmMemory.buffer as SharedArrayBuffer, LAYOUT);
-    const options: EngineOptions = { tier1: threshold === 0 ? false : { threshold } };
+    const options: EngineOptions = { tier1: threshold === 0 ? false : { threshold, unseen: true } };
     known = { memory, engine: new WasmEngine(memory, wasmMemory, 0, () => 0, options) };
     machines.set(threshold, known);
   }
