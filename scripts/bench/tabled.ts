@@ -71,6 +71,6 @@ async function start(name: SubjectName, disk: BenchDisk, places: TablePlaces, pl
     case 'uml':
       return startUml(disk, xend.folder, MEMORY_MIB);
     default:
-      throw new Missing('not measured yet');
+      throw new Missing('the programs cannot be run in it yet');
   }
 }
