@@ -23,15 +23,20 @@ export type Target = string | { readonly url: string; readonly token?: string; r
 
 export class XendClient {
   readonly target: Target;
-  readonly #agent: http.Agent;
+  /** Connections that are kept for the next read. */
+  readonly #kept: http.Agent;
+  /**
+   * One connection for each change: xend may close a kept one just as we use it again, and then nobody knows whether the
+   * change was made. A read asks again.
+   */
+  readonly #fresh: http.Agent;
   readonly #where: http.RequestOptions;
 
   constructor(target: Target) {
     this.target = target;
-    const keep = { keepAlive: true, maxSockets: 8 };
+    let agent = (keepAlive: boolean): http.Agent => new http.Agent({ keepAlive, maxSockets: 8 });
     if (typeof target === 'string') {
       this.#where = { socketPath: target };
-      this.#agent = new http.Agent(keep);
     } else {
       const url = new URL(target.url);
       const secure = url.protocol === 'https:';
@@ -41,8 +46,10 @@ export class XendClient {
         port: url.port || (secure ? 443 : 80),
         headers: target.token === undefined ? {} : { authorization: `Bearer ${target.token}` },
       };
-      this.#agent = secure ? new https.Agent({ ...keep, ca: target.ca }) : new http.Agent(keep);
+      if (secure) agent = (keepAlive) => new https.Agent({ keepAlive, maxSockets: 8, ca: target.ca });
     }
+    this.#kept = agent(true);
+    this.#fresh = agent(false);
   }
 
   async call<K extends RouteName>(route: K, input: Input<K>): Promise<Reply<K>> {
@@ -71,17 +78,19 @@ export class XendClient {
   }
 
   close(): void {
-    this.#agent.destroy();
+    this.#kept.destroy();
+    this.#fresh.destroy();
   }
 
   #request(method: string, path: string, body: string | undefined): Promise<{ status: number; text: string }> {
     return new Promise((resolve, reject) => {
-      const { request: start } = this.#agent instanceof https.Agent ? https : http;
+      const agent = method === 'GET' ? this.#kept : this.#fresh;
+      const { request: start } = agent instanceof https.Agent ? https : http;
       const headers = {
         ...(this.#where.headers as http.OutgoingHttpHeaders),
         ...(body !== undefined && { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }),
       };
-      const request = start({ ...this.#where, method, path, headers, agent: this.#agent }, (response) => {
+      const request = start({ ...this.#where, method, path, headers, agent }, (response) => {
         response.setEncoding('utf8');
         let text = '';
         response.on('data', (chunk: string) => {
@@ -91,8 +100,8 @@ export class XendClient {
         response.on('error', failed);
       });
       const failed = (error: NodeJS.ErrnoException) => {
-        // xend closed the connection while nobody used it, and we had not noticed yet. Only what reads may ask again.
-        if (request.reusedSocket && error.code === 'ECONNRESET' && method === 'GET') {
+        // xend closed the connection while nobody used it, and we had not noticed yet.
+        if (request.reusedSocket && error.code === 'ECONNRESET') {
           resolve(this.#request(method, path, body));
           return;
         }
