@@ -22,8 +22,8 @@ import {
   type Request,
 } from './protocol.ts';
 
-/** Lines of the console that a crash report ends with: a kernel's own report is about thirty. */
-const LAST_WORDS = 40;
+/** Lines of the console that a crash report ends with: a kernel's own report is thirty to sixty, headline first. */
+const LAST_WORDS = 80;
 
 class Refusal extends Error {
   readonly kind: Failure['kind'];
