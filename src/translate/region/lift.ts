@@ -269,12 +269,14 @@ export class RegionLift extends FlagLift {
     const how = i32(access | size | (onStack ? ACCESS.stack : 0));
     // As in runtime/mmu.ts `probe`: the compare includes the test for the end of the page.
     const last = (size === 1 ? va : va.add(size - 1)).and(-4096);
+    // A page that is kept says nothing about the page before it: an access may end in the one and begin in the other.
+    const within = (page: E): E => (size === 1 ? last.eq(page) : last.eq(page).and(va.and(-4096).eq(page)));
     // Frames are small: their accesses stay in one page, most of the time.
     if (op === undefined ? (access & ACCESS.stack) !== 0 : onStack && op.base === GPR.rsp && op.index < 0) {
       const { stackPage, stackAddend, stackMiss } = this.region;
       this.region.usesStack = true;
       f.if(
-        last.eq(stackPage),
+        within(stackPage),
         () => f.set(at, va.wrap().add(stackAddend)),
         () => {
           this.miss(at, stackMiss, va, how);
@@ -289,7 +291,7 @@ export class RegionLift extends FlagLift {
     const isWrite = (access & ACCESS.write) !== 0;
     if (shared !== undefined && (shared.known === 'writing' || (shared.known === 'reading' && !isWrite))) {
       f.if(
-        last.eq(shared.page),
+        within(shared.page),
         () => f.set(at, va.wrap().add(shared.addend)),
         () => this.miss(at, this.region.missAgain, va, how),
       );

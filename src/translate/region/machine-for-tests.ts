@@ -12,6 +12,8 @@ export const DATA = CODE + 0x3000;
 export const STACK_TOP = DATA + 0x2000;
 const CODE_FRAME = 16;
 const PAGES = 64;
+/** The two pages of data are the other way round in memory: what goes past the end of one is not in the next by itself. */
+const frameOf = (page: number): number => CODE_FRAME + (page === 3 ? 4 : page === 4 ? 3 : page);
 
 export class TestMachine {
   readonly memory: GuestMemory;
@@ -33,7 +35,7 @@ export class TestMachine {
     entry(1, 0, 0x2067);
     entry(2, 0, 0x3067);
     entry(3, 2, 0x4067);
-    for (let page = 0; page < 8; page++) if (page !== 2) entry(4, page, ((CODE_FRAME + page) << 12) | 0x67);
+    for (let page = 0; page < 8; page++) if (page !== 2) entry(4, page, (frameOf(page) << 12) | 0x67);
     view.setUint32(this.cpu + STATE.kernelRoot, 1, true);
     view.setUint32(this.cpu + STATE.kernelMode, 1, true);
     this.engine.modeChanged();
@@ -41,16 +43,16 @@ export class TestMachine {
 
   /** Linear-memory address of guest-virtual `va`. */
   at(va: number): number {
-    return this.memory.at(CODE_FRAME) + (va - CODE);
+    return this.memory.at(frameOf((va - CODE) >> 12)) + (va & 4095);
   }
 
   /** A clean state with `code` at CODE. */
   load(code: Uint8Array, registers: readonly bigint[], flags: number): void {
     const { view, u8 } = this.memory;
-    u8.fill(0xcc, this.at(CODE), this.at(MISSING));
+    u8.fill(0xcc, this.at(CODE), this.at(CODE) + 0x2000);
     u8.set(code, this.at(CODE));
     for (let page = 0; page < 8; page++) this.engine.frameWritten(CODE_FRAME + page);
-    for (let k = 0; k < 0x2000; k++) u8[this.at(DATA) + k] = (k * 37) & 0xff;
+    for (let k = 0; k < 0x2000; k++) u8[this.at(DATA + k)] = (k * 37) & 0xff;
     registers.forEach((value, k) => {
       view.setBigUint64(this.cpu + STATE.gpr + 8 * k, value, true);
     });
@@ -92,7 +94,7 @@ export class TestMachine {
     seen.mxcsr = view.getUint32(this.cpu + STATE.mxcsr, true).toString(16);
     for (let k = 0; k < 32; k++) seen[`xmm${k}`] = view.getBigUint64(this.cpu + STATE.xmm + 8 * k, true).toString(16);
     let sum = 0;
-    for (let at = this.at(DATA); at < this.at(STACK_TOP); at++) sum = (Math.imul(sum, 31) + u8[at]!) | 0;
+    for (let va = DATA; va < STACK_TOP; va++) sum = (Math.imul(sum, 31) + u8[this.at(va)]!) | 0;
     seen.data = (sum >>> 0).toString(16);
     return seen;
   }

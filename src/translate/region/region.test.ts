@@ -126,6 +126,23 @@ test('a region that begins with a store across two pages goes on', () => {
   assert.equal(translator.gpr(GPR.rax), 5050n);
 });
 
+test('an operand that ends in a page that was just used begins in the page before it', () => {
+  // L: mov rax,[rdi+8]; add rax,[rdi]; mov [rdi+8],rax; mov [rdi+1],rax; add rbx,rax; dec ecx; jnz L; syscall
+  // biome-ignore format: an instruction each
+  const near = [
+    0x48, 0x8b, 0x47, 0x08, 0x48, 0x03, 0x07, 0x48, 0x89, 0x47, 0x08, 0x48, 0x89, 0x47, 0x01, 0x48, 0x01, 0xc3, 0xff, 0xc9,
+    0x75, 0xea, ...SYSCALL,
+  ];
+  bothTiers(plain(near, { rcx: 50n, rdi: BigInt(DATA + 0xffb) }), () => many);
+  // The same with the page of the stack: lea rsp,[rdi]; L: mov rax,[rsp+8]; add rax,[rsp]; mov [rsp+1],rax; dec ecx; jnz L; syscall
+  // biome-ignore format: an instruction each
+  const stack = [
+    0x48, 0x8d, 0x27, 0x48, 0x8b, 0x44, 0x24, 0x08, 0x48, 0x03, 0x04, 0x24, 0x48, 0x89, 0x44, 0x24, 0x01, 0xff, 0xc9, 0x75,
+    0xee, ...SYSCALL,
+  ];
+  bothTiers(plain(stack, { rcx: 50n, rdi: BigInt(DATA + 0xffb) }), () => many);
+});
+
 test('numbers are computed and compared as the interpreter does it, with NaN, denormals and the flags of MXCSR', () => {
   // biome-ignore format: an instruction a line
   const body = [
