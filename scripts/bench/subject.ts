@@ -26,6 +26,8 @@ export interface Subject {
   readonly name: SubjectName;
   /** Versions of what is measured. */
   readonly versions: Readonly<Record<string, string>>;
+  /** Whether a program can be run there; any, if left out. */
+  runs?(program: Program): boolean;
   run(program: Program): Promise<Timing>;
   stop(): Promise<void>;
 }

@@ -9,6 +9,7 @@ import { type DomusOptions, MEMORY_MIB, startDomus } from './subjects/domus.ts';
 import { startNative } from './subjects/native.ts';
 import { startQemu, virtioInitramfs } from './subjects/qemu.ts';
 import { startUml } from './subjects/uml.ts';
+import { startV86 } from './subjects/v86.ts';
 import { tableHead, tableLine } from './table.ts';
 
 export interface TablePlan {
@@ -40,7 +41,7 @@ export async function measureTable(
   try {
     for (const name of plan.subjects) {
       try {
-        running.push(await start(name, disk, places, plan));
+        running.push(await start(name, disk, places, plan, progress));
       } catch (error) {
         if (!(error instanceof Missing)) throw error;
         progress(`without ${name}: ${error.message}`);
@@ -59,7 +60,13 @@ export async function measureTable(
   }
 }
 
-async function start(name: SubjectName, disk: BenchDisk, places: TablePlaces, plan: TablePlan): Promise<Subject> {
+async function start(
+  name: SubjectName,
+  disk: BenchDisk,
+  places: TablePlaces,
+  plan: TablePlan,
+  progress: (text: string) => void,
+): Promise<Subject> {
   const { guest, xend, cacheDir } = places;
   switch (name) {
     case 'native':
@@ -70,7 +77,7 @@ async function start(name: SubjectName, disk: BenchDisk, places: TablePlaces, pl
       return startQemu(disk, guest, await virtioInitramfs(guest, cacheDir, xend.folder), MEMORY_MIB);
     case 'uml':
       return startUml(disk, xend.folder, MEMORY_MIB);
-    default:
-      throw new Missing('the programs cannot be run in it yet');
+    case 'v86':
+      return startV86(cacheDir, MEMORY_MIB, progress);
   }
 }

@@ -32,13 +32,19 @@ export class DebianPackages {
   private readonly cacheDir: string;
   private readonly progress: Progress;
   private readonly sourcesDir: string;
+  private readonly architectures: readonly string[];
   private apt: Promise<string> | undefined;
 
-  /** `sourcesDir` is the machine's own /etc/apt. */
-  constructor(cacheDir: string, progress: Progress = () => {}, sourcesDir = '/etc/apt') {
+  /** `sourcesDir` is the machine's own /etc/apt; `architectures` besides the domains' and the machine's own. */
+  constructor(
+    cacheDir: string,
+    progress: Progress = () => {},
+    { sourcesDir = '/etc/apt', architectures = [] as readonly string[] } = {},
+  ) {
     this.cacheDir = cacheDir;
     this.progress = progress;
     this.sourcesDir = sourcesDir;
+    this.architectures = architectures;
   }
 
   /** What apt would install for `name`, which may be `name:architecture`. */
@@ -110,9 +116,12 @@ export class DebianPackages {
       await this.copySources(join(dir, 'sources.d'), release.VERSION_CODENAME);
       await writeFile(join(dir, 'sources.list'), '');
       const config = join(dir, 'apt.conf');
-      await writeFile(config, aptConfig(dir));
+      await writeFile(config, aptConfig(dir, this.architectures));
       this.progress('reading the lists of packages');
-      await run('apt-get', ['-c', config, '-q', 'update'], { purpose: 'reading the lists of packages' });
+      const update = run('apt-get', ['-c', config, '-q', 'update'], { purpose: 'reading the lists of packages' });
+      // A list of a further architecture that a mirror lacks leaves the others, and a package that is in none is told of.
+      if (this.architectures.length === 0) await update;
+      else await update.catch((error: Error) => this.progress(error.message));
       return config;
     } catch (error) {
       await rm(dir, { recursive: true, force: true });
@@ -158,9 +167,9 @@ export function sourcesOf(text: string, file: string, codename: string | undefin
 }
 
 /** Read after the machine's own configuration, so that proxies keep working and hooks meant for root do not run. */
-function aptConfig(dir: string): string {
+function aptConfig(dir: string, more: readonly string[]): string {
   const host = HOST_ARCHITECTURES[process.arch] ?? GUEST_ARCHITECTURE;
-  const architectures = [...new Set([GUEST_ARCHITECTURE, host])].map((name) => `"${name}";`).join(' ');
+  const architectures = [...new Set([GUEST_ARCHITECTURE, host, ...more])].map((name) => `"${name}";`).join(' ');
   return [
     '#clear APT::Architectures;',
     '#clear APT::Update::Pre-Invoke;',
