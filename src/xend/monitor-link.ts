@@ -104,7 +104,9 @@ const ENVIRONMENT = ['PATH', 'LANG', 'TZ', 'HOME', 'DOMUS_MACHINE', 'DOMUS_DEBUG
 export function spawnMonitor(runDir: string, logFile: string): Promise<number> {
   const log = openSync(logFile, 'a', 0o600);
   const env = Object.fromEntries(ENVIRONMENT.flatMap((key) => (process.env[key] ? [[key, process.env[key]]] : [])));
-  const child = spawn(process.execPath, [...MONITOR_FLAGS, MONITOR, runDir], {
+  // For whoever looks into a monitor (docs/profiling.md): further flags of Node, as --cpu-prof.
+  const flags = (process.env.DOMUS_MONITOR_FLAGS ?? '').split(' ').filter(Boolean);
+  const child = spawn(process.execPath, [...MONITOR_FLAGS, ...flags, MONITOR, runDir], {
     cwd: '/',
     // One malloc arena: with more, each of V8's threads keeps what its compilations used once.
     env: { ...env, MALLOC_ARENA_MAX: '1', MALLOC_TRIM_THRESHOLD_: '262144' },
