@@ -14,7 +14,17 @@ import { call, type Fn, type FnRef, type Label, ModuleBuilder } from '../../wasm
 import { Kind } from '../../x86/decode.ts';
 import { Exit } from '../../x86/exits.ts';
 import { STATE } from '../../x86/state.ts';
-import { CODE_HASH, CODE_HASH_ENTRIES, RECORD, REGION_SLOTS, REGION_STOPPED, Status, TLB_ENTRIES } from '../layout.ts';
+import {
+  CODE_HASH,
+  CODE_HASH_ENTRIES,
+  RECORD,
+  REGION_SLOTS,
+  REGION_STOPPED,
+  STACK_ADDEND,
+  STACK_PAGE,
+  Status,
+  TLB_ENTRIES,
+} from '../layout.ts';
 import { roundingState } from '../lift.ts';
 import { SEMANTICS } from '../semantics/index.ts';
 import { type Block, endsBlock, NOWHERE, type RegionPlan } from './discover.ts';
@@ -275,7 +285,10 @@ class RegionEmitter {
     f.set(this.budget, load32(cpu, STATE.budget));
     if (region.usesFs) f.set(region.fsBase, load64(cpu, STATE.fsBase));
     if (region.crossing !== undefined) f.set(region.crossing, cpu.add(STATE.crossing));
-    if (region.usesStack) f.set(region.stackPage, i64(1));
+    if (region.usesStack) {
+      f.set(region.stackPage, load64(cpu, STACK_PAGE));
+      f.set(region.stackAddend, load32(cpu, STACK_ADDEND));
+    }
     if (region.usesGs) f.set(region.gsBase, load64(cpu, STATE.gsBase));
     f.set(region.flagLocals.result, load64(cpu, STATE.flagResult));
     f.set(region.flagLocals.aux, load32(cpu, STATE.flagAux));

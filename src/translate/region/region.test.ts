@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Exit } from '../../x86/exits.ts';
 import { GPR } from '../../x86/state.ts';
-import { CODE, DATA, MISSING, TestMachine } from './machine-for-tests.ts';
+import { CODE, DATA, MISSING, STACK_TOP, TestMachine } from './machine-for-tests.ts';
 import { type Program, randomProgram } from './program-for-tests.ts';
 
 const interpreter = new TestMachine(0);
@@ -141,6 +141,37 @@ test('an operand that ends in a page that was just used begins in the page befor
     0xee, ...SYSCALL,
   ];
   bothTiers(plain(stack, { rcx: 50n, rdi: BigInt(DATA + 0xffb) }), () => many);
+});
+
+test('a page of the stack that code is run from is kept no longer', () => {
+  // L: mov eax,ecx; shl eax,8; or eax,0xc300b0 (mov al,CL; ret); push rax; call rsp; movzx eax,al; add rbx,rax; pop rdx; dec ecx; jnz L
+  // biome-ignore format: a few instructions a line
+  const code = [
+    0x89, 0xc8, 0xc1, 0xe0, 0x08, 0x0d, 0xb0, 0x00, 0xc3, 0x00, 0x50, 0xff, 0xd4, 0x0f, 0xb6, 0xc0, 0x48, 0x01, 0xc3, 0x5a,
+    0xff, 0xc9, 0x75, 0xe8, ...SYSCALL,
+  ];
+  for (const budget of [() => many, few]) {
+    bothTiers(plain(code, { rcx: 100n }), budget);
+    assert.equal(translator.gpr(GPR.rbx), 5050n);
+  }
+});
+
+test('a stack that is somewhere else by the next run is found there', () => {
+  // L: push rcx; pop rdx; dec ecx; jnz L; push 7; syscall
+  translator.load(Uint8Array.of(0x51, 0x5a, 0xff, 0xc9, 0x75, 0xfa, 0x6a, 0x07, ...SYSCALL), [0n, 50n], 2);
+  const { view } = translator.memory;
+  const [page, frame] = [(STACK_TOP >> 12) - (CODE >> 12) - 1, 40];
+  const entry = translator.memory.at(4) + 8 * page;
+  const mapped = view.getBigUint64(entry, true);
+  translator.run(many);
+  view.setBigUint64(entry, BigInt((frame << 12) | 0x67), true);
+  translator.engine.flushPage(STACK_TOP - 0x1000, 0);
+  translator.goto(CODE + 6);
+  view.setBigUint64(translator.cpu + 8 * GPR.rsp, BigInt(STACK_TOP), true);
+  translator.run(many);
+  assert.equal(view.getBigUint64(translator.memory.at(frame) + 0xff8, true), 7n);
+  view.setBigUint64(entry, mapped, true);
+  translator.engine.flushPage(STACK_TOP - 0x1000, 0);
 });
 
 test('numbers are computed and compared as the interpreter does it, with NaN, denormals and the flags of MXCSR', () => {
