@@ -55,6 +55,24 @@ test('a loop is left at its back edge when somebody kicks, and goes on where it 
   assert.equal(translator.rip, CODE);
 });
 
+test('code is translated once, whichever loop of it is hot first', () => {
+  // mov edx,200; O: mov ecx,90; A: dec ecx; jnz A; mov ecx,90; B: add rax,1; dec ecx; jnz B; dec edx; jnz O; syscall
+  // biome-ignore format: a loop a line
+  const code = [
+    0xba, 200, 0, 0, 0,
+    0xb9, 90, 0, 0, 0, 0xff, 0xc9, 0x75, 0xfc,
+    0xb9, 90, 0, 0, 0, 0x48, 0x83, 0xc0, 1, 0xff, 0xc9, 0x75, 0xf8,
+    0xff, 0xca, 0x75, 0xe6, ...SYSCALL,
+  ];
+  const machine = new TestMachine(200);
+  machine.load(Uint8Array.from(code), new Array<bigint>(16).fill(0n), 2);
+  let slices = 0;
+  machine.run(() => (slices++ === 0 ? 2000 : many()));
+  assert.equal(machine.gpr(GPR.rax), 200n * 90n);
+  const { regionInstructions } = machine.engine.statistics;
+  assert.ok(regionInstructions >= 8 && regionInstructions <= 10, String(regionInstructions));
+});
+
 test('nested loops count right', () => {
   // mov edx,100; O: mov ecx,50; I: add rax,1; dec ecx; jnz I; dec edx; jnz O; syscall
   const code = [0xba, 100, 0, 0, 0, 0xb9, 50, 0, 0, 0, 0x48, 0x83, 0xc0, 1, 0xff, 0xc9, 0x75, 0xf8, 0xff, 0xca, 0x75];
