@@ -176,6 +176,12 @@ export const START_INFO_MAGIC = 'xen-3.0-x86_64';
 /** The virtual range that belongs to the hypervisor; the machine-to-physical table is at its start. */
 export const HYPERVISOR_VIRT_START = 0xffff800000000000n;
 export const HYPERVISOR_VIRT_END = 0xffff880000000000n;
+/**
+ * The same table once more, this far behind: the place that XENMEM_machphys_mapping names. Linux has its physical-to-machine
+ * table at the start of vmalloc and reads both at the same index for each page-table entry; two addresses that far apart by
+ * a multiple of 2^40 share an entry of the TLB, and each look would throw the other's translation out.
+ */
+export const MACH2PHYS_SECOND = 0xc0_0000;
 
 /** vcpu_time_info.flags. */
 export const PVCLOCK = { tsc_stable: 1, guest_stopped: 2 } as const;

@@ -1,7 +1,8 @@
 /** What the engine remembers of page tables, and when it forgets: across roots, after reported changes, against a plain walk. */
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
-import { GuestMemory, planLayout } from '../hypervisor/memory.ts';
+import { GuestMemory, planLayout, SPECIAL } from '../hypervisor/memory.ts';
+import { announceM2p } from '../hypervisor/mmu/m2p.ts';
 import { STATE } from '../x86/state.ts';
 import { WasmEngine } from './wasm-engine.ts';
 
@@ -164,5 +165,19 @@ test('through any sequence of reported changes the engine finds what a plain wal
     if (random(3) === 0) acts[act]!();
     const va = somewhere();
     assert.equal(seen(va), walk(va), `step ${n}, address ${va.toString(16)}`);
+  }
+});
+
+test('the machine-to-physical table is at both of its places, for kernel mode and for reading', () => {
+  announceM2p(memory, cpu);
+  const table = memory.layout.pages + SPECIAL.m2p;
+  for (const start of [0xffff_8000_0000_0000n, 0xffff_8000_00c0_0000n]) {
+    setMode(true);
+    assert.equal(seen(start + 8n * BigInt(PAGES - 1)), table);
+    assert.equal(engine.translate(start, true), 0);
+    assert.equal(seen(start + 0x1000n), 0);
+    assert.equal(seen(start - 1n), 0);
+    setMode(false);
+    assert.equal(seen(start), 0);
   }
 });

@@ -25,6 +25,7 @@ import {
   Status,
   TLB_ENTRIES,
   TLB_FILLS,
+  TLB_FOLD,
   TLB_STRIDE,
   USER_SPACES,
 } from '../translate/layout.ts';
@@ -87,7 +88,7 @@ interface Exports {
 /** Place of the TLB entry for `va`. */
 function tlbSlot(va: bigint): number {
   const page = Number((va >> 12n) & 0xffffffffn) | 0;
-  return ((page + (page >>> 10)) & (TLB_ENTRIES - 1)) * 32;
+  return ((page + (page >>> TLB_FOLD)) & (TLB_ENTRIES - 1)) * 32;
 }
 
 /** An instruction whose handler only calls `helper`. */
@@ -210,7 +211,6 @@ export class WasmEngine implements Engine {
     };
     this.regions = new Regions(memory, this.cache, this.table, regionImports, () => performance.now(), {
       batch: tier1 !== false && tier1.threshold > 1 ? BATCH : 1,
-      patient: tier1 !== false && tier1.threshold > 1,
       unseen: tier1 !== false && tier1.unseen === true,
       moduleBytes,
     });

@@ -4,7 +4,7 @@
  */
 import { MachphysMapping, MemoryMap, MemoryReservation } from '../abi/calls.ts';
 import { Errno } from '../abi/errno.ts';
-import { DOMID, E820, HYPERVISOR_VIRT_START, XENMEM } from '../abi/numbers.ts';
+import { DOMID, E820, HYPERVISOR_VIRT_START, MACH2PHYS_SECOND, XENMEM } from '../abi/numbers.ts';
 import { E820Entry } from '../abi/start-info.ts';
 import { allocate, allocatedPages, isAllocated, release } from './allocation.ts';
 import type { HypercallArgs } from './hypercall-args.ts';
@@ -165,8 +165,9 @@ function machphysMapping(vcpu: GuestCpu, args: HypercallArgs): number {
   const bytes = new Uint8Array(MachphysMapping.size);
   const view = viewOf(bytes);
   const size = Math.ceil((pages * 8) / PAGE_SIZE) * PAGE_SIZE;
-  MachphysMapping.v_start.set(view, 0, HYPERVISOR_VIRT_START);
-  MachphysMapping.v_end.set(view, 0, HYPERVISOR_VIRT_START + BigInt(size));
+  const start = HYPERVISOR_VIRT_START + BigInt(MACH2PHYS_SECOND);
+  MachphysMapping.v_start.set(view, 0, start);
+  MachphysMapping.v_end.set(view, 0, start + BigInt(size));
   MachphysMapping.max_mfn.set(view, 0, BigInt(pages - 1));
   return vcpu.writeGuest(args.u64(1), bytes) ? 0 : -Errno.EFAULT;
 }

@@ -4,7 +4,7 @@
  * Registers live in the state block (x86/state.ts), shared with the engine; everything here besides is listed field by field
  * so that save and restore can name it (design 3, "one inventory of state"). Follows pv-abi 1.6 and 3.1.
  */
-import { FLAT, SHUTDOWN, VIRQ, VMASST } from '../abi/numbers.ts';
+import { FLAT, MACH2PHYS_SECOND, SHUTDOWN, VIRQ, VMASST } from '../abi/numbers.ts';
 import type { Engine } from '../x86/engine.ts';
 import { readFlags, writeFlags } from '../x86/flags.ts';
 import { GPR, SEG, STATE } from '../x86/state.ts';
@@ -323,8 +323,9 @@ export class Vcpu implements GuestCpu {
 
   private m2pAddress(lo: number, hi: number): number {
     const { memory } = this;
-    if (hi >>> 0 !== 0xffff_8000 || lo >>> 0 >= this.u32(STATE.m2pPages) * 8) return 0;
-    return memory.at(this.u32(STATE.m2pFrame)) + (lo >>> 0);
+    const offset = lo >>> 0 < MACH2PHYS_SECOND ? lo >>> 0 : (lo >>> 0) - MACH2PHYS_SECOND;
+    if (hi >>> 0 !== 0xffff_8000 || offset >= this.u32(STATE.m2pPages) * 8) return 0;
+    return memory.at(this.u32(STATE.m2pFrame)) + offset;
   }
 
   /** A private copy of guest-virtual memory; undefined when any of it is not readable (-EFAULT). */

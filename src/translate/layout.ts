@@ -5,8 +5,10 @@
  * the virtual one), guest frame (u32 at 28). A page address has 12 low zero bits, so -1 never matches.
  * A page that holds decoded code never has its write tag set: stores to it take the slow path, which drops the code.
  */
-/** With 1024, a page fault of Linux walked 58 times, a ping-pong of two processes 42 times; now it is 35 and 13. */
+/** With 1024, a page fault of Linux walked 58 times, a ping-pong of two processes 42 times; with 4096 it was 35 and 13. */
 export const TLB_ENTRIES = 4096;
+/** An address's entry is number (page + (page >>> TLB_FOLD)) modulo TLB_ENTRIES, of its page number's low 32 bits. */
+export const TLB_FOLD = 10;
 /**
  * Behind an array's entries, u32: how many were filled since it was last emptied, and the linear addresses of the first of
  * them: emptying an array of which little was used costs little.
@@ -43,9 +45,14 @@ export const LOW_FILL_LIST_ENTRIES = 128;
 /** A word of MemoryLayout.tableSpans: 0 for nothing, bits 47–21 of the addresses translated through the table, or many. */
 export const SPAN_VALID = 0x80000000 | 0;
 export const SPAN_MANY = -1;
-/** Direct-mapped: linear address of an instruction → its record. {u32 key, u32 record}. */
+/**
+ * Linear address of an instruction → its record. {u32 key, u32 record}. Generated code looks into an address's slot; what was
+ * displaced from there by another address is in the slot beside it (offset exclusive-or CODE_HASH_OTHER): the interpreter
+ * exchanges the two. Without that a page fault of Linux came 5 times to TypeScript for records that existed.
+ */
 export const CODE_HASH = 0x20000;
 export const CODE_HASH_ENTRIES = 0x10000;
+export const CODE_HASH_OTHER = 8;
 /** u16 each: how often control came to a record (hashed by its address), see HOT_COUNTERS' use in interpreter/generate.ts. */
 export const HOT_COUNTERS = 0xa0000;
 export const HOT_COUNTER_ENTRIES = 0x10000;
@@ -53,10 +60,7 @@ export const HOT_COUNTER_ENTRIES = 0x10000;
 export const CODE_DROPPED = 0x400;
 /** u64: where a region was left so that the interpreter performs the instruction there: not the moment to translate it. */
 export const REGION_STOPPED = 0x408;
-/**
- * u64, i32: the page of the stack that a region may keep, and its addend as in the TLB; see runtime/mmu.ts. 1 for none: the
- * interpreter says so each time that it is entered or an exit was performed, as does what takes write tags away.
- */
+/** u64, i32: the page of the stack that a region may keep, and its addend as in the TLB; see runtime/mmu.ts. */
 export const STACK_PAGE = 0x480;
 export const STACK_ADDEND = 0x488;
 /** Table slots from here on are regions' (tier 1); below are handlers of single instructions. */

@@ -7,8 +7,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
 import { describe, test } from 'node:test';
-import { Client } from './client.ts';
-import { debianPackage } from './debian-package.ts';
+import { Client, debianPackage } from './client.ts';
 
 /** Ganeti's HvInstanceState. */
 const RUNNING = 0;

@@ -2,8 +2,7 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { describe, test } from 'node:test';
-import { Client } from './client.ts';
-import { debianPackage } from './debian-package.ts';
+import { Client, debianPackage } from './client.ts';
 
 const OCF_SUCCESS = 0;
 const OCF_ERR_GENERIC = 1;

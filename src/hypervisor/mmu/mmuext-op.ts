@@ -14,17 +14,12 @@ import { isCanonical, NO_ROOT } from './walk.ts';
 
 const OP = 24;
 
-/** What a batch leaves to be done at its end, once. */
-interface Pending {
-  flush: boolean;
-}
-
 /** A frame of RAM whose contents the guest may have replaced: no page table. */
 function plainFrame(vcpu: Vcpu, lo: number, hi: number): boolean {
   return hi === 0 && lo < vcpu.memory.layout.pages && vcpu.domain.types.level(lo) === 0;
 }
 
-function perform(vcpu: Vcpu, op: Uint32Array, pending: Pending): number {
+function perform(vcpu: Vcpu, op: Uint32Array): number {
   const command = op[0]!;
   const lo = op[2]!;
   const hi = op[3]!;
@@ -39,17 +34,14 @@ function perform(vcpu: Vcpu, op: Uint32Array, pending: Pending): number {
     case MMUEXT.unpin_table:
       return types.unpin(mfn) ? 0 : -Errno.EINVAL;
     case MMUEXT.new_baseptr:
-      // Loading the root that is loaded has no purpose but to flush.
-      if (mfn === vcpu.kernelRoot) pending.flush = true;
       return mfn !== NO_ROOT && setKernelRoot(vcpu, mfn) ? 0 : -Errno.EINVAL;
     case MMUEXT.new_user_baseptr:
       if ((mfn === NO_ROOT && (lo | hi) !== 0) || !setUserRoot(vcpu, mfn === 0 ? NO_ROOT : mfn)) return -Errno.EINVAL;
       return 0;
-    // One vCPU is every vCPU. With more, the others must have flushed before we return (pv-abi 2.11).
+    // What an entry's change makes stale is dropped with the change (decision 10): there is nothing left to flush.
     case MMUEXT.tlb_flush_local:
     case MMUEXT.tlb_flush_multi:
     case MMUEXT.tlb_flush_all:
-      pending.flush = true;
       return 0;
     case MMUEXT.invlpg_local:
     case MMUEXT.invlpg_multi:
@@ -89,10 +81,6 @@ function perform(vcpu: Vcpu, op: Uint32Array, pending: Pending): number {
   }
 }
 
-function settle(vcpu: Vcpu, pending: Pending): void {
-  if (pending.flush) vcpu.engine.flushTlb();
-}
-
 const reader = new RecordReader(OP);
 
 export function mmuextOp(vcpu: Vcpu, args: HypercallArgs): number {
@@ -101,18 +89,14 @@ export function mmuextOp(vcpu: Vcpu, args: HypercallArgs): number {
   const count = entryCount(args);
   const { types } = vcpu.domain;
   reader.start(vcpu);
-  const pending: Pending = { flush: false };
   let lo = args.lo(0);
   let hi = args.hi(0);
   let result = 0;
   let done = 0;
   for (; done < count; done++) {
-    if (done > 0 && vcpu.work <= 0) {
-      settle(vcpu, pending);
-      return goOnLater(vcpu, args, done, OP);
-    }
+    if (done > 0 && vcpu.work <= 0) return goOnLater(vcpu, args, done, OP);
     const visits = types.visits;
-    result = reader.read(lo, hi) ? perform(vcpu, reader.words, pending) : -Errno.EFAULT;
+    result = reader.read(lo, hi) ? perform(vcpu, reader.words) : -Errno.EFAULT;
     if (result < 0) break;
     vcpu.work -= (1 + types.visits - visits) * FRAME_WORK;
     lo += OP;
@@ -121,7 +105,6 @@ export function mmuextOp(vcpu: Vcpu, args: HypercallArgs): number {
       hi = (hi + 1) >>> 0;
     }
   }
-  settle(vcpu, pending);
   if (!storeDone(vcpu, args, doneBefore(vcpu, args) + done) && result === 0) result = -Errno.EFAULT;
   return result;
 }

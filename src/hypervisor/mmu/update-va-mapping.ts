@@ -15,9 +15,7 @@ export function updateVaMapping(vcpu: Vcpu, args: HypercallArgs): number {
   if (table >= memory.layout.pages) return -Errno.EINVAL;
   if (!vcpu.domain.types.leafAllowed(args.lo(1), args.hi(1))) return -Errno.EINVAL;
   storeLeaf(vcpu, table, (slot - memory.at(table)) & 0xff8, args.lo(1), args.hi(1), false);
-  // Whom to flush (local, all, a bitmap of vCPUs) does not matter while there is one.
-  const flush = args.lo(2) & UVMF.flush_type_mask;
-  if (flush === UVMF.tlb_flush) vcpu.engine.flushTlb();
-  else if (flush === UVMF.invlpg) vcpu.engine.flushPage(args.lo(0), args.hi(0));
+  // Of the flushes that may go with it, only that of one page is more than the change does already: see mmuext-op.ts.
+  if ((args.lo(2) & UVMF.flush_type_mask) === UVMF.invlpg) vcpu.engine.flushPage(args.lo(0), args.hi(0));
   return 0;
 }

@@ -12,6 +12,7 @@ import {
   ARENA_END,
   CODE_HASH,
   CODE_HASH_ENTRIES,
+  CODE_HASH_OTHER,
   HOT_COUNTER_ENTRIES,
   HOT_COUNTERS,
   RECORD,
@@ -127,9 +128,7 @@ export class CodeCache {
   /** The record of the instruction at linear address `at`, decoded if need be. */
   lookup(at: number): number {
     const record = this.records.get(at) || this.decodeBlock(at);
-    const slot = this.cpu + CODE_HASH + codeHashSlot(at) * 8;
-    this.memory.u32[slot >>> 2] = at;
-    this.memory.u32[(slot + 4) >>> 2] = record;
+    this.hash(at, record);
     return record;
   }
 
@@ -218,12 +217,6 @@ export class CodeCache {
     for (let piece = 0; piece < 8; piece++) if ((pieces >> piece) & 1) this.markCode(base + piece * 512, 512);
   }
 
-  /** Count anew how often control comes to `record`. */
-  cool(record: number): void {
-    const counter = (record >>> 4) & (2 * HOT_COUNTER_ENTRIES - 2);
-    this.memory.u16[(this.cpu + HOT_COUNTERS + counter) >>> 1] = 0;
-  }
-
   /** `from`, a direct branch with its target in its own page, goes to record `to`. */
   link(from: number, to: number): void {
     // The look-up of `to` may have emptied the arena: `from` is something else now.
@@ -305,9 +298,29 @@ export class CodeCache {
     if (page.records === 0 && page.crossers.size === 0) this.pages.delete(base);
   }
 
+  /** Index in u32 of the slot for `at`. */
+  private slotOf(at: number): number {
+    return (this.cpu + CODE_HASH + codeHashSlot(at) * 8) >>> 2;
+  }
+
+  private hash(at: number, record: number): void {
+    const { u32 } = this.memory;
+    const slot = this.slotOf(at);
+    if (u32[slot] !== at && u32[slot] !== 0) {
+      const other = slot ^ (CODE_HASH_OTHER >>> 2);
+      u32[other] = u32[slot]!;
+      u32[other + 1] = u32[slot + 1]!;
+    }
+    u32[slot] = at;
+    u32[slot + 1] = record;
+  }
+
   private unhash(at: number): void {
-    const slot = (this.cpu + CODE_HASH + codeHashSlot(at) * 8) >>> 2;
-    if (this.memory.u32[slot] === at) this.memory.u32[slot] = 0;
+    const { u32 } = this.memory;
+    const slot = this.slotOf(at);
+    if (u32[slot] === at) u32[slot] = 0;
+    const other = slot ^ (CODE_HASH_OTHER >>> 2);
+    if (u32[other] === at) u32[other] = 0;
   }
 
   private dropCrossing(at: number, u16: Uint16Array): void {

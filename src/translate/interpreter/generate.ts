@@ -14,7 +14,6 @@ import {
   I32,
   I64,
   i32,
-  i64,
   load8u,
   load16u,
   load32,
@@ -32,13 +31,14 @@ import {
   ACCESS,
   CODE_HASH,
   CODE_HASH_ENTRIES,
+  CODE_HASH_OTHER,
   HOT_COUNTER_ENTRIES,
   HOT_COUNTERS,
   RECORD,
   RECORD_BYTES,
-  STACK_PAGE,
   Status,
   TLB_ENTRIES,
+  TLB_FOLD,
 } from '../layout.ts';
 import { exitTools } from '../runtime/exit-tools.ts';
 import { buildFlags } from '../runtime/flags.ts';
@@ -149,8 +149,6 @@ export function generateInterpreter(
       f.set(linkFrom, i32(0));
 
       f.loop((goOn) => {
-        // Mappings may have changed, or which of them are in use.
-        f.store64(cpu, i64(1), STACK_PAGE);
         f.block((leave) => {
           f.block((fault) => {
             f.loop((resolve) => {
@@ -258,7 +256,7 @@ export function generateInterpreter(
         const entry = fn.let(
           load32(cpu, STATE.tlb).add(
             number
-              .add(number.shrU(10))
+              .add(number.shrU(TLB_FOLD))
               .and(TLB_ENTRIES - 1)
               .shl(5),
           ),
@@ -288,7 +286,17 @@ export function generateInterpreter(
         fn.set(record, select(load32(slot, CODE_HASH).eq(at), load32(slot, CODE_HASH + 4), i32(0)));
         fn.if(record.eqz(), () => {
           fn.cold();
-          fn.set(record, call(lookup, cpu));
+          const other = fn.let(slot.xor(CODE_HASH_OTHER));
+          fn.if(
+            load32(other, CODE_HASH).eq(at),
+            () => {
+              fn.set(record, load32(other, CODE_HASH + 4));
+              fn.store64(other, load64(slot, CODE_HASH), CODE_HASH);
+              fn.store32(slot, at, CODE_HASH);
+              fn.store32(slot, record, CODE_HASH + 4);
+            },
+            () => fn.set(record, call(lookup, cpu)),
+          );
           fn.if(record.eqz(), () => {
             fn.set(code, i32(Exit.Exception));
             fn.br(leave);

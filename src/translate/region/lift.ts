@@ -11,7 +11,7 @@ import { type Insn, Kind, type Operand, RIP } from '../../x86/decode.ts';
 import type { Exit } from '../../x86/exits.ts';
 import { GPR, SEG, STATE } from '../../x86/state.ts';
 import { isAbsolute, isSimpleMemory } from '../interpreter/shape.ts';
-import { ACCESS, STACK_ADDEND, STACK_PAGE, Status, TLB_ENTRIES } from '../layout.ts';
+import { ACCESS, STACK_ADDEND, STACK_PAGE, Status, TLB_ENTRIES, TLB_FOLD } from '../layout.ts';
 import type { FloatFormat } from '../lift.ts';
 import { type FlagContext, FlagLift } from './flag-lift.ts';
 import { ALONE } from './neighbours.ts';
@@ -300,7 +300,7 @@ export class RegionLift extends FlagLift {
     f.scope(() => {
       const number = f.let(va.shrU(12).wrap());
       const slot = number
-        .add(number.shrU(10))
+        .add(number.shrU(TLB_FOLD))
         .and(TLB_ENTRIES - 1)
         .shl(5);
       const entry = f.let(this.region.tlb.add(slot));

@@ -5,6 +5,7 @@
  * All functions take the base of the vCPU's state block. A linear address of 0 means that a fault is recorded in the block
  * (exitVector, exitErrorCode, cr2). Frame numbers are checked against the domain's memory before use, whatever the tables say.
  */
+import { MACH2PHYS_SECOND } from '../../abi/numbers.ts';
 import type { MemoryLayout } from '../../hypervisor/memory.ts';
 import {
   atomic,
@@ -22,7 +23,7 @@ import {
 } from '../../wasm/expr.ts';
 import { call, type Fn, type FnRef, type ModuleBuilder } from '../../wasm/module.ts';
 import { STATE } from '../../x86/state.ts';
-import { ACCESS, CODE_DROPPED, STACK_ADDEND, STACK_PAGE, TLB_ENTRIES } from '../layout.ts';
+import { ACCESS, CODE_DROPPED, STACK_ADDEND, STACK_PAGE, TLB_ENTRIES, TLB_FOLD } from '../layout.ts';
 import { entryOffset, noteFill, noteSpan } from './tlb.ts';
 
 const PAGE_FAULT = 14;
@@ -59,7 +60,7 @@ function tlbEntry(f: Fn, cpu: E, va: E): E {
 
 /**
  * The inline TLB look-up: the tag compare folds in the test that the access ends in its first page. That is sound as the
- * index of page p+1 differs from that of page p: index = p + (p >> 10) grows by 1 or 2, never by a multiple of TLB_ENTRIES.
+ * index of page p+1 differs from that of page p: index = p + (p >> TLB_FOLD) grows by 1 or 2, never by a multiple of TLB_ENTRIES.
  */
 export function probe(
   f: Fn,
@@ -75,7 +76,7 @@ export function probe(
     const entry = f.let(
       load32(cpu, STATE.tlb).add(
         page
-          .add(page.shrU(10))
+          .add(page.shrU(TLB_FOLD))
           .and(TLB_ENTRIES - 1)
           .shl(5),
       ),
@@ -118,7 +119,9 @@ export function buildMmu(m: ModuleBuilder, layout: MemoryLayout, codeWrite: FnRe
       f.block((walked) => {
         // The hypervisor's own range: the machine-to-physical table for kernel mode, nothing else.
         f.if(top.sub(256).ltU(16), () => {
-          const index = f.let(va.sub(i64pair(0, 0xffff8000 | 0)).shrU(12));
+          const first = f.let(va.sub(i64pair(0, 0xffff8000 | 0)).shrU(12));
+          const second = f.let(first.sub(MACH2PHYS_SECOND >>> 12));
+          const index = f.let(select(second.geS(0), second, first));
           f.if(kernel.eqz().or(index.geU(load32u64(cpu, STATE.m2pPages).add(511).shrU(9))), () => f.br(fault));
           f.set(frame, load32(cpu, STATE.m2pFrame).add(index.wrap()));
           f.set(rights, i64pair(PRESENT, 0x80000000 | 0));
@@ -255,7 +258,7 @@ export function buildMmu(m: ModuleBuilder, layout: MemoryLayout, codeWrite: FnRe
       const entry = f.let(
         load32(cpu, STATE.tlb).add(
           number
-            .add(number.shrU(10))
+            .add(number.shrU(TLB_FOLD))
             .and(TLB_ENTRIES - 1)
             .shl(5),
         ),

@@ -29,11 +29,11 @@ import {
   SPACE_STAMPS,
   SPAN_MANY,
   SPAN_VALID,
-  STACK_PAGE,
   TLB_ENTRIES,
   TLB_FILL_LIST,
   TLB_FILL_LIST_ENTRIES,
   TLB_FILLS,
+  TLB_FOLD,
   TLB_STRIDE,
   USER_SPACES,
   USER_TLB,
@@ -65,7 +65,7 @@ export interface TlbRuntime {
 /** Byte offset in an array of the entry for page number `page` (i32). */
 export const entryOffset = (page: E): E =>
   page
-    .add(page.shrU(10))
+    .add(page.shrU(TLB_FOLD))
     .and(TLB_ENTRIES - 1)
     .shl(5);
 
@@ -201,7 +201,6 @@ export function buildTlb(m: ModuleBuilder, layout: MemoryLayout): TlbRuntime {
     (f) => {
       const cpu = f.param(0);
       const user = f.let(load32(cpu, USER_TLB));
-      f.store64(cpu, i64(1), STACK_PAGE);
       f.callVoid(withhold, cpu.add(KERNEL_TLB), f.param(1));
       f.callVoid(withhold, user, f.param(1));
       // The arrays of user roots that are not loaded begin anew when they are next.
