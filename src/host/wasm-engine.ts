@@ -211,6 +211,7 @@ export class WasmEngine implements Engine {
     };
     this.regions = new Regions(memory, this.cache, this.table, regionImports, () => performance.now(), {
       batch: tier1 !== false && tier1.threshold > 1 ? BATCH : 1,
+      patient: tier1 !== false && tier1.threshold > 1,
       unseen: tier1 !== false && tier1.unseen === true,
       moduleBytes,
     });

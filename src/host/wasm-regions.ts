@@ -15,6 +15,8 @@ interface Part {
   readonly base: number;
   /** Bit per 512-byte piece that code is from. */
   readonly pieces: number;
+  /** Bit per byte that an instruction begins at. */
+  readonly code: Uint8Array;
 }
 
 interface Region {
@@ -58,6 +60,11 @@ export interface RegionOptions {
   readonly batch: number;
   /** Of code, too, that the interpreter has not seen run: everything that branches name. */
   readonly unseen: boolean;
+  /**
+   * Of code inside of a region, no other when it is found hot for the first time: the interpreter was in it when the region
+   * was made, and will come to one of its entries.
+   */
+  readonly patient: boolean;
   /** Bytes of modules that may live at the same time. */
   readonly moduleBytes: number;
 }
@@ -109,6 +116,8 @@ export class Regions {
   private readonly queue: Request[] = [];
   /** Record that is an entry → its region. */
   private readonly byEntry = new Map<number, Region>();
+  /** Records that were hot inside of a region. */
+  private readonly patiently = new Set<number>();
   /** Pages whose neighbours change: their regions stay within one page. */
   private readonly alone = new Set<number>();
   private readonly options: RegionOptions;
@@ -156,6 +165,7 @@ export class Regions {
     /** Records that will be entries when this is done. */
     const claimed = new Set<number>();
     for (const request of this.queue.splice(0)) {
+      if (this.options.patient && this.isCovered(request, planned)) continue;
       const region = claimed.has(request.record) ? undefined : this.plan(request, claimed);
       if (region !== undefined) planned.push(region);
     }
@@ -180,6 +190,19 @@ export class Regions {
   /** There are more modules than may live: it is time to drop all code. */
   get full(): boolean {
     return this.stats.regionBytesLive > this.options.moduleBytes;
+  }
+
+  /** Is it inside of a region, and asked for the first time? */
+  private isCovered({ record, at }: Request, planned: readonly Planned[]): boolean {
+    if (this.patiently.has(record)) return false;
+    const offset = (at - this.memory.layout.ramBase) & 4095;
+    const base = at - offset;
+    const has = ({ parts }: { readonly parts: readonly Part[] }): boolean =>
+      parts.some((part) => part.base === base && ((part.code[offset >> 3]! >> (offset & 7)) & 1) !== 0);
+    if (!planned.some(has) && ![...(this.pages.get(base) ?? [])].some(has)) return false;
+    this.patiently.add(record);
+    this.cache.cool(record);
+    return true;
   }
 
   private plan({ record, name, at, around }: Request, claimed: Set<number>): Planned | undefined {
@@ -211,17 +234,27 @@ export class Regions {
         if (insn !== 'more') return typeof insn === 'string' ? undefined : insn;
         return this.decodeCrossing(base + (offset & 4095), baseOf((offset >> 12) + 1));
       },
+      taken: (offset) => {
+        const entry = recordAt(offset);
+        return entry !== 0 && (u16[entry >>> 1]! >= REGION_SLOTS || claimed.has(entry));
+      },
       known: (offset) => this.options.unseen || recordAt(offset) !== 0,
     });
     if (plan === undefined) return undefined;
     const parts = plan.pages.map((page) => {
       let pieces = 0;
-      for (const { start, end } of plan.blocks.values()) {
+      const code = new Uint8Array(512);
+      for (const { start, end, insns } of plan.blocks.values()) {
+        let at = start - page * 4096;
+        for (const { length } of insns) {
+          if (at >= 0 && at < 4096) code[at >> 3]! |= 1 << (at & 7);
+          at += length;
+        }
         const from = Math.max(start - page * 4096, 0);
         const to = Math.min(end - page * 4096, 4096);
         for (let piece = from >> 9; from < to && piece <= (to - 1) >> 9; piece++) pieces |= 1 << piece;
       }
-      return { base: baseOf(page), pieces };
+      return { base: baseOf(page), pieces, code };
     });
     for (const { base, pieces } of parts) this.cache.mark(base, pieces);
     // What is a region's entry already stays that one's.
@@ -318,6 +351,7 @@ export class Regions {
 
   dropAll(): void {
     this.queue.length = 0;
+    this.patiently.clear();
     for (const base of [...this.pages.keys()]) this.drop(base, 0xff);
   }
 }

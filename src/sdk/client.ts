@@ -2,9 +2,11 @@
  * The typed client of xend's API: HTTP with JSON, on a Unix socket or TCP. Its types are those of xend/routes.ts; at run
  * time it needs nothing of xend, and xm needs nothing of the SDK but this.
  */
-import http from 'node:http';
-import https from 'node:https';
+import type * as Http from 'node:http';
 import type { Input, Reply, RouteName } from '../xend/routes.ts';
+
+/** Not imported: an import asks for all that the module exports, and its WebSocket alone takes 50 ms to load. */
+const http = process.getBuiltinModule('node:http');
 
 /** xend refused, or there is no xend. `code` is of xend/errors.ts, or 'no-xend'. */
 export class ApiError extends Error {
@@ -24,17 +26,19 @@ export type Target = string | { readonly url: string; readonly token?: string; r
 export class XendClient {
   readonly target: Target;
   /** Connections that are kept for the next read. */
-  readonly #kept: http.Agent;
+  readonly #kept: Http.Agent;
   /**
    * One connection for each change: xend may close a kept one just as we use it again, and then nobody knows whether the
    * change was made. A read asks again.
    */
-  readonly #fresh: http.Agent;
-  readonly #where: http.RequestOptions;
+  readonly #fresh: Http.Agent;
+  readonly #where: Http.RequestOptions;
+  readonly #start: typeof Http.request;
 
   constructor(target: Target) {
     this.target = target;
-    let agent = (keepAlive: boolean): http.Agent => new http.Agent({ keepAlive, maxSockets: 8 });
+    let agent = (keepAlive: boolean): Http.Agent => new http.Agent({ keepAlive, maxSockets: 8 });
+    this.#start = http.request;
     if (typeof target === 'string') {
       this.#where = { socketPath: target };
     } else {
@@ -46,7 +50,11 @@ export class XendClient {
         port: url.port || (secure ? 443 : 80),
         headers: target.token === undefined ? {} : { authorization: `Bearer ${target.token}` },
       };
-      if (secure) agent = (keepAlive) => new https.Agent({ keepAlive, maxSockets: 8, ca: target.ca });
+      if (secure) {
+        const https = process.getBuiltinModule('node:https');
+        agent = (keepAlive) => new https.Agent({ keepAlive, maxSockets: 8, ca: target.ca });
+        this.#start = https.request;
+      }
     }
     this.#kept = agent(true);
     this.#fresh = agent(false);
@@ -85,12 +93,11 @@ export class XendClient {
   #request(method: string, path: string, body: string | undefined): Promise<{ status: number; text: string }> {
     return new Promise((resolve, reject) => {
       const agent = method === 'GET' ? this.#kept : this.#fresh;
-      const { request: start } = agent instanceof https.Agent ? https : http;
       const headers = {
-        ...(this.#where.headers as http.OutgoingHttpHeaders),
+        ...(this.#where.headers as Http.OutgoingHttpHeaders),
         ...(body !== undefined && { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }),
       };
-      const request = start({ ...this.#where, method, path, headers, agent }, (response) => {
+      const request = this.#start({ ...this.#where, method, path, headers, agent }, (response) => {
         response.setEncoding('utf8');
         let text = '';
         response.on('data', (chunk: string) => {

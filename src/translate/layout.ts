@@ -60,7 +60,10 @@ export const HOT_COUNTER_ENTRIES = 0x10000;
 export const CODE_DROPPED = 0x400;
 /** u64: where a region was left so that the interpreter performs the instruction there: not the moment to translate it. */
 export const REGION_STOPPED = 0x408;
-/** u64, i32: the page of the stack that a region may keep, and its addend as in the TLB; see runtime/mmu.ts. */
+/**
+ * u64, i32: the page of the stack that a region may keep, and its addend as in the TLB; see runtime/mmu.ts. 1 for none: the
+ * interpreter says so each time that it is entered or an exit was performed, as does what takes write tags away.
+ */
 export const STACK_PAGE = 0x480;
 export const STACK_ADDEND = 0x488;
 /** Table slots from here on are regions' (tier 1); below are handlers of single instructions. */

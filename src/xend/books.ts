@@ -89,8 +89,11 @@ export class Books {
     if (other) throw new XendError('name-clash', name, String(other.domid));
   }
 
-  strike(domain: Domain): void {
-    if (this.holds(domain)) this.#domains.delete(domain.uuid);
+  /** Out of the books, if it is in them; false when another domain has its uuid, and with it the place of its record. */
+  strike(domain: Domain): boolean {
+    if (this.has(domain.uuid) && !this.holds(domain)) return false;
+    this.#domains.delete(domain.uuid);
+    return true;
   }
 
   takeDomid(): number {

@@ -37,8 +37,8 @@ export interface CreateContext {
   readonly consolePortBase: number;
   /** Take name, id and memory in the books; throws when they are taken. */
   reserve(domain: Domain): void;
-  /** Strike the domain out of the books. */
-  forget(domain: Domain): void;
+  /** Strike the domain out of the books; false when another has its uuid. */
+  forget(domain: Domain): boolean;
   /** Handlers for what the monitor tells unasked. */
   events(domain: Domain): LinkEvents;
 }
@@ -52,8 +52,7 @@ export const RESERVE: Operation<CreateContext> = operation('create', [
     'reserve name, id and memory',
     (c) => c.reserve(c.domain),
     (c) => {
-      c.forget(c.domain);
-      removeRecord(recordsDir(c.paths), c.domain.uuid);
+      if (c.forget(c.domain)) removeRecord(recordsDir(c.paths), c.domain.uuid);
     },
   ),
 ]);
@@ -68,7 +67,8 @@ export const BOOT: Operation<CreateContext> = operation('create', [
   step('build it', build),
   step('note that it lives', (c) => {
     c.domain.record.phase = 'alive';
-    delete c.domain.record.changing; // A disk that was being attached to the machine before this one.
+    delete c.domain.record.exit; // Of the monitor before this one, ...
+    delete c.domain.record.changing; // ... and a disk that was being attached to the machine before this one.
     saveRecord(recordsDir(c.paths), c.domain.record);
   }),
 ]);

@@ -37,10 +37,11 @@ export interface Daemon {
 /** What tests choose. */
 export type DaemonOptions = Partial<Pick<XendPorts, 'patience' | 'atStep'>>;
 
-/** `DOMAIN/WORK: STEP`: this process dies as by kill -9 when that step begins. For tests of what that leaves behind. */
+/** `DOMAIN/WORK: STEP`: this process dies as by kill -9 when that step begins. DOMAIN is a name or a uuid. For tests of what that leaves behind. */
 function killSwitch(where: string): NonNullable<XendPorts['atStep']> {
-  return ({ name }, work, step) => {
-    if (where === `${name}/${work}: ${step}`) process.kill(process.pid, 'SIGKILL');
+  return ({ name, uuid }, work, step) => {
+    const dies = [name, uuid].some((domain) => where === `${domain}/${work}: ${step}`);
+    if (dies) process.kill(process.pid, 'SIGKILL');
   };
 }
 

@@ -25,8 +25,8 @@ export class Domain {
   readonly work: WorkQueue;
   link: MonitorLink | undefined;
   status: MonitorStatus | undefined;
-  /** The build whose end has been dealt with. */
-  decided = 0;
+  /** The build whose end is being or has been dealt with. */
+  decided: number;
   /** Its monitor was ended because it hung. */
   hung = false;
   /** Set while the domain is being ended. */
@@ -36,6 +36,7 @@ export class Domain {
 
   constructor(record: DomainRecord, ports: XendPorts) {
     this.record = record;
+    this.decided = record.decided ?? 0;
     this.runDir = domainRunDir(ports.paths, record.domid, record.uuid);
     this.work = new WorkQueue(observeWork(ports, this));
   }

@@ -167,3 +167,34 @@ test('a monitor that hangs is ended, which its domain’s on_crash deals with', 
   assert.equal((await view('well')).state, 'running');
   await destroy(other.uuid);
 });
+
+test('an end that was dealt with is not told again, nor dealt with, by the next xend', async (t) => {
+  const own = makeHome();
+  let daemon = await startXend(own);
+  t.after(async () => {
+    await daemon.end();
+    own.remove();
+  });
+  await daemon.client.call('POST /domains', { config: own.config('kept', { onPoweroff: 'preserve' }) });
+  await daemon.client.call('POST /domains/:name/unpause', { name: 'kept' });
+  const console = await openConsole((await daemon.client.call('GET /domains/:name/console', { name: 'kept' })).socket);
+  console.type('poweroff\n');
+  await console.ended(); // Which is when it is kept.
+  await daemon.client.call('POST /domains/:name/rename', { name: 'kept', newName: 'kept-on' }); // After what came before.
+  for (const _ of [1, 2]) {
+    daemon.client.close();
+    await daemon.daemon.stop();
+    daemon = await startXend(own);
+  }
+  const { events } = daemon.daemon.xend.ports;
+  assert.equal(events.after(0).events.filter(({ type }) => type === 'domain.exited').length, 1);
+  assert.equal((await daemon.client.call('GET /domains/:name', { name: 'kept-on' })).shutdownReason, 'poweroff');
+});
+
+test('a domain that is refused because another has its uuid leaves that other as it was', async () => {
+  const { uuid } = await run('first');
+  const second = client.call('POST /domains', { config: { ...home.config('second'), uuid } });
+  await assert.rejects(second, { code: 'uuid-clash' });
+  assert.ok(existsSync(path.join(home.paths.lib, 'domains', `${uuid}.json`)));
+  await destroy('first');
+});

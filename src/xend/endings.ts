@@ -25,8 +25,9 @@ import type { Exits } from './exits.ts';
 import type { LinkEvents } from './monitor-link.ts';
 import { type Course, type Operation, operation, perform, step, undo } from './operation.ts';
 import { logLine, tell, type XendPorts } from './ports.ts';
-import { type DomainRecord, saveRecord } from './record.ts';
+import { saveRecord } from './record.ts';
 import { stateEvents } from './state-events.ts';
+import { type Follow, RENAME_RESTART, type SuccessionContext, succeed } from './successor.ts';
 
 /** A domain that was restarted this often within this time is not restarted again: it would go round for ever. */
 export const RESTART_LIMIT = { times: 5, withinMs: 60_000 };
@@ -45,18 +46,15 @@ export const RESTART: Operation<RestartContext> = operation('restart', [
   }),
 ]);
 
-/** Makes and starts a domain in place of one that was kept aside. */
-export type Replace = (successor: NonNullable<DomainRecord['successor']>) => Promise<void>;
-
 export class Endings {
   readonly #ports: XendPorts;
   readonly #books: Books;
   readonly #exits: Exits;
-  readonly #replace: Replace;
+  readonly #follow: Follow;
   #closing = false;
 
-  constructor(ports: XendPorts, books: Books, exits: Exits, replace: Replace) {
-    this.#replace = replace;
+  constructor(ports: XendPorts, books: Books, exits: Exits, follow: Follow) {
+    this.#follow = follow;
     this.#ports = ports;
     this.#books = books;
     this.#exits = exits;
@@ -89,7 +87,8 @@ export class Endings {
       });
     return {
       state: (status) => {
-        for (const { type, data } of stateEvents(domain.status, status)) this.#ports.events.emit(type, domain, data);
+        for (const { type, data } of stateEvents(domain.status, status, domain.decided))
+          this.#ports.events.emit(type, domain, data);
         domain.status = status;
         if (status.state !== 'shutdown' || status.builds <= domain.decided) return;
         domain.decided = status.builds;
@@ -156,6 +155,7 @@ export class Endings {
     switch (action) {
       case 'preserve':
         await monitorCall({ domain }, 'keep');
+        domain.record.decided = domain.decided;
         return this.#answered(domain);
       case 'rename-restart':
         return this.#renameRestart(domain, exit, course);
@@ -199,28 +199,24 @@ export class Endings {
   /** Keep what is left of the domain under another name, and make a new one with its own. */
   async #renameRestart(domain: Domain, exit: MachineExit, course: Course): Promise<void> {
     if (!this.#mayRestart(domain)) return this.end(domain, exit, course);
-    await monitorCall({ domain }, 'keep');
-    const { record, config } = domain;
-    record.successor = { config, restartsMs: record.restartsMs };
-    delete record.wanted;
-    // Written with the new name: a xend killed now makes the new domain when it starts again.
-    this.#books.rename(domain, `${config.name}-${stamp(this.#ports.now())}`);
-    tell(this.#ports, `d${domain.domid} "${config.name}" is kept as "${domain.name}"`);
-    await this.succeed(domain);
+    const keptAs = `${domain.name}-${stamp(this.#ports.now())}`;
+    await perform(RENAME_RESTART, { ...this.#succession(domain), keptAs }, course);
   }
 
-  /** Make the domain that is to follow one that was kept aside, if there is to be one and it has not been made. */
-  async succeed(domain: Domain): Promise<void> {
-    const { successor } = domain.record;
-    if (!successor) return;
-    try {
-      this.#books.checkName(successor.config.name);
-      await this.#replace(successor);
-    } catch (error) {
-      const { message } = error as Error;
-      logLine(this.#ports, 'ERROR', `in place of domain ${domain.domid} "${domain.name}": ${message}`);
-    }
-    delete domain.record.successor;
+  #succession(domain: Domain): Omit<SuccessionContext, 'keptAs'> {
+    return { domain, ports: this.#ports, books: this.#books, follow: this.#follow };
+  }
+
+  /** Make the domain that another xend noted to follow this one. */
+  succeed(domain: Domain): Promise<void> {
+    return succeed(this.#succession(domain));
+  }
+
+  /** Start a domain that is to run by itself and is built; whether it still is to is in its record. */
+  async start(domain: Domain): Promise<void> {
+    if (!domain.record.starts) return;
+    await monitorCall({ domain }, 'unpause');
+    delete domain.record.starts;
     this.#save(domain);
   }
 
@@ -267,11 +263,16 @@ export class Endings {
     if (!decide(domain, 'crash').endsWith('restart') || !this.#mayRestart(domain))
       return this.end(domain, exit, course);
     const context = this.context(domain);
+    domain.decided = 0;
+    // A xend that is killed until it is built again cleans up what there is of it.
+    const { record } = domain;
+    Object.assign(record, { phase: 'creating', starts: true, exit });
+    delete record.decided;
+    this.#save(domain);
     try {
       await undo(BOOT, context, course);
-      domain.decided = 0;
       await perform(BOOT, context, course);
-      await monitorCall({ domain }, 'unpause');
+      await this.start(domain);
     } catch {
       await this.end(domain, exit, course);
     }

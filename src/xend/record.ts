@@ -7,6 +7,12 @@ import path from 'node:path';
 import type { Disk, DomainConfig } from '../config/domain-config.ts';
 import type { MachineExit } from '../monitor/machine-types.ts';
 
+/** What a domain is made of that follows one with the same name. Its uuid is chosen before: whoever makes it, it is made once. */
+export interface Successor {
+  readonly config: DomainConfig & { readonly uuid: string };
+  readonly restartsMs: number[];
+}
+
 export interface DomainRecord {
   readonly version: 1;
   readonly uuid: string;
@@ -23,8 +29,12 @@ export interface DomainRecord {
   wanted?: 'restart' | 'destroy';
   /** A disk that is being attached or detached: if xend finds it so at its start, it puts that right (disks.ts). */
   changing?: { readonly what: 'attach' | 'detach'; readonly disk: Disk };
-  /** A domain that is to be made in place of this one, which was kept under another name (endings.ts). */
-  successor?: { readonly config: DomainConfig; readonly restartsMs: number[] };
+  /** A domain that is to be made in place of this one, which was kept under another name (successor.ts). */
+  successor?: Successor;
+  /** It is to run once it is built, without anybody's asking: whichever xend finds it built starts it. */
+  starts?: true;
+  /** The build of its monitor whose end has been dealt with for good: what there is of it is kept. */
+  decided?: number;
   /** Why it is ending, so that a killed xend still tells. */
   exit?: MachineExit;
 }

@@ -7,8 +7,12 @@ export interface StateEvent {
   readonly data?: Record<string, unknown>;
 }
 
-/** `before` is undefined when xend has only just met the monitor. Calls tell a state again and again: then there is none. */
-export function stateEvents(before: MonitorStatus | undefined, after: MonitorStatus): StateEvent[] {
+/**
+ * `before` is undefined when xend has only just met the monitor. Calls tell a state again and again: then there is none.
+ * `decided` is the build whose end an earlier xend has dealt with, and told.
+ */
+export function stateEvents(before: MonitorStatus | undefined, after: MonitorStatus, decided = 0): StateEvent[] {
+  if (!before && after.state === 'shutdown' && after.builds <= decided) return [];
   return [...lifeEvents(before, after), ...consoleEvents(before?.console?.writer, after.console?.writer)];
 }
 

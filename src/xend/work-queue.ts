@@ -44,6 +44,11 @@ export class WorkQueue {
     return this.#waiting;
   }
 
+  /** Resolves when all that was asked for until now has been done, well or not. */
+  async idle(): Promise<void> {
+    await this.#tail;
+  }
+
   /** Do `work` after what was asked for before. */
   enqueue<T>(name: string, work: (course: Course) => Promise<T>): Promise<T> {
     this.#waiting++;

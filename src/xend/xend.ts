@@ -16,7 +16,7 @@ import { Disks } from './disks.ts';
 import { Domain } from './domain.ts';
 import { domain0Tree, homeOf } from './domain-store.ts';
 import { domain0View } from './domain0.ts';
-import { Endings, type Replace } from './endings.ts';
+import { Endings } from './endings.ts';
 import { XendError } from './errors.ts';
 import type { XendEvent } from './events.ts';
 import { Exits } from './exits.ts';
@@ -25,7 +25,7 @@ import { type NodeInfo, nodeInfo } from './node-info.ts';
 import { type Course, perform } from './operation.ts';
 import { logLine, tell, type XendPorts } from './ports.ts';
 import { Pulse } from './pulse.ts';
-import { loadRecords, saveRecord } from './record.ts';
+import { type DomainRecord, loadRecords, type Successor, saveRecord } from './record.ts';
 import type { DomainView, ExitView } from './view.ts';
 
 /** A guest that has not taken notice of a shutdown request by now will not (pv-abi 7.4). */
@@ -48,7 +48,7 @@ export class Xend {
     this.ports = ports;
     this.#books = new Books(ports);
     this.#exits = new Exits(ports);
-    this.#endings = new Endings(ports, this.#books, this.#exits, (successor) => this.#replace(successor));
+    this.#endings = new Endings(ports, this.#books, this.#exits, (successor) => this.#follow(successor));
     this.disks = new Disks(ports, this.#books);
     this.controls = new Controls(ports, this.#books, this.#endings);
     this.#pulse = new Pulse(ports, this.#books);
@@ -67,7 +67,10 @@ export class Xend {
       this.#books.all().map((domain) => domain.enqueue('find again', (course) => this.#adopt(domain, course))),
     );
     this.#removeStrayFolders();
-    for (const domain of this.#books.all()) void this.#endings.succeed(domain);
+    for (const domain of this.#books.all()) {
+      if (domain.record.successor)
+        void domain.enqueue('make the one that follows', () => this.#endings.succeed(domain));
+    }
     this.#pulse.start();
   }
 
@@ -80,6 +83,7 @@ export class Xend {
     try {
       domain.link = await MonitorLink.connect(controlSocket(domain.runDir), this.#endings.events(domain));
     } catch {
+      await this.#endings.succeed(domain);
       const report = ['its monitor process had ended while xend was not running'];
       return this.#endings.end(domain, { kind: 'crash', report }, course);
     }
@@ -87,6 +91,7 @@ export class Xend {
     await writeRings(this.#endings.context(domain));
     await this.controls.writeName(domain);
     await this.disks.settle(domain, course);
+    await this.#endings.start(domain);
     logLine(this.ports, 'INFO', `found domain ${domain.domid} "${domain.name}" again: ${domain.status?.state}`);
     this.ports.events.emit('domain.found', domain, { state: domain.status?.state });
   }
@@ -171,7 +176,10 @@ export class Xend {
   // What can be done.
 
   /** Make a domain, paused before its first instruction. */
-  async create(config: DomainConfig, restartsMs: number[] = []): Promise<DomainView> {
+  async create(
+    config: DomainConfig,
+    more: Pick<DomainRecord, 'restartsMs' | 'starts'> = { restartsMs: [] },
+  ): Promise<DomainView> {
     const uuid = config.uuid ?? randomUUID();
     const domid = this.#books.takeDomid();
     const domain = new Domain(
@@ -182,7 +190,7 @@ export class Xend {
         config: { ...config, uuid },
         phase: 'creating',
         createdAtMs: this.ports.now(),
-        restartsMs,
+        ...more,
       },
       this.ports,
     );
@@ -192,11 +200,11 @@ export class Xend {
     return domain.view(this.ports.now());
   }
 
-  /** In place of a domain that was kept under another name: made and started. */
-  async #replace({ config, restartsMs }: Parameters<Replace>[0]): Promise<void> {
-    const { uuid: _old, ...rest } = config;
-    const { uuid } = await this.create(rest, restartsMs);
-    await this.unpause(uuid);
+  /** After a domain that was kept under another name: made and started. */
+  async #follow({ config, restartsMs }: Successor): Promise<void> {
+    await this.create(config, { restartsMs, starts: true });
+    const domain = this.#books.find(config.uuid);
+    await domain.enqueue('start', () => this.#endings.start(domain));
   }
 
   async pause(name: string): Promise<void> {

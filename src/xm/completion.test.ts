@@ -3,8 +3,10 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import { optionsOf } from './command.ts';
-import { COMMANDS } from './commands/index.ts';
+import { allCommands } from './commands/index.ts';
 import { completionScript, SHELLS } from './completion.ts';
+
+const COMMANDS = await allCommands();
 
 const there = (shell: string): boolean => spawnSync(shell, ['-c', 'true']).status === 0;
 const FAKE_XM = `xm() { printf 'Name  Id\\nDomain-0  0\\nweb  1\\nmail  2\\n'; }\n`;

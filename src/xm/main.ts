@@ -6,21 +6,18 @@ import { styleText } from 'node:util';
 import { apiSocket, findPaths, type Paths } from '../host/paths.ts';
 import { ApiError, XendClient } from '../sdk/client.ts';
 import type { Command, Context, Dialect } from './command.ts';
-import { COMMANDS } from './commands/index.ts';
+import { allCommands, ENTRIES } from './commands/index.ts';
 import { NOT_IMPLEMENTED } from './commands/not-implemented.ts';
 import { commandHelp, overview } from './help.ts';
 import { asksForHelp, parseCommandLine } from './parse.ts';
 
-const NAMES: ReadonlyMap<string, Command> = new Map(
-  COMMANDS.flatMap((one) => [one.name, ...(one.aliases ?? [])].map((name): [string, Command] => [name, one])),
-);
-
 /** Exact names win; otherwise a beginning that only one command has. */
-export function findCommand(typed: string): Command | undefined {
-  const exact = NAMES.get(typed);
-  if (exact || typed === '') return exact;
-  const matching = new Set([...NAMES].filter(([name]) => name.startsWith(typed)).map(([, one]) => one));
-  return matching.size === 1 ? [...matching][0] : undefined;
+export async function findCommand(typed: string): Promise<Command | undefined> {
+  if (typed === '') return undefined;
+  const exact = ENTRIES.find(({ names }) => names.includes(typed));
+  if (exact) return exact.load();
+  const matching = ENTRIES.filter(({ names }) => names.some((name) => name.startsWith(typed)));
+  return matching.length === 1 ? matching[0]!.load() : undefined;
 }
 
 function unknown(typed: string, io: Io): number {
@@ -58,16 +55,16 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
 async function dispatch([typed, ...words]: readonly string[], io: Io): Promise<number> {
   const bare = typed === 'help' && words[0] === undefined;
   if (typed === undefined || typed === '-h' || typed === '--help' || bare) {
-    io.out(overview(COMMANDS));
+    io.out(overview(await allCommands()));
     return 0;
   }
   if (typed === 'help') {
-    const about = findCommand(words[0]!);
+    const about = await findCommand(words[0]!);
     if (!about) return unknown(words[0]!, io);
     io.out(commandHelp(about, words[0]!));
     return 0;
   }
-  const command = findCommand(typed);
+  const command = await findCommand(typed);
   if (!command) return unknown(typed, io);
   if (asksForHelp(command, words)) {
     io.out(commandHelp(command, typed));

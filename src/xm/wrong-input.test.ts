@@ -10,8 +10,10 @@ import path from 'node:path';
 import { after, test } from 'node:test';
 import { makeHome, startXend } from '../xend/testing.ts';
 import { argumentCount, type Command, optionsOf, PARAMS } from './command.ts';
-import { COMMANDS } from './commands/index.ts';
+import { allCommands } from './commands/index.ts';
 import { run } from './main.ts';
+
+const COMMANDS = await allCommands();
 
 const home = makeHome();
 const xend = await startXend(home);

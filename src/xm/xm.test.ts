@@ -11,7 +11,7 @@ import { parseSxp } from '../config/sxp.ts';
 import { findPaths } from '../host/paths.ts';
 import { readPidFile, waitGone } from '../host/process-identity.ts';
 import { makeHome, startXend } from '../xend/testing.ts';
-import { COMMANDS } from './commands/index.ts';
+import { allCommands, commandsIn, ENTRIES } from './commands/index.ts';
 import { findCommand, run } from './main.ts';
 
 const home = makeHome();
@@ -41,11 +41,34 @@ writeFileSync(
   `kernel = "${home.kernel}"\nmemory = 32\nname = "guest"\ndisk = ['file:${home.disk},sda1,w']\nroot = "/dev/sda1 ro"\n`,
 );
 
-test('an abbreviation finds its command, an exact name wins, and two candidates are unknown', () => {
-  assert.equal(findCommand('unp')?.name, 'unpause');
-  assert.equal(findCommand('li')?.name, 'list');
-  assert.equal(findCommand('dom'), undefined);
-  assert.equal(findCommand(''), undefined);
+test('an abbreviation finds its command, an exact name wins, and two candidates are unknown', async () => {
+  assert.equal((await findCommand('unp'))?.name, 'unpause');
+  assert.equal((await findCommand('li'))?.name, 'list');
+  assert.equal(await findCommand('dom'), undefined);
+  assert.equal(await findCommand(''), undefined);
+});
+
+test('the table of commands has every name that a file in their folder gives to a command', async () => {
+  const folder = new URL('./commands/', import.meta.url);
+  const files = readdirSync(folder).filter((file) => file.endsWith('.ts') && !file.endsWith('.test.ts'));
+  const modules = await Promise.all(files.map((file) => import(new URL(file, folder).href) as Promise<object>));
+  const given = modules.flatMap(commandsIn).map(({ name, aliases = [] }) => [name, ...aliases]);
+  assert.deepEqual(given.toSorted(), ENTRIES.map(({ names }) => names).toSorted());
+  for (const { names, load } of ENTRIES) assert.equal((await load()).name, names[0]);
+});
+
+test('running a command loads the files of no other', () => {
+  const loaded = `import { registerHooks } from 'node:module';
+    registerHooks({ load: (url, context, next) => (console.log(url), next(url, context)) });`;
+  const hooks = `data:text/javascript,${encodeURIComponent(loaded)}`;
+  const main = fileURLToPath(new URL('./main.ts', import.meta.url));
+  const env = { PATH: process.env.PATH, DOMUS_HOME: home.dir };
+  const { stdout } = spawnSync(process.execPath, ['--import', hooks, main, 'domid', 'Domain-0'], {
+    env,
+    encoding: 'utf8',
+  });
+  assert.match(stdout, /commands\/names\.ts/);
+  assert.doesNotMatch(stdout, /commands\/(create|list|block)\.ts|typebox|lezer|undici/);
 });
 
 test('help lists every command under its group, and each command has help of its own', async () => {
@@ -54,7 +77,7 @@ test('help lists every command under its group, and each command has help of its
   assert.match(out, /^help {11}Print help/m);
   assert.match(out, /\nCommands on domains:\n\ncp /);
   assert.match(out, /\n\nTry 'xm help CMD' for help on CMD\n$/);
-  for (const { name, summary } of COMMANDS) {
+  for (const { name, summary } of await allCommands()) {
     assert.ok(out.includes(`${name.padEnd(14)} ${summary}\n`), name);
     assert.match((await xm('help', name)).out, new RegExp(`^${name}`));
   }

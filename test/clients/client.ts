@@ -1,41 +1,15 @@
 /**
- * What the tests of other people's programs stand on: a xend with fake machines, a PATH on which `xm`, `xl` and `xentop` are
- * ours, and the programs themselves, unmodified, out of Debian's packages in the cache. None is installed and none is root's.
+ * What the tests of other people's programs stand on: a xend with fake machines, and a PATH on which `xm`, `xl` and `xentop`
+ * are ours.
  */
 import { type SpawnSyncReturns, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { globSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after } from 'node:test';
-import { DebianPackages } from '../../src/guest/debian.ts';
-import { GuestError } from '../../src/guest/errors.ts';
-import { guestCache } from '../../src/host/paths.ts';
 import { makeHome, startXend, type TestHome, type TestXend } from '../../src/xend/testing.ts';
 
 const BIN = path.resolve(import.meta.dirname, '../../bin');
-
-/** The unpacked package, or why there is none: then its tests are skipped. */
-export async function debianPackage(
-  ...names: string[]
-): Promise<{ folders: string[]; skip: false } | { folders: undefined; skip: string }> {
-  const cache = guestCache();
-  const packages = new DebianPackages(cache);
-  try {
-    const folders: string[] = [];
-    // One that is in the cache will do, whatever its version: asking for the newest takes a network and seconds.
-    for (const name of names) folders.push(cached(cache, name) ?? (await packages.unpacked(await packages.info(name))));
-    return { folders, skip: false };
-  } catch (error) {
-    if (!(error instanceof GuestError)) throw error;
-    return { folders: undefined, skip: `${names.join(', ')} cannot be fetched: ${error.message}` };
-  } finally {
-    await packages.close();
-  }
-}
-
-function cached(cache: string, name: string): string | undefined {
-  return globSync(path.join(cache, 'packages', `${name}_*`)).findLast((folder) => !folder.includes('.new-'));
-}
 
 export type Finished = Pick<SpawnSyncReturns<string>, 'status' | 'stdout' | 'stderr'>;
 

@@ -7,7 +7,8 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
 import { describe, test } from 'node:test';
-import { Client, debianPackage } from './client.ts';
+import { Client } from './client.ts';
+import { debianPackage } from './debian-package.ts';
 
 /** Ganeti's HvInstanceState. */
 const RUNNING = 0;

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { describe, test } from 'node:test';
-import { Client, debianPackage } from './client.ts';
+import { Client } from './client.ts';
+import { debianPackage } from './debian-package.ts';
 
 const OCF_SUCCESS = 0;
 const OCF_ERR_GENERIC = 1;

@@ -7,7 +7,8 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, test } from 'node:test';
-import { Client, debianPackage } from './client.ts';
+import { Client } from './client.ts';
+import { debianPackage } from './debian-package.ts';
 
 const { folders, skip: noPackage } = await debianPackage('xen-tools', 'libtext-template-perl');
 const perl = spawnSync('perl', ['-e', 'use Getopt::Long']).status === 0;

@@ -26,6 +26,7 @@ import {
   UNSUPPORTED,
   WRITABLE_SIZE,
 } from './layout.ts';
+import { ScatteredPages } from './scattered.ts';
 import type { Subject } from './subject.ts';
 
 /** An engine for vCPU 0 of `memory`. */
@@ -38,8 +39,10 @@ export type Drive = 'step' | 'run';
 
 const PAGES = 64;
 const ROOT = 1;
+const CODE_PAGES = CODE_SIZE / PAGE_SIZE;
+const DATA_PAGES = DATA_SIZE / PAGE_SIZE;
 const CODE_FRAME = 32;
-const DATA_FRAME = CODE_FRAME + CODE_SIZE / PAGE_SIZE;
+const DATA_FRAME = CODE_FRAME + 2 * CODE_PAGES;
 const PTE = { present: 1, write: 2, user: 4, noExecute: 0x8000_0000 } as const;
 const NO_FRAME = 0xffff_ffff;
 /** More single steps than any generated case needs: a repeat count is below this. */
@@ -56,8 +59,10 @@ export class EngineSubject implements Subject {
   readonly #translated = new Set<number>();
   readonly #drive: Drive;
   readonly #cpu: number;
-  readonly #code: Uint8Array;
-  readonly #data: Uint8Array;
+  readonly #code: ScatteredPages;
+  readonly #data: ScatteredPages;
+  /** Data memory behind a case, in the guest's order. */
+  readonly #after = new Uint8Array(DATA_SIZE);
   readonly #before = pristineData();
   readonly #pristine = pristineData();
   readonly #details = new Map<number, string>();
@@ -68,15 +73,17 @@ export class EngineSubject implements Subject {
     this.#memory = memory;
     this.#drive = drive;
     this.#cpu = memory.vcpuBase(0);
-    this.#code = memory.u8.subarray(memory.at(CODE_FRAME), memory.at(CODE_FRAME) + CODE_SIZE).fill(INT3);
-    this.#data = memory.u8.subarray(memory.at(DATA_FRAME), memory.at(DATA_FRAME) + DATA_SIZE);
-    this.#data.set(this.#pristine);
+    this.#code = new ScatteredPages(memory, CODE_FRAME, CODE_PAGES);
+    this.#code.fill(INT3, 0, CODE_SIZE);
+    this.#data = new ScatteredPages(memory, DATA_FRAME, DATA_PAGES);
+    this.#data.write(0, this.#pristine);
     for (const base of [LOW_BASE, HIGH_BASE]) {
-      for (let at = 0; at < CODE_SIZE; at += PAGE_SIZE)
-        this.#map(base + CODE_OFFSET + at, CODE_FRAME + at / PAGE_SIZE, 0, 0);
-      for (let at = 0; at < DATA_SIZE; at += PAGE_SIZE) {
+      for (let page = 0; page < CODE_PAGES; page++)
+        this.#map(base + CODE_OFFSET + page * PAGE_SIZE, this.#code.frame(page), 0, 0);
+      for (let page = 0; page < DATA_PAGES; page++) {
+        const at = page * PAGE_SIZE;
         const write = at < WRITABLE_SIZE ? PTE.write : 0;
-        this.#map(base + DATA_OFFSET + at, DATA_FRAME + at / PAGE_SIZE, write, PTE.noExecute);
+        this.#map(base + DATA_OFFSET + at, this.#data.frame(page), write, PTE.noExecute);
       }
     }
     this.#resetState();
@@ -128,12 +135,12 @@ export class EngineSubject implements Subject {
     const cpu = this.#cpu;
     const codeAt = (caseView.getUint32(at + CASE.rip, true) - CODE_OFFSET) & 0xffff;
     const length = Math.min(caseView.getUint32(at + CASE.codeLength, true), CODE_SIZE - codeAt);
-    this.#code.set(cases.subarray(at + CASE.code, at + CASE.code + length), codeAt);
+    this.#code.write(codeAt, cases.subarray(at + CASE.code, at + CASE.code + length));
     this.#codeChanged(codeAt, length);
     for (let p = 0; p < CASE.patches; p++) {
       const patch = at + CASE.patch + p * CASE.patchSize;
       const bytes = cases.subarray(patch + 8, patch + 8 + caseView.getUint32(patch + 4, true));
-      this.#data.set(bytes, caseView.getUint32(patch, true));
+      this.#data.write(caseView.getUint32(patch, true), bytes);
       this.#before.set(bytes, caseView.getUint32(patch, true));
     }
     this.#loadState(cases, caseView, at);
@@ -181,15 +188,17 @@ export class EngineSubject implements Subject {
       true,
     );
     this.#saveVectors(outcomes, outcomeView, to + OUTCOME.fx);
-    recordChanges(outcomes, outcomeView, to, this.#before, this.#data);
+    if (this.#data.strayed()) throw new Error('bytes of a frame that is not mapped have changed');
+    this.#data.read(this.#after);
+    recordChanges(outcomes, outcomeView, to, this.#before, this.#after);
   }
 
   #restore(caseView: DataView, at: number): void {
     const codeAt = (caseView.getUint32(at + CASE.rip, true) - CODE_OFFSET) & 0xffff;
     const length = Math.min(caseView.getUint32(at + CASE.codeLength, true), CODE_SIZE - codeAt);
-    this.#code.fill(INT3, codeAt, codeAt + length);
+    this.#code.fill(INT3, codeAt, length);
     this.#codeChanged(codeAt, length);
-    this.#data.set(this.#pristine);
+    this.#data.write(0, this.#pristine);
     for (let p = 0; p < CASE.patches; p++) {
       const patch = at + CASE.patch + p * CASE.patchSize;
       const from = caseView.getUint32(patch, true);
@@ -199,7 +208,7 @@ export class EngineSubject implements Subject {
 
   #codeChanged(codeAt: number, length: number): void {
     for (let page = codeAt >> 12; page <= (codeAt + length - 1) >> 12; page++)
-      this.#engine.frameWritten(CODE_FRAME + page);
+      this.#engine.frameWritten(this.#code.frame(page));
   }
 
   /** Everything that no case sets. */

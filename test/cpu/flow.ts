@@ -5,13 +5,14 @@
  *   entry → pieces that jump on, fork forwards by a condition, or loop a few times → the instruction → a last piece
  *
  * They lie in memory in any order, the last at the end. The pieces before the instruction may change flags and two registers that
- * it does not use; the one behind it changes no flags, since it may have left some undefined. So the judge's rules for the
+ * it does not use, and load and store around a third, which points near the boundary of two data pages; the one behind it changes no flags, since it may have left some undefined. So the judge's rules for the
  * instruction alone hold for the whole.
  */
+import { PAGE_SIZE } from '../../src/hypervisor/memory.ts';
 import { decode } from '../../src/x86/decode.ts';
 import type { Form } from './forms.ts';
 import { begin, choose, type Draft, emitCase, finish } from './generate.ts';
-import { CASE, CODE_OFFSET } from './layout.ts';
+import { CASE, CODE_OFFSET, DATA_OFFSET } from './layout.ts';
 import type { Random } from './random.ts';
 
 /** Where a piece goes: numbers of pieces. */
@@ -41,8 +42,28 @@ function freeRegisters(code: readonly number[]): number[] {
 const lea = (reg: number, by: number): number[] => [0x4d, 0x8d, 0x40 | ((reg & 7) << 3) | (reg & 7), by & 0xff];
 const dec = (reg: number): number[] => [0x41, 0xff, 0xc8 | (reg & 7)];
 const test = (reg: number): number[] => [0x4d, 0x85, 0xc0 | ((reg & 7) << 3) | (reg & 7)];
+/** MOV between `reg` and memory `by` bytes from where `pointer` points, which is not r12. */
+const move = (opcode: number, reg: number, pointer: number, by: number): number[] => [
+  ...[0x4d, opcode, 0x40 | ((reg & 7) << 3) | (pointer & 7)],
+  by & 0xff,
+];
+const LOAD = 0x8b;
+const STORE = 0x89;
+/** Operands begin so far before or behind the boundary at most; most lie in one page, some in both. */
+const NEAR = 32;
 
-function pieces(random: Random, code: readonly number[], counter: number, other: number, loops: boolean): Piece[] {
+interface Registers {
+  readonly counter: number;
+  readonly other: number;
+  readonly pointer: number;
+}
+
+function pieces(
+  random: Random,
+  code: readonly number[],
+  { counter, other, pointer }: Registers,
+  loops: boolean,
+): Piece[] {
   const before = 2 + random.below(2);
   const instruction = before;
   const list: Piece[] = [];
@@ -53,7 +74,14 @@ function pieces(random: Random, code: readonly number[], counter: number, other:
       list.push({ body: dec(counter), condition: { opcode: JNZ, to: random.below(k + 1) }, next: k + 1 });
       continue;
     }
-    const body = random.pick([() => lea(other, random.below(256)), () => test(other), () => []] as const)();
+    const near = (): number => random.below(2 * NEAR) - NEAR;
+    const body = random.pick([
+      () => lea(other, random.below(256)),
+      () => test(other),
+      () => [...move(LOAD, other, pointer, near()), ...move(LOAD, other, pointer, near())],
+      () => [...move(STORE, other, pointer, near()), ...move(LOAD, other, pointer, near())],
+      () => [],
+    ] as const)();
     const to = k + 1 + random.below(instruction - k);
     const condition = random.chance(3) ? undefined : { opcode: JCC | random.below(16), to };
     list.push({ body, ...(condition && { condition }), next: k + 1 });
@@ -85,9 +113,9 @@ function place(random: Random, list: readonly Piece[]): { at: number[]; length: 
 export function fillFlow(random: Random, form: Form, buffer: Uint8Array, offset: number): void {
   const draft = begin(random, buffer, offset);
   const { code, steer } = emitCase(draft, form, choose(draft, form, form.rm === 'memory' || isMoffs(form)));
-  const [counter, other] = freeRegisters(code) as [number, number];
+  const [counter, other, pointer] = freeRegisters(code) as [number, number, number];
   // Code that branches anywhere may come back to the program, with the counter spent.
-  const list = pieces(random, code, counter, other, !/^(j|call|ret|loop)/.test(form.row.mnemonic));
+  const list = pieces(random, code, { counter, other, pointer }, !/^(j|call|ret|loop)/.test(form.row.mnemonic));
   const { at, length } = place(random, list);
   const instruction = list.length - 2;
   const start = random.chance(6) ? 0x1000 - 1 - random.below(length - 1) : 0x200 + random.below(0xc00);
@@ -95,6 +123,7 @@ export function fillFlow(random: Random, form: Form, buffer: Uint8Array, offset:
   const body = [...draft.bytes.subarray(CASE.code, CASE.code + code.length)];
   assemble(draft, list, at, length, body);
   draft.setGpr(counter, BigInt(1 + random.below(4)));
+  draft.setGpr(pointer, BigInt(draft.base + DATA_OFFSET + PAGE_SIZE));
   draft.view.setUint32(CASE.codeLength, length, true);
   draft.view.setUint32(CASE.insnAt, at[instruction]!, true);
   draft.view.setBigUint64(CASE.rip, BigInt(draft.base + CODE_OFFSET + start), true);

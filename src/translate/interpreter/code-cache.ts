@@ -217,6 +217,12 @@ export class CodeCache {
     for (let piece = 0; piece < 8; piece++) if ((pieces >> piece) & 1) this.markCode(base + piece * 512, 512);
   }
 
+  /** Count anew how often control comes to `record`. */
+  cool(record: number): void {
+    const counter = (record >>> 4) & (2 * HOT_COUNTER_ENTRIES - 2);
+    this.memory.u16[(this.cpu + HOT_COUNTERS + counter) >>> 1] = 0;
+  }
+
   /** `from`, a direct branch with its target in its own page, goes to record `to`. */
   link(from: number, to: number): void {
     // The look-up of `to` may have emptied the arena: `from` is something else now.

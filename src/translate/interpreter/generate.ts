@@ -14,6 +14,7 @@ import {
   I32,
   I64,
   i32,
+  i64,
   load8u,
   load16u,
   load32,
@@ -36,6 +37,7 @@ import {
   HOT_COUNTERS,
   RECORD,
   RECORD_BYTES,
+  STACK_PAGE,
   Status,
   TLB_ENTRIES,
   TLB_FOLD,
@@ -149,6 +151,8 @@ export function generateInterpreter(
       f.set(linkFrom, i32(0));
 
       f.loop((goOn) => {
+        // Mappings may have changed, or which of them are in use.
+        f.store64(cpu, i64(1), STACK_PAGE);
         f.block((leave) => {
           f.block((fault) => {
             f.loop((resolve) => {

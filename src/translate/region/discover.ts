@@ -39,6 +39,8 @@ export interface DiscoverPorts {
   mapped(page: number): boolean;
   /** The instruction at `offset`, or undefined when it cannot be decoded within the mapped pages. */
   decode(offset: number): Insn | undefined;
+  /** Is there a region that is entered at `offset`? */
+  taken(offset: number): boolean;
   /** Has the interpreter run the code at `offset`? */
   known(offset: number): boolean;
 }
@@ -109,8 +111,8 @@ export function discover(entry: number, ports: DiscoverPorts): RegionPlan | unde
         const after = offset + insn.length;
         if (isBranch(insn)) {
           const target = after + insn.operands[0]!.immLo;
-          if (insn.mnemonic !== 'jmp' && insn.mnemonic !== 'call') work.push(after);
-          if (seen(target)) work.push(target);
+          if (insn.mnemonic !== 'jmp' && insn.mnemonic !== 'call' && !ports.taken(after)) work.push(after);
+          if (seen(target) && (insn.mnemonic === 'call' || !ports.taken(target))) work.push(target);
         }
         if (endsBlock(insn)) {
           if (insn.mnemonic === 'call' || insn.mnemonic === 'syscall') resume(after, insn);
@@ -118,12 +120,14 @@ export function discover(entry: number, ports: DiscoverPorts): RegionPlan | unde
         }
         offset = after;
         if ((after & 4095) < insn.length && !seen(after)) break;
+        if (ports.taken(after)) break;
       }
     }
   };
   /** Control comes back to `offset` after something that the region leaves to others. */
   const resume = (offset: number, _insn: Insn): void => {
-    if (entries.length < LIMITS.entries && !entries.includes(offset) && seen(offset)) entries.push(offset);
+    if (entries.length < LIMITS.entries && !entries.includes(offset) && seen(offset) && !ports.taken(offset))
+      entries.push(offset);
   };
 
   for (let k = 0; k < entries.length; k++) reach(entries[k]!);

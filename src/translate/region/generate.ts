@@ -20,6 +20,8 @@ import {
   RECORD,
   REGION_SLOTS,
   REGION_STOPPED,
+  STACK_ADDEND,
+  STACK_PAGE,
   Status,
   TLB_ENTRIES,
   TLB_FOLD,
@@ -284,7 +286,10 @@ class RegionEmitter {
     f.set(this.budget, load32(cpu, STATE.budget));
     if (region.usesFs) f.set(region.fsBase, load64(cpu, STATE.fsBase));
     if (region.crossing !== undefined) f.set(region.crossing, cpu.add(STATE.crossing));
-    if (region.usesStack) f.set(region.stackPage, i64(1));
+    if (region.usesStack) {
+      f.set(region.stackPage, load64(cpu, STACK_PAGE));
+      f.set(region.stackAddend, load32(cpu, STACK_ADDEND));
+    }
     if (region.usesGs) f.set(region.gsBase, load64(cpu, STATE.gsBase));
     f.set(region.flagLocals.result, load64(cpu, STATE.flagResult));
     f.set(region.flagLocals.aux, load32(cpu, STATE.flagAux));

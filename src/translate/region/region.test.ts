@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Exit } from '../../x86/exits.ts';
 import { GPR } from '../../x86/state.ts';
-import { CODE, DATA, MISSING, TestMachine } from './machine-for-tests.ts';
+import { CODE, DATA, MISSING, STACK_TOP, TestMachine } from './machine-for-tests.ts';
 import { type Program, randomProgram } from './program-for-tests.ts';
 
 const interpreter = new TestMachine(0);
@@ -53,6 +53,24 @@ test('a loop is left at its back edge when somebody kicks, and goes on where it 
   assert.equal(translator.engine.run(), Exit.Kick);
   view.setUint32(translator.cpu + 0xe4, 0, true);
   assert.equal(translator.rip, CODE);
+});
+
+test('code is translated once, whichever loop of it is hot first', () => {
+  // mov edx,200; O: mov ecx,90; A: dec ecx; jnz A; mov ecx,90; B: add rax,1; dec ecx; jnz B; dec edx; jnz O; syscall
+  // biome-ignore format: a loop a line
+  const code = [
+    0xba, 200, 0, 0, 0,
+    0xb9, 90, 0, 0, 0, 0xff, 0xc9, 0x75, 0xfc,
+    0xb9, 90, 0, 0, 0, 0x48, 0x83, 0xc0, 1, 0xff, 0xc9, 0x75, 0xf8,
+    0xff, 0xca, 0x75, 0xe6, ...SYSCALL,
+  ];
+  const machine = new TestMachine(200);
+  machine.load(Uint8Array.from(code), new Array<bigint>(16).fill(0n), 2);
+  let slices = 0;
+  machine.run(() => (slices++ === 0 ? 2000 : many()));
+  assert.equal(machine.gpr(GPR.rax), 200n * 90n);
+  const { regionInstructions } = machine.engine.statistics;
+  assert.ok(regionInstructions >= 8 && regionInstructions <= 10, String(regionInstructions));
 });
 
 test('nested loops count right', () => {
@@ -141,6 +159,37 @@ test('an operand that ends in a page that was just used begins in the page befor
     0xee, ...SYSCALL,
   ];
   bothTiers(plain(stack, { rcx: 50n, rdi: BigInt(DATA + 0xffb) }), () => many);
+});
+
+test('a page of the stack that code is run from is kept no longer', () => {
+  // L: mov eax,ecx; shl eax,8; or eax,0xc300b0 (mov al,CL; ret); push rax; call rsp; movzx eax,al; add rbx,rax; pop rdx; dec ecx; jnz L
+  // biome-ignore format: a few instructions a line
+  const code = [
+    0x89, 0xc8, 0xc1, 0xe0, 0x08, 0x0d, 0xb0, 0x00, 0xc3, 0x00, 0x50, 0xff, 0xd4, 0x0f, 0xb6, 0xc0, 0x48, 0x01, 0xc3, 0x5a,
+    0xff, 0xc9, 0x75, 0xe8, ...SYSCALL,
+  ];
+  for (const budget of [() => many, few]) {
+    bothTiers(plain(code, { rcx: 100n }), budget);
+    assert.equal(translator.gpr(GPR.rbx), 5050n);
+  }
+});
+
+test('a stack that is somewhere else by the next run is found there', () => {
+  // L: push rcx; pop rdx; dec ecx; jnz L; push 7; syscall
+  translator.load(Uint8Array.of(0x51, 0x5a, 0xff, 0xc9, 0x75, 0xfa, 0x6a, 0x07, ...SYSCALL), [0n, 50n], 2);
+  const { view } = translator.memory;
+  const [page, frame] = [(STACK_TOP >> 12) - (CODE >> 12) - 1, 40];
+  const entry = translator.memory.at(4) + 8 * page;
+  const mapped = view.getBigUint64(entry, true);
+  translator.run(many);
+  view.setBigUint64(entry, BigInt((frame << 12) | 0x67), true);
+  translator.engine.flushPage(STACK_TOP - 0x1000, 0);
+  translator.goto(CODE + 6);
+  view.setBigUint64(translator.cpu + 8 * GPR.rsp, BigInt(STACK_TOP), true);
+  translator.run(many);
+  assert.equal(view.getBigUint64(translator.memory.at(frame) + 0xff8, true), 7n);
+  view.setBigUint64(entry, mapped, true);
+  translator.engine.flushPage(STACK_TOP - 0x1000, 0);
 });
 
 test('numbers are computed and compared as the interpreter does it, with NaN, denormals and the flags of MXCSR', () => {

@@ -29,6 +29,7 @@ import {
   SPACE_STAMPS,
   SPAN_MANY,
   SPAN_VALID,
+  STACK_PAGE,
   TLB_ENTRIES,
   TLB_FILL_LIST,
   TLB_FILL_LIST_ENTRIES,
@@ -201,6 +202,7 @@ export function buildTlb(m: ModuleBuilder, layout: MemoryLayout): TlbRuntime {
     (f) => {
       const cpu = f.param(0);
       const user = f.let(load32(cpu, USER_TLB));
+      f.store64(cpu, i64(1), STACK_PAGE);
       f.callVoid(withhold, cpu.add(KERNEL_TLB), f.param(1));
       f.callVoid(withhold, user, f.param(1));
       // The arrays of user roots that are not loaded begin anew when they are next.

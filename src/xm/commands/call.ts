@@ -1,5 +1,5 @@
 /** `xm call`, xm-xend 1.3: one function of Xen 2.0's client, by its name, on the old interface of xend (5.4). */
-import http from 'node:http';
+import type * as Http from 'node:http';
 import { parseSxp, printPretty, SxpError } from '../../config/sxp.ts';
 import { apiSocket } from '../../host/paths.ts';
 import { type Context, command, UserError } from '../command.ts';
@@ -60,20 +60,22 @@ interface Answer {
   readonly body: string;
 }
 
-function ask(where: http.RequestOptions, method: string, path: string, form: string | undefined): Promise<Answer> {
+function ask(where: Http.RequestOptions, method: string, path: string, form: string | undefined): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const headers = form === undefined ? {} : { 'content-type': 'application/x-www-form-urlencoded' };
-    const request = http.request({ ...where, method, path, headers, agent: false }, (response) => {
-      let body = '';
-      response.setEncoding('utf8').on('data', (chunk: string) => {
-        body += chunk;
+    const request = process
+      .getBuiltinModule('node:http')
+      .request({ ...where, method, path, headers, agent: false }, (response) => {
+        let body = '';
+        response.setEncoding('utf8').on('data', (chunk: string) => {
+          body += chunk;
+        });
+        response.on('error', reject);
+        response.on('end', () => {
+          const { statusCode: status = 0, statusMessage: reason = '', headers: told } = response;
+          resolve({ status, reason, type: told['content-type'] ?? '', body });
+        });
       });
-      response.on('error', reject);
-      response.on('end', () => {
-        const { statusCode: status = 0, statusMessage: reason = '', headers: told } = response;
-        resolve({ status, reason, type: told['content-type'] ?? '', body });
-      });
-    });
     request.on('error', reject);
     request.end(form);
   });
@@ -98,7 +100,7 @@ function requestOf(name: string, values: readonly string[]): [method: string, pa
   return ['GET', `/xend${path}${found.op ? `?${fields}` : ''}`, undefined];
 }
 
-function serverOf({ flags, paths }: Context): http.RequestOptions {
+function serverOf({ flags, paths }: Context): Http.RequestOptions {
   if (flags.xend === undefined) return { socketPath: apiSocket(paths) };
   const [, host, port] = /^(?:\[?(.+?)\]?:)(\d+)$/.exec(String(flags.xend)) ?? [];
   if (!host) throw new UserError(`call: Invalid value: ${flags.xend}: --xend is HOST:PORT`);

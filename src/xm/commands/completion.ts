@@ -14,12 +14,12 @@ To have it always, write it to a file where the shell looks: ~/.local/share/bash
 folder of zsh's $fpath, ~/.config/fish/completions/xm.fish.`,
   async run({ args, out }) {
     // Loaded here: this command is one of those that it is about.
-    const [{ completionScript, SHELLS }, { COMMANDS }] = await Promise.all([
+    const [{ completionScript, SHELLS }, { allCommands }] = await Promise.all([
       import('../completion.ts'),
       import('./index.ts'),
     ]);
     const shell = SHELLS.find((one) => one === args[0]);
     if (!shell) throw new UserError(`completion: Invalid value: ${args[0]}: SHELL is one of ${SHELLS.join(', ')}`);
-    out(completionScript(shell, COMMANDS));
+    out(completionScript(shell, await allCommands()));
   },
 });

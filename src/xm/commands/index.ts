@@ -1,51 +1,59 @@
 /**
- * All commands of xm. A new one: a file of its own or of its family beside this one, a line here for the import and one in
- * the list, a row in ../wrong-input.test.ts if its arguments can be wrong in ways of their own. Help follows.
+ * Where the commands of xm are: which file has which, by name, so that running one loads nothing of the others. A new one: a
+ * file of its own or of its family beside this one, its name in the table, a row in ../wrong-input.test.ts if its arguments can
+ * be wrong in ways of their own. Help follows.
  */
 import type { Command } from '../command.ts';
-import { dumpCore, rename, sysrq, trigger } from './ask.ts';
-import { blockAttach, blockDetach, blockList, vbdCreate, vbdDestroy, vbdList } from './block.ts';
-import { call } from './call.ts';
-import { completion } from './completion.ts';
-import { consoleCommand, consoles } from './console.ts';
-import { cp } from './cp.ts';
-import { create } from './create.ts';
-import { destroy } from './destroy.ts';
-import { exec } from './exec.ts';
-import { help } from './help.ts';
-import { info } from './info.ts';
-import { list } from './list.ts';
-import { dmesg, log } from './log.ts';
-import { domid, domname } from './names.ts';
-import { pause, unpause } from './pause.ts';
-import { profile } from './profile.ts';
-import { pincpu, schedCredit, vcpuList, vcpuPin } from './scheduling.ts';
-import { schema } from './schema.ts';
-import { reboot, shutdown } from './shutdown.ts';
-import { top } from './top.ts';
-import { uptime, vmList } from './uptime.ts';
 
-// biome-ignore format: one line a file
-export const COMMANDS: readonly Command[] = [
-  blockAttach, blockDetach, blockList, vbdCreate, vbdDestroy, vbdList,
-  dumpCore, rename, sysrq, trigger,
-  pincpu, schedCredit, vcpuList, vcpuPin,
-  call,
-  completion,
-  consoleCommand, consoles,
-  create,
-  cp,
-  destroy,
-  exec,
-  help,
-  info,
-  list,
-  dmesg, log,
-  domid, domname,
-  pause, unpause,
-  profile,
-  reboot, shutdown,
-  schema,
-  top,
-  uptime, vmList,
+type Load = () => Promise<object>;
+
+/** Names as typed, a command's aliases behind an equals sign. */
+// biome-ignore format: a table
+const FILES: readonly (readonly [names: string, load: Load])[] = [
+  ['block-attach block-detach block-list vbd-create vbd-destroy vbd-list', () => import('./block.ts')],
+  ['dump-core rename sysrq trigger',              () => import('./ask.ts')],
+  ['pincpu sched-credit vcpu-list vcpu-pin',      () => import('./scheduling.ts')],
+  ['call',                                        () => import('./call.ts')],
+  ['completion',                                  () => import('./completion.ts')],
+  ['console consoles',                            () => import('./console.ts')],
+  ['create',                                      () => import('./create.ts')],
+  ['cp',                                          () => import('./cp.ts')],
+  ['destroy',                                     () => import('./destroy.ts')],
+  ['exec',                                        () => import('./exec.ts')],
+  ['help',                                        () => import('./help.ts')],
+  ['info',                                        () => import('./info.ts')],
+  ['list',                                        () => import('./list.ts')],
+  ['dmesg log',                                   () => import('./log.ts')],
+  ['domid domname',                               () => import('./names.ts')],
+  ['pause unpause',                               () => import('./pause.ts')],
+  ['profile',                                     () => import('./profile.ts')],
+  ['reboot shutdown',                             () => import('./shutdown.ts')],
+  ['schema',                                      () => import('./schema.ts')],
+  ['top=xentop',                                  () => import('./top.ts')],
+  ['uptime vm-list',                              () => import('./uptime.ts')],
 ];
+
+export interface Entry {
+  /** The command's name, then its aliases. */
+  readonly names: readonly string[];
+  load(): Promise<Command>;
+}
+
+export const ENTRIES: readonly Entry[] = FILES.flatMap(([words, load]) =>
+  words.split(' ').map((word) => {
+    const names = word.split('=');
+    return { names, load: async () => commandsIn(await load()).find(({ name }) => name === names[0])! };
+  }),
+);
+
+/** All commands that a file exports. */
+export function commandsIn(module: object): Command[] {
+  return Object.values(module).filter((value: unknown): value is Command => {
+    return typeof value === 'object' && value !== null && 'summary' in value && 'run' in value;
+  });
+}
+
+/** For what is about all of them: help, completion, the manual. */
+export function allCommands(): Promise<readonly Command[]> {
+  return Promise.all(ENTRIES.map((entry) => entry.load()));
+}
