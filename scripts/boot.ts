@@ -97,7 +97,7 @@ const engine = new WasmEngine(memory, wasmMemory, 0, clock.now, {
   exitPaths: buildFastExits,
 });
 const vcpu = new Vcpu(domain, 0, engine);
-if (mode.sliceBranches !== undefined) vcpu.sliceBranches = mode.sliceBranches;
+if (mode.slices !== undefined) vcpu.sliceBranches = mode.slices();
 startBootVcpu(vcpu, built);
 
 const end = clock.now() + Number(values.seconds) * 1e9;

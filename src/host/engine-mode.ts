@@ -6,21 +6,36 @@ import type { EngineOptions } from './wasm-engine.ts';
 
 export interface EngineMode {
   readonly engine: EngineOptions;
-  /** Taken branches between two looks at the clock and at events, if not as many as usual. */
-  readonly sliceBranches?: number;
+  /** For one vCPU: says each time how many taken branches come before the next look at the clock and at events, if not as many as usual. */
+  readonly slices?: () => () => number;
 }
 
 /**
- * `stress`: every piece of code is translated when it is first reached, with all that its branches name; there is little room
- * for code, so that all of it is soon forgotten and made again; and after every few taken branches the hypervisor is returned
- * to, as if an event had come. `stress-every`: still less room, and after every taken branch, at each loop's end that is.
+ * Taken branches, from 2 to `most`, now few, now many: as often from 2 to 4 as from 2000 to 4000. Alike in every run. Interrupting
+ * always after a few would meet the same loops' ends, but a boot of Linux takes a thousand million branches.
+ */
+const byChance = (most: number) => (): (() => number) => {
+  let state = 2463534242;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return Math.floor(2 * (most / 2) ** ((state >>> 0) / 2 ** 32));
+  };
+};
+
+/**
+ * `stress`: every piece of code is translated when it is first reached, with what its branches name around it; there is little
+ * room for code, so that all of it is soon forgotten and made again; and now after a few taken branches, now after many, the
+ * hypervisor is returned to, as if an event had come. Linux boots so in a minute or two. `stress-every`: regions as large as
+ * usual, still less room, and back after every taken branch, at each loop's end that is: for small kernels.
  */
 // biome-ignore format: a table
 export const ENGINE_MODES: Readonly<Record<string, EngineMode>> = {
   'normal':       { engine: {} },
   'interpreter':  { engine: { tier1: false } },
-  'stress':       { engine: { tier1: { threshold: 1, unseen: true }, records: 20_000, moduleBytes: 2 << 20 }, sliceBranches: 31 },
-  'stress-every': { engine: { tier1: { threshold: 1, unseen: true }, records: 4_000,  moduleBytes: 1 << 18 }, sliceBranches: 2 },
+  'stress':       { engine: { tier1: { threshold: 1, unseen: true, instructions: 100 }, records: 60_000, moduleBytes: 4 << 20 }, slices: byChance(8000) },
+  'stress-every': { engine: { tier1: { threshold: 1, unseen: true }, records: 4_000,  moduleBytes: 1 << 18 }, slices: () => () => 2 },
 };
 
 export function engineMode(env: Readonly<Record<string, string | undefined>>): EngineMode {

@@ -41,9 +41,15 @@ const UD = 6;
 const GP = 13;
 const DEBUG = 1;
 
-/** The second tier: how often control comes to an instruction before its region is translated; false for never. */
+/** The second tier: how often control comes to an instruction before its region is translated. The rest: RegionOptions. */
+interface RegionTier {
+  readonly threshold: number;
+  readonly unseen?: boolean;
+  readonly instructions?: number;
+}
 export interface EngineOptions {
-  readonly tier1?: false | { readonly threshold: number; readonly unseen?: boolean };
+  /** False for the interpreter alone. */
+  readonly tier1?: false | RegionTier;
   /** Decoded instructions to keep at most, before all are forgotten; at least 1000, and never more than there is room for. */
   readonly records?: number;
   /** Bytes of regions' modules to keep at most, before all code is forgotten. */
@@ -213,6 +219,7 @@ export class WasmEngine implements Engine {
       batch: tier1 !== false && tier1.threshold > 1 ? BATCH : 1,
       patient: tier1 !== false && tier1.threshold > 1,
       unseen: tier1 !== false && tier1.unseen === true,
+      ...(tier1 !== false && tier1.instructions !== undefined && { instructions: tier1.instructions }),
       moduleBytes,
     });
     this.install(COMMON, code.handlers);

@@ -6,7 +6,14 @@ import type { GuestMemory } from '../hypervisor/memory.ts';
 import type { CodeCache } from '../translate/interpreter/code-cache.ts';
 import { Arm } from '../translate/interpreter/generate.ts';
 import { RECORD, REGION_SLOTS, REGION_SLOTS_END } from '../translate/layout.ts';
-import { discover, ENTRY_PAGE_SHIFT, generateRegions, LIMITS, type RegionPlan } from '../translate/region/index.ts';
+import {
+  type DiscoverPorts,
+  discover,
+  ENTRY_PAGE_SHIFT,
+  generateRegions,
+  LIMITS,
+  type RegionPlan,
+} from '../translate/region/index.ts';
 import { decode, INSN_MAX, type Insn } from '../x86/decode.ts';
 
 /** A page that a region has code from. */
@@ -25,16 +32,19 @@ interface Region {
   /** Its pages, seen from the first entry's. */
   readonly pages: readonly number[];
   /** Record → the handler that it had. */
-  readonly entries: ReadonlyMap<number, number>;
+  readonly entries: Map<number, number>;
+  /** Linear addresses of entries whose instructions had no record. */
+  readonly waiting: readonly number[];
   readonly module: RegionModule;
 }
 
-/** A region before its function is there; `entries` has 0 for what is somebody else's. */
+/** A region before its function is there. */
 interface Planned {
   readonly plan: RegionPlan;
   readonly name: string;
   readonly parts: readonly Part[];
-  readonly entries: readonly number[];
+  /** Of each entry its record, 0 for what is somebody else's, or where it is without having one yet. */
+  readonly entries: readonly (number | { readonly at: number })[];
 }
 
 /** Hot code, as it was mapped when it was found hot. */
@@ -65,6 +75,8 @@ export interface RegionOptions {
    * was made, and will come to one of its entries.
    */
   readonly patient: boolean;
+  /** Instructions of a region, if not as many as usual. */
+  readonly instructions?: number;
   /** Bytes of modules that may live at the same time. */
   readonly moduleBytes: number;
 }
@@ -118,6 +130,8 @@ export class Regions {
   private readonly byEntry = new Map<number, Region>();
   /** Records that were hot inside of a region. */
   private readonly patiently = new Set<number>();
+  /** Linear address of an entry that has had no record yet → its region, and which of its entries it is. */
+  private readonly waiting = new Map<number, { readonly region: Region; readonly byte: number }>();
   /** Pages whose neighbours change: their regions stay within one page. */
   private readonly alone = new Set<number>();
   private readonly options: RegionOptions;
@@ -215,6 +229,12 @@ export class Regions {
     const home = at - first;
     // It may have been dropped since.
     if (this.cache.recordsOf(home)?.get(first) !== record || !isFree(record)) return undefined;
+    const waiting = this.waiting.get(at);
+    if (waiting !== undefined) {
+      this.waiting.delete(at);
+      this.enter(waiting.region, record, waiting.byte);
+      return undefined;
+    }
     if (this.freeSlots.length === 0 && this.nextSlot === REGION_SLOTS_END) return undefined;
     const baseOf = (page: number): number => {
       if (page === 0) return home;
@@ -225,7 +245,7 @@ export class Regions {
       const base = baseOf(offset >> 12);
       return base === 0 ? 0 : (this.cache.recordsOf(base)?.get(offset & 4095) ?? 0);
     };
-    const plan = discover(first, {
+    const ports: DiscoverPorts = {
       mapped: (page) => baseOf(page) !== 0,
       decode: (offset) => {
         const base = baseOf(offset >> 12);
@@ -236,10 +256,12 @@ export class Regions {
       },
       taken: (offset) => {
         const entry = recordAt(offset);
-        return entry !== 0 && (u16[entry >>> 1]! >= REGION_SLOTS || claimed.has(entry));
+        if (entry === 0) return this.waiting.has(baseOf(offset >> 12) + (offset & 4095));
+        return u16[entry >>> 1]! >= REGION_SLOTS || claimed.has(entry);
       },
       known: (offset) => this.options.unseen || recordAt(offset) !== 0,
-    });
+    };
+    const plan = discover(first, ports, this.options.instructions);
     if (plan === undefined) return undefined;
     const parts = plan.pages.map((page) => {
       let pieces = 0;
@@ -260,9 +282,10 @@ export class Regions {
     // What is a region's entry already stays that one's.
     const entries = plan.entries.map((offset) => {
       const entry = recordAt(offset);
-      return entry !== 0 && isFree(entry) ? entry : 0;
+      if (entry === 0) return { at: baseOf(offset >> 12) + (offset & 4095) };
+      return isFree(entry) ? entry : 0;
     });
-    for (const entry of entries) if (entry !== 0) claimed.add(entry);
+    for (const entry of entries) if (typeof entry === 'number' && entry !== 0) claimed.add(entry);
     return { plan, name, parts, entries };
   }
 
@@ -279,20 +302,15 @@ export class Regions {
   }
 
   private install({ plan, parts, entries: records }: Planned, code: unknown, module: RegionModule): void {
-    const { u16, u8 } = this.memory;
     const slot = this.freeSlots.pop() ?? this.nextSlot++;
     this.table.set(slot, code);
-    const entries = new Map<number, number>();
-    const region = { slot, parts, pages: plan.pages, entries, module };
+    const waiting = records.flatMap((entry) => (typeof entry === 'number' ? [] : [entry.at]));
+    const region: Region = { slot, parts, pages: plan.pages, entries: new Map(), waiting, module };
     module.live++;
-    records.forEach((record, k) => {
-      if (record === 0) return;
-      const handler = u16[record >>> 1]!;
-      entries.set(record, handler);
-      this.handlers.set(record, handler);
-      this.byEntry.set(record, region);
-      u16[record >>> 1] = slot;
-      u8[record + RECORD.entry] = k | (((plan.entries[k]! >> 12) - plan.pages[0]!) << ENTRY_PAGE_SHIFT);
+    records.forEach((entry, k) => {
+      const byte = k | (((plan.entries[k]! >> 12) - plan.pages[0]!) << ENTRY_PAGE_SHIFT);
+      if (typeof entry !== 'number') this.waiting.set(entry.at, { region, byte });
+      else if (entry !== 0) this.enter(region, entry, byte);
     });
     for (const { base } of parts) {
       const list = this.pages.get(base);
@@ -302,6 +320,17 @@ export class Regions {
     this.stats.regions++;
     this.stats.regionsLive++;
     this.stats.regionInstructions += plan.instructions;
+  }
+
+  /** From now on `record` leads into `region`, at the entry that `byte` names. */
+  private enter(region: Region, record: number, byte: number): void {
+    const { u16, u8 } = this.memory;
+    const handler = u16[record >>> 1]!;
+    region.entries.set(record, handler);
+    this.handlers.set(record, handler);
+    this.byEntry.set(record, region);
+    u16[record >>> 1] = region.slot;
+    u8[record + RECORD.entry] = byte;
   }
 
   /**
@@ -329,7 +358,7 @@ export class Regions {
 
   private release(region: Region): void {
     const { u16 } = this.memory;
-    const { slot, entries, parts } = region;
+    const { slot, entries, parts, waiting } = region;
     this.table.set(slot, null);
     this.freeSlots.push(slot);
     for (const [record, handler] of entries) {
@@ -338,6 +367,7 @@ export class Regions {
       this.handlers.delete(record);
       this.byEntry.delete(record);
     }
+    for (const at of waiting) if (this.waiting.get(at)?.region === region) this.waiting.delete(at);
     for (const { base } of parts) {
       const regions = this.pages.get(base)!;
       regions.delete(region);

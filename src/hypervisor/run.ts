@@ -67,7 +67,7 @@ export function runVcpu(vcpu: Vcpu): RunResult {
     }
     runstate.change(vcpu, RUNSTATE.running, now);
 
-    i32[budget] = vcpu.sliceBranches;
+    i32[budget] = vcpu.sliceBranches();
     for (;;) {
       if (!deliverPending(vcpu)) break;
       const exit = engine.run();

@@ -22,6 +22,8 @@ import { loadContext } from './vcpu-context.ts';
 
 /** Longest single copy between guest and hypervisor; the largest real one is a vcpu_guest_context. */
 const COPY_MAX = 1 << 20;
+/** Usually: about half a millisecond. */
+const SLICE_BRANCHES = 40_000;
 
 export class Vcpu implements GuestCpu {
   readonly id: number;
@@ -58,8 +60,8 @@ export class Vcpu implements GuestCpu {
   paused = false;
   /** Domain clock (ns) at which the run loop returns although there is more to run: its caller limits CPU time. */
   runUntil = Number.POSITIVE_INFINITY;
-  /** Taken branches between two looks at the clock, about half a millisecond; at least 2, since coming in counts as one. */
-  sliceBranches = 40_000;
+  /** Taken branches until the next look at the clock; at least 2, since coming in counts as one. */
+  sliceBranches = (): number => SLICE_BRANCHES;
   private nmiWaits = false;
   private nmiRuns = false;
   blocked = false;

@@ -93,7 +93,7 @@ const engine = new WasmEngine(memory, data.wasmMemory, 0, clock.now, {
   exitPaths: buildFastExits,
 });
 const vcpu = new Vcpu(domain, 0, engine);
-if (mode.sliceBranches !== undefined) vcpu.sliceBranches = mode.sliceBranches;
+if (mode.slices !== undefined) vcpu.sliceBranches = mode.slices();
 startBootVcpu(vcpu, data.boot);
 
 const trim = heapTrimmer();

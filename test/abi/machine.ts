@@ -38,7 +38,7 @@ const SHORT_LOOKS = 200;
 export interface MachineOptions {
   readonly engine?: EngineOptions;
   /** Taken branches between two looks at the clock, if not as many as usual; a look then takes a part of a slice's time. */
-  readonly sliceBranches?: number;
+  readonly sliceBranches?: () => number;
   /** Bytes of code and data instead of a source: for kernels made of chance. */
   readonly image?: Uint8Array;
   readonly constants?: Readonly<Record<string, number | bigint>>;

@@ -29,12 +29,12 @@ export function onBothTiers(
   const tiers = [...TIERS];
   if (WANTED) tiers.push([WANTED, withFastExits(engineMode(process.env))]);
   else if (options.stress) tiers.push(['stress', withFastExits(ENGINE_MODES.stress!)]);
-  for (const [tier, { engine, sliceBranches }] of tiers) {
+  for (const [tier, { engine, slices }] of tiers) {
     test(`${name} (${tier})`, () => {
       const m = new Machine(`${source}\n${shutdown()}`, {
         ...options,
         engine,
-        ...(sliceBranches && { sliceBranches }),
+        ...(slices && { sliceBranches: slices() }),
       });
       m.runToEnd(options.slices);
       check(m);

@@ -63,7 +63,12 @@ const APART = new Set(['fxsave', 'fxrstor', 'ldmxcsr']);
 export const translatable = (insn: Insn): boolean =>
   SEMANTICS[insn.mnemonic] !== undefined && !APART.has(insn.mnemonic);
 
-export function discover(entry: number, ports: DiscoverPorts): RegionPlan | undefined {
+/** `most`: instructions of the region, about. */
+export function discover(
+  entry: number,
+  ports: DiscoverPorts,
+  most: number = LIMITS.instructions,
+): RegionPlan | undefined {
   const code = new Map<number, Insn>();
   const leaders = new Set<number>();
   const entries = [entry];
@@ -88,7 +93,7 @@ export function discover(entry: number, ports: DiscoverPorts): RegionPlan | unde
     const work = [start];
     while (work.length > 0) {
       const leader = work.shift()!;
-      if (leaders.has(leader) || instructions >= LIMITS.instructions) continue;
+      if (leaders.has(leader) || instructions >= most) continue;
       const first = code.get(leader) ?? fetch(leader);
       if (first === undefined || !translatable(first)) {
         if (first !== undefined && leader !== entry) resume(leader + first.length, first);

@@ -20,13 +20,13 @@ export class TestMachine {
   readonly engine: WasmEngine;
   readonly cpu: number;
 
-  constructor(threshold: number) {
+  constructor(threshold: number, unseen = false) {
     const layout = planLayout(PAGES, 1);
     const pages = layout.bytes / 65536;
     const wasmMemory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
     this.memory = new GuestMemory(wasmMemory.buffer as SharedArrayBuffer, layout);
     this.engine = new WasmEngine(this.memory, wasmMemory, 0, () => 0, {
-      tier1: threshold === 0 ? false : { threshold },
+      tier1: threshold === 0 ? false : { threshold, unseen },
     });
     this.cpu = this.memory.vcpuBase(0);
     const { view } = this.memory;

@@ -229,3 +229,14 @@ test('a repeated string instruction in a region stops where its memory ends', ()
   bothTiers(plain([0xf3, 0xaa, ...SYSCALL], { rcx: 0x9000n, rdi: BigInt(DATA), rax: 7n }), () => many);
   assert.equal(translator.rip, CODE);
 });
+
+test('code that was translated before it was ever run is entered where a call returns to it, and not translated again', () => {
+  const machine = new TestMachine(1, true);
+  // lea rax,[rip+F]; call rax; mov ebx,2; syscall; int3; F: mov ecx,3; ret
+  const code = [0x48, 0x8d, 0x05, 10, 0, 0, 0, 0xff, 0xd0, 0xbb, 2, 0, 0, 0, ...SYSCALL, 0xcc, 0xb9, 3, 0, 0, 0, 0xc3];
+  machine.load(Uint8Array.from(code), new Array<bigint>(16).fill(0n), 2);
+  assert.equal(machine.run(many), Exit.Syscall);
+  assert.deepEqual([machine.gpr(GPR.rbx), machine.gpr(GPR.rcx)], [2n, 3n]);
+  // What begins at the start, with what is behind the call, and F.
+  assert.equal(machine.engine.statistics.regions, 2);
+});
