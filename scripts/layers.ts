@@ -33,7 +33,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   config:     layer('abi, devices/blk/vdev.ts, type xend/view.ts', 'node:, @lezer/python, @lezer/common, @sinclair/typebox, @sinclair/typebox/value'),
   guest:      layer('abi, host', 'node:, seek-bzip'),
   monitor:    layer(`${CORE}, host, guest`, 'node:'),
-  xend:       layer(`${CORE}, host, config, guest, monitor`, 'node:, fastify, ws, @sinclair/typebox'),
+  xend:       layer(`${CORE}, host, config, guest, monitor`, 'node:, esbuild, fastify, ws, @sinclair/typebox'),
   sdk:        layer('host, config, guest, type xend', 'node:, ws'),
   xm:         layer('abi, host, config, sdk, type xend', 'node:'),
   xencons:    layer('xm/terminal.ts', 'node:'),

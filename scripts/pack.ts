@@ -7,6 +7,7 @@ import { cpSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { joinMonitor } from '../src/xend/monitor-program.ts';
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const AS_THEY_ARE = ['bin', 'etc', 'docs/sdk.md', 'README.md', 'CHANGELOG.md', 'LICENSE'];
@@ -32,6 +33,9 @@ for (const name of globSync('src/**/*.{js,d.ts}', { cwd: tree })) {
 for (const name of globSync('src/**/files/*', { cwd: root }))
   cpSync(path.join(root, name), path.join(tree, name), { recursive: true });
 for (const name of AS_THEY_ARE) cpSync(path.join(root, name), path.join(tree, name), { recursive: true });
+
+const monitor = path.join(tree, 'src', 'monitor');
+await joinMonitor(monitor, '.js', monitor, '.js');
 
 const own = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as Record<string, unknown>;
 const { name, version, description, license, type, bin, engines, dependencies, optionalDependencies } = own;

@@ -2,8 +2,8 @@
  * From the file that a distribution ships (bzImage, or a vmlinux packed or not) to the ELF image that the domain builder loads.
  * The builder reads the ELF and its Xen notes; here is only the wrapping. Follows Documentation/arch/x86/boot.rst.
  */
+import { createRequire } from 'node:module';
 import { constants, gunzipSync, zstdDecompressSync } from 'node:zlib';
-import Bunzip from 'seek-bzip';
 import { CorruptError } from './corrupt.ts';
 import { unpackLz4Legacy } from './lz4.ts';
 import { unpackLzma } from './lzma.ts';
@@ -58,6 +58,8 @@ function zstd(input: Uint8Array): Uint8Array {
 }
 
 function bzip2(input: Uint8Array, size: number | undefined): Uint8Array {
+  // Few kernels are packed so: the others need not wait for it.
+  const Bunzip = createRequire(import.meta.url)('seek-bzip') as typeof import('seek-bzip').default;
   return size === undefined ? Bunzip.decode(input) : Bunzip.decode(input, new Uint8Array(size));
 }
 

@@ -88,8 +88,10 @@ function generate(layout: MemoryLayout, threshold: number, exitPaths?: BuildExit
 
 const hash = (content: string | Uint8Array): Buffer => createHash('sha256').update(content).digest();
 
-/** Of every source that generated code depends on. */
+/** Of every source that generated code depends on: all in one file, when a monitor's have been joined (xend/monitor-program.ts). */
 function sourceHash(): string {
+  const self = fileURLToPath(import.meta.url);
+  if (!/^engine-code\.[jt]s$/.test(path.basename(self))) return hash(readFileSync(self)).toString('hex');
   const root = fileURLToPath(new URL('..', import.meta.url));
   const sources = ['abi', 'wasm', 'x86', 'translate', 'hypervisor'].flatMap((folder) =>
     readdirSync(path.join(root, folder), { recursive: true, encoding: 'utf8' }).map((name) => path.join(folder, name)),

@@ -58,8 +58,9 @@ async function main(): Promise<void> {
   mkdirSync(path.dirname(config.consoleLog), { recursive: true, mode: 0o700 });
 
   // Tests run the shell with a machine of their own.
-  const module = process.env.DOMUS_MACHINE ?? new URL('./machine.ts', import.meta.url).href;
-  const { createMachine } = (await import(module)) as { createMachine: CreateMachine };
+  const { DOMUS_MACHINE } = process.env;
+  const module = DOMUS_MACHINE === undefined ? import('./machine.ts') : import(DOMUS_MACHINE);
+  const { createMachine } = (await module) as { createMachine: CreateMachine };
 
   const consoleServer = new ConsoleServer(config.consoleLog, {
     input: (bytes) => shell.consoleIn(bytes),

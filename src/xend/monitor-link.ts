@@ -2,7 +2,6 @@
 import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import net from 'node:net';
-import { fileURLToPath } from 'node:url';
 import {
   type Failure,
   lineSplitter,
@@ -11,6 +10,7 @@ import {
   type MonitorStatus,
   type ParamsOf,
 } from '../monitor/protocol.ts';
+import { monitorProgram } from './monitor-program.ts';
 
 export class MonitorFailure extends Error {
   readonly kind: Failure['kind'] | 'gone';
@@ -96,7 +96,6 @@ export class MonitorLink {
 
 /** A hundred monitors share the machine: their heaps start small. */
 export const MONITOR_FLAGS = ['--initial-old-space-size=16', '--single-threaded-gc'];
-export const MONITOR = fileURLToPath(new URL('../monitor/main.ts', import.meta.url));
 /** A monitor sees no more of our environment than this. */
 const ENVIRONMENT = ['PATH', 'LANG', 'TZ', 'HOME', 'DOMUS_MACHINE', 'DOMUS_DEBUG', 'NODE_COMPILE_CACHE'];
 
@@ -106,7 +105,7 @@ export function spawnMonitor(runDir: string, logFile: string): Promise<number> {
   const env = Object.fromEntries(ENVIRONMENT.flatMap((key) => (process.env[key] ? [[key, process.env[key]]] : [])));
   // For whoever looks into a monitor (docs/profiling.md): further flags of Node, as --cpu-prof.
   const flags = (process.env.DOMUS_MONITOR_FLAGS ?? '').split(' ').filter(Boolean);
-  const child = spawn(process.execPath, [...MONITOR_FLAGS, ...flags, MONITOR, runDir], {
+  const child = spawn(process.execPath, [...MONITOR_FLAGS, ...flags, monitorProgram(), runDir], {
     cwd: '/',
     // One malloc arena: with more, each of V8's threads keeps what its compilations used once.
     env: { ...env, MALLOC_ARENA_MAX: '1', MALLOC_TRIM_THRESHOLD_: '262144' },

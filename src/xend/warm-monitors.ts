@@ -1,13 +1,23 @@
-/** When xend starts, it has the compile cache of Node made that all monitors load their code from (monitor/warm.ts). */
-import { spawn } from 'node:child_process';
+/**
+ * When xend starts, it has prepared what makes monitors start quickly, in the background and once for each state of the
+ * sources: their files joined (monitor-program.ts), and Node's compile cache of them (monitor/warm.ts).
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { MONITOR, MONITOR_FLAGS } from './monitor-link.ts';
+import { MONITOR_FLAGS } from './monitor-link.ts';
+import { MONITOR, monitorProgram, preferJoined } from './monitor-program.ts';
 
 const SOURCES = fileURLToPath(new URL('..', import.meta.url));
+/** Below node_modules a program finds its packages. */
+const PROGRAMS = path.join(SOURCES, '..', 'node_modules', '.cache', 'domus');
+const JOIN = fileURLToPath(new URL('./monitor-program.ts', import.meta.url));
+/** Joined programs of 1 MB; the ones that have not been made lately go. */
+const KEPT_MAX = 4;
 const LOW_PRIORITY = 10;
 
 /** Names, sizes and times of all sources, and Node's version: whoever loads them would load the same. */
@@ -20,27 +30,36 @@ function stampOf(): string {
   return hash.digest('hex');
 }
 
-/** Returns at once; the work is done in the background, and not again until the sources change. */
+/** Ends well or not: monitors start without what it makes, only slower. */
+async function run(args: readonly string[]): Promise<boolean> {
+  const child: ChildProcess = spawn(process.execPath, args, { cwd: '/', stdio: 'ignore' });
+  child.unref();
+  if (child.pid !== undefined) os.setPriority(child.pid, LOW_PRIORITY);
+  return (await once(child, 'exit').catch(() => [1]))[0] === 0;
+}
+
+/** Returns once it is known what is to be done; it is done in the background, and not again until the sources change. */
 export function warmMonitors(): void {
   const cache = process.env.NODE_COMPILE_CACHE;
   if (!cache) return;
-  const file = path.join(cache, 'monitors-are-warm');
   const stamp = stampOf();
-  try {
-    if (readFileSync(file, 'utf8') === stamp) return;
-  } catch {
-    // Not yet.
-  }
-  const child = spawn(process.execPath, [...MONITOR_FLAGS, MONITOR, '--warm'], { cwd: '/', stdio: 'ignore' });
-  child.on('error', () => {}); // Monitors start without it, only slower.
-  child.on('exit', (code) => {
-    if (code !== 0) return;
-    try {
-      writeFileSync(file, stamp);
-    } catch {
-      return; // A full disk: the next xend tries again.
-    }
-  });
-  child.unref();
-  if (child.pid !== undefined) os.setPriority(child.pid, LOW_PRIORITY);
+  const program = path.join(PROGRAMS, `monitor-${stamp.slice(0, 16)}`);
+  const inCheckout = MONITOR.endsWith('.ts');
+  if (inCheckout) preferJoined(program);
+  void prepare(path.join(cache, 'monitors-are-warm'), stamp, inCheckout ? program : undefined).catch(() => {});
+}
+
+async function prepare(mark: string, stamp: string, program: string | undefined): Promise<void> {
+  if (program !== undefined && !existsSync(program)) {
+    mkdirSync(PROGRAMS, { recursive: true });
+    if (await run([JOIN, program])) removeOldest();
+  } else if (existsSync(mark) && readFileSync(mark, 'utf8') === stamp) return;
+  if (await run([...MONITOR_FLAGS, monitorProgram(), '--warm'])) writeFileSync(mark, stamp);
+}
+
+function removeOldest(): void {
+  const age = (folder: string): number => statSync(folder).mtimeMs;
+  const programs = readdirSync(PROGRAMS).filter((name) => /^monitor-\w+$/.test(name));
+  const folders = programs.map((name) => path.join(PROGRAMS, name)).toSorted((a, b) => age(b) - age(a));
+  for (const folder of folders.slice(KEPT_MAX)) rmSync(folder, { recursive: true, force: true });
 }

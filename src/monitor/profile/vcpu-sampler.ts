@@ -2,7 +2,9 @@
  * The vCPU thread's side of a profile. At each look that the device thread asks for, its registers are in the state block, so
  * that RIP can be noted; meanwhile V8's own sampling profiler watches the thread. Neither exists while nobody asks.
  */
+import { readFileSync } from 'node:fs';
 import { Session } from 'node:inspector';
+import { fileURLToPath } from 'node:url';
 import type { GuestMemory } from '../../hypervisor/memory.ts';
 import { STATE } from '../../x86/state.ts';
 import type { MonitorFunction, VcpuProfile } from './types.ts';
@@ -60,6 +62,19 @@ export class VcpuSampler {
   }
 }
 
+/**
+ * Where a line is, counted from 0: file of src/ and line or, in a joined program (xend/monitor-program.ts), only the file that
+ * it came from, as its name stands above.
+ */
+function placeOf(url: string, line: number): string {
+  if (/\/vcpu-worker\.m?js$/.test(url)) {
+    const above = readFileSync(fileURLToPath(url), 'utf8').split('\n').slice(0, line);
+    const name = above.findLast((text) => text.startsWith('// src/'));
+    if (name) return name.slice('// src/'.length);
+  }
+  return `${url.replace(/^.*\/src\//, '')}:${line + 1}`;
+}
+
 /** Time of each function itself, without what it called. */
 function functionsOf({ nodes, samples = [], timeDeltas = [] }: V8Profile): MonitorFunction[] {
   const names = new Map(nodes.map(({ id, callFrame }) => [id, callFrame]));
@@ -67,7 +82,7 @@ function functionsOf({ nodes, samples = [], timeDeltas = [] }: V8Profile): Monit
   samples.forEach((id, k) => {
     const frame = names.get(id);
     if (!frame) return;
-    const where = frame.url === '' ? '' : `${frame.url.replace(/^.*\/src\//, '')}:${frame.lineNumber + 1}`;
+    const where = frame.url === '' ? '' : placeOf(frame.url, frame.lineNumber);
     const key = `${frame.functionName} ${where}`;
     const known = functions.get(key) ?? { name: frame.functionName || '(anonymous)', where, us: 0 };
     // The time up to the next sample was spent where this one was.
