@@ -77,6 +77,8 @@ export interface RegionOptions {
   readonly patient: boolean;
   /** Instructions of a region, if not as many as usual. */
   readonly instructions?: number;
+  /** So often must control have come to what a region takes for a target of its computed jumps. */
+  readonly arrivals: number;
   /** Bytes of modules that may live at the same time. */
   readonly moduleBytes: number;
 }
@@ -258,6 +260,16 @@ export class Regions {
         const entry = recordAt(offset);
         if (entry === 0) return this.waiting.has(baseOf(offset >> 12) + (offset & 4095));
         return u16[entry >>> 1]! >= REGION_SLOTS || claimed.has(entry);
+      },
+      arrivals: (from, to) => {
+        const found: { readonly offset: number; readonly count: number }[] = [];
+        for (let offset = from; offset <= to; offset++) {
+          const entry = recordAt(offset);
+          if (entry === 0) continue;
+          const count = this.cache.arrivals(entry);
+          if (count >= this.options.arrivals) found.push({ offset, count });
+        }
+        return found.sort((a, b) => b.count - a.count).map(({ offset }) => offset);
       },
       known: (offset) => this.options.unseen || recordAt(offset) !== 0,
     };

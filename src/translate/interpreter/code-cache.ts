@@ -217,10 +217,16 @@ export class CodeCache {
     for (let piece = 0; piece < 8; piece++) if ((pieces >> piece) & 1) this.markCode(base + piece * 512, 512);
   }
 
+  private counter(record: number): number {
+    return (this.cpu + HOT_COUNTERS + ((record >>> 4) & (2 * HOT_COUNTER_ENTRIES - 2))) >>> 1;
+  }
+  /** How often control came to `record` by a branch, while the interpreter ran it. */
+  arrivals(record: number): number {
+    return this.memory.u16[this.counter(record)]!;
+  }
   /** Count anew how often control comes to `record`. */
   cool(record: number): void {
-    const counter = (record >>> 4) & (2 * HOT_COUNTER_ENTRIES - 2);
-    this.memory.u16[(this.cpu + HOT_COUNTERS + counter) >>> 1] = 0;
+    this.memory.u16[this.counter(record)] = 0;
   }
 
   /** `from`, a direct branch with its target in its own page, goes to record `to`. */

@@ -5,7 +5,7 @@
  *
  * Offsets count from the beginning of the page with the first entry; those in the pages before it are negative.
  */
-import { type Insn, Kind } from '../../x86/decode.ts';
+import { type Insn, Kind, RIP } from '../../x86/decode.ts';
 import { SEMANTICS } from '../semantics/index.ts';
 import { type InsnUse, instructionUse } from './probe.ts';
 
@@ -41,12 +41,16 @@ export interface DiscoverPorts {
   decode(offset: number): Insn | undefined;
   /** Is there a region that is entered at `offset`? */
   taken(offset: number): boolean;
+  /** Offsets from `from` to `to` to which control has come by branches, those first to which it came most. */
+  arrivals(from: number, to: number): readonly number[];
   /** Has the interpreter run the code at `offset`? */
   known(offset: number): boolean;
 }
 
 /** `pages` is the width of the window. */
-export const LIMITS = { instructions: 500, entries: 60, pages: 4 } as const;
+export const LIMITS = { instructions: 300, entries: 60, pages: 4 } as const;
+/** Bytes around the code of a region in which targets of its computed jumps are looked for. */
+const NEAR = 4096;
 /** No offset of a block. */
 export const NOWHERE = -(2 ** 20);
 
@@ -57,6 +61,12 @@ const isBranch = (insn: Insn): boolean => insn.operands[0]?.kind === Kind.Rel;
 
 /** Does a block end with this instruction? */
 export const endsBlock = (insn: Insn): boolean => isBranch(insn) || ENDS.has(insn.mnemonic);
+/** Does it go where a register or memory says? */
+export const isComputed = (insn: Insn): boolean =>
+  insn.mnemonic === 'ret' || ((insn.mnemonic === 'jmp' || insn.mnemonic === 'call') && !isBranch(insn));
+/** … and not to one place only, like RET and the jumps of a procedure linkage table? */
+export const isDispatch = (insn: Insn): boolean =>
+  isComputed(insn) && insn.mnemonic !== 'ret' && !(insn.mnemonic === 'jmp' && insn.operands[0]!.base === RIP);
 /** They read or change, in the state block, what a region keeps in locals: XMM registers and MXCSR. */
 const APART = new Set(['fxsave', 'fxrstor', 'ldmxcsr']);
 /** Can it be part of a region? Otherwise the region ends before it. */
@@ -96,7 +106,7 @@ export function discover(
       if (leaders.has(leader) || instructions >= most) continue;
       const first = code.get(leader) ?? fetch(leader);
       if (first === undefined || !translatable(first)) {
-        if (first !== undefined && leader !== entry) resume(leader + first.length, first);
+        if (first !== undefined && leader !== entry) resume(leader + first.length);
         continue;
       }
       leaders.add(leader);
@@ -108,7 +118,7 @@ export function discover(
         const insn = fetch(offset);
         if (insn === undefined) break;
         if (!translatable(insn)) {
-          resume(offset + insn.length, insn);
+          resume(offset + insn.length);
           break;
         }
         code.set(offset, insn);
@@ -120,7 +130,7 @@ export function discover(
           if (seen(target) && (insn.mnemonic === 'call' || !ports.taken(target))) work.push(target);
         }
         if (endsBlock(insn)) {
-          if (insn.mnemonic === 'call' || insn.mnemonic === 'syscall') resume(after, insn);
+          if (insn.mnemonic === 'call' || insn.mnemonic === 'syscall') resume(after);
           break;
         }
         offset = after;
@@ -130,12 +140,25 @@ export function discover(
     }
   };
   /** Control comes back to `offset` after something that the region leaves to others. */
-  const resume = (offset: number, _insn: Insn): void => {
+  const resume = (offset: number): void => {
     if (entries.length < LIMITS.entries && !entries.includes(offset) && seen(offset) && !ports.taken(offset))
       entries.push(offset);
   };
 
-  for (let k = 0; k < entries.length; k++) reach(entries[k]!);
+  const reachAll = (): void => {
+    for (; reached < entries.length; reached++) reach(entries[reached]!);
+  };
+  let reached = 0;
+  reachAll();
+  // Where jumps and calls through registers and memory probably lead.
+  if ([...code.values()].some((insn) => isDispatch(insn))) {
+    const [from, to] = [Math.min(...code.keys()) - NEAR, Math.max(...code.keys()) + NEAR];
+    for (const offset of ports.arrivals(Math.max(from, first * 4096), Math.min(to, last * 4096 + 4095))) {
+      if (instructions >= LIMITS.instructions) break;
+      resume(offset);
+      reachAll();
+    }
+  }
   if (!leaders.has(entry)) return undefined;
 
   const blocks = new Map<number, Block>();

@@ -28,7 +28,7 @@ import {
 } from '../layout.ts';
 import { roundingState } from '../lift.ts';
 import { SEMANTICS } from '../semantics/index.ts';
-import { type Block, endsBlock, NOWHERE, type RegionPlan } from './discover.ts';
+import { type Block, endsBlock, isComputed, isDispatch, NOWHERE, type RegionPlan } from './discover.ts';
 import { DYNAMIC, type FlagState, PAIR } from './flag-lift.ts';
 import { leaveTo, type RegionContext, RegionLift, storeDynamic } from './lift.ts';
 import { type FlagLiveness, flagLiveness, Need } from './liveness.ts';
@@ -131,14 +131,24 @@ class RegionEmitter {
   private readonly liveness: FlagLiveness;
   private readonly region: RegionContext;
   private readonly budget: E;
-  /** The node where RETs meet, -1 if there is none: it goes on behind a call of the region, or leaves. */
+  /** The node where RETs meet, -1 if there is none: it goes on behind a call of the region, or to the computed node. */
   private readonly returnNode: number;
+  /** The node where computed targets meet, -1 if there is none: it goes on at an entry of the region, or leaves. */
+  private readonly computedNode: number;
+  /** The node that all entries are behind, with the number of the one meant. */
+  private readonly entryNode: number;
+  private readonly entry: E;
+  /** The region's own slot in the table. */
+  private readonly self: E;
+  /** For `go`: the record at `target` if a region is entered there, else 0; and its handler. */
+  private readonly found: E;
+  private readonly handler: E;
   /** Dispatch node → the local with the number of its target. */
   private readonly choice = new Map<number, E>();
   private readonly loopLabels = new Map<number, Label>();
   private readonly mergeLabels = new Map<number, Label>();
   private readonly type: number;
-  private readonly labels: { stop?: Label; leave?: Label; jump?: Label; help?: Label } = {};
+  private readonly labels: { stop?: Label; leave?: Label; jump?: Label; help?: Label; go?: Label } = {};
   private readonly source: RegionSource;
   private readonly imports: ImportRefs;
 
@@ -151,24 +161,38 @@ class RegionEmitter {
     const nodes = new Map<number, number>();
     for (const block of plan.blocks.values()) nodes.set(block.start, this.blocks.push(block) - 1);
     const edge = (offset: number): Edge => ({ target: nodes.get(offset)!, via: nodes.get(offset)! });
-    const edges: Edge[][] = [plan.entries.map(edge)];
-    const returnNode = plan.returns.length > 0 ? this.blocks.length : -1;
-    for (const { taken, next, insns } of plan.blocks.values()) {
+    const to = (node: number): Edge => ({ target: node, via: node });
+    const blocks = [...plan.blocks.values()];
+    const addNode = (condition: boolean): number => (condition ? this.blocks.push(undefined) - 1 : -1);
+    this.entryNode = addNode(true);
+    this.computedNode = addNode(blocks.some((block) => isComputed(block.insns.at(-1)!)));
+    this.returnNode = addNode(plan.returns.length > 0);
+    const edges: Edge[][] = [[to(this.entryNode)]];
+    for (const { taken, next, insns } of blocks) {
       const list = [taken, next].filter((offset) => offset !== NOWHERE).map(edge);
-      if (returnNode >= 0 && insns.at(-1)!.mnemonic === 'ret') list.push({ target: returnNode, via: returnNode });
+      const last = insns.at(-1)!;
+      if (this.returnNode >= 0 && last.mnemonic === 'ret') list.push(to(this.returnNode));
+      else if (isComputed(last)) list.push(to(this.computedNode));
       edges.push(list);
     }
-    if (returnNode >= 0) {
-      edges.push(plan.returns.map(edge));
-      this.blocks.push(undefined);
+    edges.push(plan.entries.map(edge));
+    // A RET alone leads to a caller that is elsewhere.
+    const isInside = blocks.some(({ insns }) => isDispatch(insns.at(-1)!));
+    if (this.computedNode >= 0) edges.push(isInside ? [to(this.entryNode)] : []);
+    if (this.returnNode >= 0) {
+      const list = plan.returns.map(edge);
+      if (this.computedNode >= 0) list.push(to(this.computedNode));
+      edges.push(list);
     }
-    this.returnNode = returnNode;
     const graph: Graph = { edges, dispatch: new Map() };
     this.shape = structure(graph);
     while (this.blocks.length < graph.edges.length) this.blocks.push(undefined);
     for (const node of graph.dispatch.keys()) this.choice.set(node, f.local(I32));
     const leaves = graph.edges.map(
-      (list, node) => list.length < waysOn(this.blocks[node]) || list.some(({ via }) => this.shape.isBack(node, via)),
+      (list, node) =>
+        node === this.computedNode ||
+        list.length < waysOn(this.blocks[node]) ||
+        list.some(({ via }) => this.shape.isBack(node, via)),
     );
     this.liveness = flagLiveness(
       this.blocks,
@@ -177,6 +201,10 @@ class RegionEmitter {
       this.shape.sequence,
     );
     this.budget = f.local(I32);
+    this.entry = f.local(I32);
+    this.self = f.local(I32);
+    this.found = f.local(I32);
+    this.handler = f.local(I32);
     const labels = this.labels;
     this.region = {
       cpu: f.param(0),
@@ -238,6 +266,21 @@ class RegionEmitter {
   }
 
   emit(): void {
+    const { f, labels } = this;
+    f.block((go) => {
+      labels.go = go;
+      this.emitBody();
+      f.scope(() => this.emitLookUp(this.region.target));
+    });
+    this.spill();
+    this.emitJump();
+    f.ret(i32(Status.Jump));
+    f.unreachable();
+    f.prepend(() => this.emitPrologue());
+  }
+
+  /** The region's code, and the ways out but for `jump`, which is behind. */
+  private emitBody(): void {
     const { f, region, labels } = this;
     f.block((jump) => {
       labels.jump = jump;
@@ -270,11 +313,6 @@ class RegionEmitter {
       f.store32(region.cpu, this.budget, STATE.budget);
       f.ret(region.status);
     });
-    this.spill();
-    this.emitJump();
-    f.ret(i32(Status.Jump));
-    f.unreachable();
-    f.prepend(() => this.emitPrologue());
   }
 
   private emitPrologue(): void {
@@ -284,6 +322,8 @@ class RegionEmitter {
     f.set(region.tlb, load32(cpu, STATE.tlb));
     if (this.source.plan.pages.length > 1) this.emitPages();
     f.set(this.budget, load32(cpu, STATE.budget));
+    f.set(this.entry, load8u(f.param(1), RECORD.entry).and((1 << ENTRY_PAGE_SHIFT) - 1));
+    if (this.computedNode >= 0) f.set(this.self, load16u(f.param(1), RECORD.handler));
     if (region.usesFs) f.set(region.fsBase, load64(cpu, STATE.fsBase));
     if (region.crossing !== undefined) f.set(region.crossing, cpu.add(STATE.crossing));
     if (region.usesStack) {
@@ -342,35 +382,34 @@ class RegionEmitter {
     });
   }
 
-  /** To the region at `target`, if there is one: what the interpreter's resolve does, short. */
+  /** `found` and `handler`, for `target`: what the interpreter's resolve does, short. */
+  private emitLookUp(target: E): void {
+    const { f, region, found, handler } = this;
+    f.set(found, i32(0));
+    const entry = f.let(tlbEntry(f, region.tlb, target));
+    f.if(load64(entry, 16).eq(target.and(-4096)), () => {
+      const at = f.let(target.wrap().add(load32(entry, 24)));
+      const hash = at.xor(at.shrU(14)).and(CODE_HASH_ENTRIES - 1);
+      const slot = f.let(region.cpu.add(hash.shl(3)));
+      f.if(load32(slot, CODE_HASH).eq(at), () => {
+        f.set(found, load32(slot, CODE_HASH + 4));
+        f.set(handler, load16u(found, RECORD.handler));
+        f.if(handler.ltU(REGION_SLOTS), () => f.set(found, i32(0)));
+      });
+    });
+  }
+
+  /** To the region that was found at `target`, or back to the interpreter, with all in the state block. */
   private emitJump(): void {
-    const { f, region, budget } = this;
+    const { f, region, budget, found, handler } = this;
     const { cpu, target } = region;
     f.store64(cpu, target, STATE.rip);
     f.set(budget, budget.sub(1));
     f.store32(cpu, budget, STATE.budget);
-    f.scope(() => {
+    f.if(found, () => {
       f.if(budget.gtS(0).and(load32(cpu, STATE.kick).eqz()), () => {
-        const entry = f.let(tlbEntry(f, region.tlb, target));
-        f.if(load64(entry, 16).eq(target.and(-4096)), () => {
-          const at = f.let(target.wrap().add(load32(entry, 24)));
-          const slot = f.let(
-            cpu.add(
-              at
-                .xor(at.shrU(14))
-                .and(CODE_HASH_ENTRIES - 1)
-                .shl(3),
-            ),
-          );
-          f.if(load32(slot, CODE_HASH).eq(at), () => {
-            const record = f.let(load32(slot, CODE_HASH + 4));
-            const handler = f.let(load16u(record, RECORD.handler));
-            f.if(handler.geU(REGION_SLOTS), () => {
-              f.store64(cpu, target.and(-4096), STATE.codePage);
-              f.returnCallIndirect(this.type, handler, cpu, record);
-            });
-          });
-        });
+        f.store64(cpu, target.and(-4096), STATE.codePage);
+        f.returnCallIndirect(this.type, handler, cpu, found);
       });
     });
   }
@@ -406,17 +445,53 @@ class RegionEmitter {
     const block = this.blocks[node];
     if (block !== undefined) this.emitBlock(node, block);
     else if (node === this.returnNode) this.emitReturns(node);
+    else if (node === this.computedNode) this.emitComputed(node);
+    else this.emitSwitch(node, this.choice.get(node) ?? this.entry);
+  }
+
+  /**
+   * Is `target` an entry of this region? Then everything stays where it is. Its page must be where the region has it: what is
+   * found is by physical address, and the same code may be mapped elsewhere too.
+   */
+  private emitComputed(node: number): void {
+    const { f, region, found, source } = this;
+    const state = region.flags;
+    const inside = this.shape.graph.edges[node]![0];
+    f.scope(() => {
+      this.emitLookUp(region.target);
+      if (inside === undefined) return;
+      f.if(found.ne(0).and(this.handler.eq(this.self)), () => {
+        const number = f.let(load8u(found, RECORD.entry));
+        const page = number.shrU(ENTRY_PAGE_SHIFT).add(source.plan.pages[0]!).extendS();
+        f.if(region.target.sub(region.page).shrS(12).eq(page), () => {
+          f.set(this.entry, number.and((1 << ENTRY_PAGE_SHIFT) - 1));
+          this.emitEdge(node, inside);
+        });
+      });
+      region.flags = state;
+    });
+    this.storeFlags(state);
+    f.br(this.labels.go!);
+  }
+
+  /** Flags to the state block, where they are dynamic or the pair. */
+  private storeFlags(state: FlagState): void {
+    const { f, region } = this;
+    if (state.kind === 'dynamic') storeDynamic(f, region);
     else {
-      const entry = load8u(this.f.param(1), RECORD.entry).and((1 << ENTRY_PAGE_SHIFT) - 1);
-      this.emitSwitch(node, node === 0 ? entry : this.choice.get(node)!);
+      f.store64(region.cpu, region.flagLocals.result, STATE.flagResult);
+      f.store32(region.cpu, region.flagLocals.aux, STATE.flagAux);
     }
   }
 
-  /** Is `target` behind a call of the region, and which? */
+  /** Is `target` behind a call of the region, and which? If not, it is as any computed target. */
   private emitReturns(node: number): void {
     const { f, region } = this;
     const state = region.flags;
-    const edges = this.shape.graph.edges[node]!.map((edge) => ({ edge, at: this.blocks[edge.target]!.start }));
+    const edges = this.shape.graph.edges[node]!.slice(0, -1).map((edge) => ({
+      edge,
+      at: this.blocks[edge.target]!.start,
+    }));
     edges.sort((a, b) => a.at - b.at);
     const distance = f.let(region.target.sub(region.page.add(i64(edges[0]!.at))));
     const span = edges.at(-1)!.at - edges[0]!.at;
@@ -436,12 +511,8 @@ class RegionEmitter {
       );
     };
     f.if(distance.leU(i64(span)), () => search(0, edges.length));
-    if (state.kind === 'dynamic') storeDynamic(f, region);
-    else {
-      f.store64(region.cpu, region.flagLocals.result, STATE.flagResult);
-      f.store32(region.cpu, region.flagLocals.aux, STATE.flagAux);
-    }
-    f.br(region.jump);
+    const computed = this.shape.graph.edges[node]!.at(-1)!;
+    this.emitEdge(node, computed);
   }
 
   private emitSwitch(node: number, number: E): void {
@@ -510,13 +581,9 @@ class RegionEmitter {
       return;
     }
     const state = region.flags;
-    if (branch.kind === 'return') {
-      if (this.returnNode >= 0) {
-        f.set(region.target, branch.address);
-        this.emitEdge(node, edges[0]!, lift);
-        return;
-      }
-      leaveTo(f, region, lift, branch.address);
+    if (branch.kind === 'computed') {
+      f.set(region.target, branch.address);
+      this.emitEdge(node, edges[0]!, lift);
       return;
     }
     f.if(branch.condition, taken);
@@ -539,7 +606,7 @@ class RegionEmitter {
       f.if(this.budget.leS(0), () => {
         f.cold();
         this.noteFlags(lift);
-        // The node behind returns is no block: its address is the popped one, which is in `target` already.
+        // Where computed targets meet is no block: the address is in `target` already.
         const block = this.blocks[target];
         if (block !== undefined) f.set(region.target, region.page.add(i64(block.start)));
         f.set(region.status, i32(Status.Jump));

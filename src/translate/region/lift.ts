@@ -88,7 +88,7 @@ export type Branch =
   | { readonly kind: 'none' }
   | { readonly kind: 'jump' }
   | { readonly kind: 'if'; readonly condition: E }
-  | { readonly kind: 'return'; readonly address: E };
+  | { readonly kind: 'computed'; readonly address: E };
 
 export class RegionLift extends FlagLift {
   branch: Branch = { kind: 'none' };
@@ -379,8 +379,7 @@ export class RegionLift extends FlagLift {
     this.branch = { kind: 'if', condition };
   }
   jumpTo(address: E): void {
-    if (this.insn.mnemonic === 'ret') this.branch = { kind: 'return', address };
-    else leaveTo(this.f, this.region, this, address);
+    this.branch = { kind: 'computed', address };
   }
   exit(code: Exit, behind: boolean): void {
     const { f } = this;

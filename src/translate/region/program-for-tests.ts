@@ -109,10 +109,18 @@ export function randomProgram(seed: number, { faults = false } = {}): Program {
     bytes.push(0x49, 0x87, 0xcf);
     for (let n = random(6); n > 0; n--) bytes.push(...instruction());
     const target = (): number => random(count);
-    switch (random(8)) {
+    switch (random(10)) {
       case 0:
         jump([0xe9], target());
         break;
+      case 8:
+      case 9: {
+        // lea r12,[A]; lea r13,[B]; cmovcc r12,r13; jmp r12, or a call of one of the functions
+        const isCall = random(2) === 0;
+        for (const register of [0x25, 0x2d]) jump([0x4c, 0x8d, register], isCall ? count + 1 + random(2) : target());
+        bytes.push(0x4d, 0x0f, 0x40 + random(16), 0xe5, 0x41, 0xff, isCall ? 0xd4 : 0xe4);
+        break;
+      }
       case 1:
         jump([0xe8], count + 1 + random(2));
         break;

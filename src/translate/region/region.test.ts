@@ -73,6 +73,51 @@ test('code is translated once, whichever loop of it is hot first', () => {
   assert.ok(regionInstructions >= 8 && regionInstructions <= 10, String(regionInstructions));
 });
 
+test('code that is mapped twice and jumps from one place to the other knows where it is', () => {
+  // L: lea rax,[rip]; add rbx,rax; xor r12,0x5000; dec ecx; jz E; jmp r12; E: syscall
+  // biome-ignore format: an instruction a line
+  const code = [
+    0x48, 0x8d, 0x05, 0, 0, 0, 0,
+    0x48, 0x01, 0xc3,
+    0x49, 0x81, 0xf4, 0x00, 0x50, 0, 0,
+    0xff, 0xc9,
+    0x74, 0x03,
+    0x41, 0xff, 0xe4,
+    ...SYSCALL,
+  ];
+  for (const { memory } of [interpreter, translator]) {
+    const [first, sixth] = [memory.at(4), memory.at(4) + 8 * 5];
+    memory.view.setBigUint64(sixth, memory.view.getBigUint64(first, true), true);
+  }
+  for (const { engine } of [interpreter, translator]) engine.flushPage(CODE + 0x5000, 0);
+  bothTiers(plain(code, { rcx: 101n, r12: BigInt(CODE) }), () => many);
+  assert.equal(translator.gpr(GPR.rbx), 101n * BigInt(CODE + 7) + 50n * 0x5000n);
+});
+
+test('a jump table leads on within a region, whatever is changed behind it', () => {
+  // L: lea r12,[A]; lea r13,[B]; test cl,1; cmovnz r12,r13; jmp r12; A: inc rax; jmp E; B: mov dl,3; add rbx,rdx; inc byte [rdi];
+  // E: dec ecx; jnz L; syscall. RDI points at the immediate of mov.
+  // biome-ignore format: an instruction a line
+  const code = [
+    0x4c, 0x8d, 0x25, 0x11, 0, 0, 0,
+    0x4c, 0x8d, 0x2d, 0x0f, 0, 0, 0,
+    0xf6, 0xc1, 0x01,
+    0x4d, 0x0f, 0x45, 0xe5,
+    0x41, 0xff, 0xe4,
+    0x48, 0xff, 0xc0,
+    0xeb, 0x07,
+    0xb2, 0x03,
+    0x48, 0x01, 0xd3,
+    0xfe, 0x07,
+    0xff, 0xc9,
+    0x75, 0xd8,
+    ...SYSCALL,
+  ];
+  bothTiers(plain(code, { rcx: 60n, rdi: BigInt(CODE + 30) }), () => many);
+  assert.equal(translator.gpr(GPR.rax), 30n);
+  assert.equal(translator.gpr(GPR.rbx), 30n * 3n + (29n * 30n) / 2n);
+});
+
 test('nested loops count right', () => {
   // mov edx,100; O: mov ecx,50; I: add rax,1; dec ecx; jnz I; dec edx; jnz O; syscall
   const code = [0xba, 100, 0, 0, 0, 0xb9, 50, 0, 0, 0, 0x48, 0x83, 0xc0, 1, 0xff, 0xc9, 0x75, 0xf8, 0xff, 0xca, 0x75];
