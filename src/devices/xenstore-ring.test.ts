@@ -22,6 +22,7 @@ class FakeGuest {
       vcpus: 0,
       frameFlags: 0,
       tableSpans: 0,
+      frameTypes: 0,
       ramBase: 4096,
       frames: 4,
       bytes: 65536,

@@ -6,6 +6,7 @@
  *   vcpus        per vCPU: state block, TLBs, decode caches
  *   frameFlags   one byte per guest frame
  *   tableSpans   one word per guest frame
+ *   frameTypes   one word per guest frame
  *   ram          guest frames 0 … pages-1; frame number and machine frame number are the same (pv-abi, central simplification)
  *   special      frames above RAM that the hypervisor owns and the guest maps: shared_info, grant table, M2P
  *
@@ -44,6 +45,8 @@ export interface MemoryLayout {
   readonly frameFlags: number;
   /** The addresses that the engine translated through a frame as a level 1 page table: translate/runtime/tlb.ts. */
   readonly tableSpans: number;
+  /** Which frames are page tables: mmu/frame-types.ts. */
+  readonly frameTypes: number;
   readonly ramBase: number;
   /** RAM and special frames; valid guest frame numbers are below this. */
   readonly frames: number;
@@ -56,13 +59,15 @@ export function planLayout(pages: number, vcpus: number): MemoryLayout {
   const frames = pages + SPECIAL.m2p + m2pFrames;
   const frameFlags = VCPUS_BASE + vcpus * VCPU_SIZE;
   const tableSpans = (frameFlags + frames + 3) & ~3;
-  const ramBase = (tableSpans + frames * 4 + 0x1fffff) & ~0x1fffff;
+  const frameTypes = tableSpans + frames * 4;
+  const ramBase = (frameTypes + frames * 4 + 0x1fffff) & ~0x1fffff;
   const bytes = ramBase + frames * PAGE_SIZE;
   return {
     pages,
     vcpus,
     frameFlags,
     tableSpans,
+    frameTypes,
     ramBase: ramBase >>> 0,
     frames,
     bytes: Math.ceil(bytes / 0x10000) * 0x10000,

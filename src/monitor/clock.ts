@@ -4,6 +4,9 @@
  */
 import type { Clock } from '../hypervisor/ports.ts';
 
+/** Node's global is an accessor: asking it each time takes 40 ns of 110. */
+const { performance } = globalThis;
+
 export interface ClockOrigin {
   /** The system's monotonic clock (ns) at the domain's time 0. */
   readonly monotonicNs: bigint;

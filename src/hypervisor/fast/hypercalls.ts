@@ -1,6 +1,6 @@
 /**
- * Small hypercalls that Linux makes at every context switch, and that only set a few words: stack_switch, set_segment_base,
- * fpu_taskswitch. Twins: traps/registration.ts, segments.ts, fpu.ts.
+ * Small hypercalls: those that Linux makes at every context switch and that only set a few words (stack_switch,
+ * set_segment_base, fpu_taskswitch; twins: traps/registration.ts, segments.ts, fpu.ts), and mmu_update of one entry.
  */
 import type { ExitTools } from '../../translate/exit-paths.ts';
 import { type E, I32, i32, i64, load64, select } from '../../wasm/expr.ts';
@@ -9,19 +9,20 @@ import { GPR, STATE } from '../../x86/state.ts';
 import { GATES } from '../gates.ts';
 import { SEGBASE } from '../segments.ts';
 import { TraceKind } from '../trace.ts';
+import { mmuUpdate } from './mmu-update.ts';
 import { gpr, isCanonical, setGpr, trace } from './parts.ts';
 
 /** What a call does; `unusual` leaves it to its twin, before anything has changed. */
-type Body = (f: Fn, cpu: E, first: E, second: E, unusual: () => void) => void;
+type Body = (f: Fn, cpu: E, tools: ExitTools, first: E, second: E, unusual: () => void) => void;
 
-const stackSwitch: Body = (f, cpu, ss, sp) => {
+const stackSwitch: Body = (f, cpu, _tools, ss, sp) => {
   f.store32(cpu, ss.wrap().and(0xffff).or(3), GATES.kernelSs);
   f.store64(cpu, sp, GATES.kernelSp);
 };
 
-const fpuTaskswitch: Body = (f, cpu, set) => f.store32(cpu, set.wrap().ne(0), STATE.taskSwitched);
+const fpuTaskswitch: Body = (f, cpu, _tools, set) => f.store32(cpu, set.wrap().ne(0), STATE.taskSwitched);
 
-const setSegmentBase: Body = (f, cpu, which, base, unusual) => {
+const setSegmentBase: Body = (f, cpu, _tools, which, base, unusual) => {
   const number = f.let(which.wrap());
   f.if(number.gtU(SEGBASE.gsKernel).or(isCanonical(base).eqz()), unusual);
   const ofGs = select(number.eq(SEGBASE.gsUser), i32(STATE.gsBaseUser), i32(STATE.gsBase));
@@ -31,6 +32,7 @@ const setSegmentBase: Body = (f, cpu, which, base, unusual) => {
 
 // biome-ignore format: a table
 const CALLS: readonly (readonly [number: number, body: Body])[] = [
+  [ 1, mmuUpdate],
   [ 3, stackSwitch],
   [ 5, fpuTaskswitch],
   [25, setSegmentBase],
@@ -45,7 +47,7 @@ export function buildHypercalls(m: ModuleBuilder, tools: ExitTools): FnRef {
     const second = f.let(gpr(cpu, GPR.rsi));
     for (const [wanted, body] of CALLS) {
       f.if(number.eq(i64(wanted)), () => {
-        body(f, cpu, first, second, () => f.ret(i32(0)));
+        body(f, cpu, tools, first, second, () => f.ret(i32(0)));
         trace(f, cpu, TraceKind.hypercall, i32(wanted), first);
         setGpr(f, cpu, GPR.rcx, load64(cpu, STATE.rip));
         setGpr(f, cpu, GPR.r11, call(tools.readFlags, cpu).extendU());

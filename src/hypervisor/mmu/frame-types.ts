@@ -11,25 +11,23 @@ import { type GuestMemory, SPECIAL } from '../memory.ts';
 import { FRAME_HIGH, HOLE_END, HOLE_FIRST } from './walk.ts';
 
 /** One word a frame: bits 0–2 level (0: no page table), bit 3 pinned, bits 4–31 count. */
-const LEVEL = 7;
+export const LEVEL = 7;
 const PINNED = 8;
 const COUNT = 16;
 const COUNT_MAX = 0xffff_ff00;
 
 export class FrameTypes {
   private readonly memory: GuestMemory;
-  /** Shared, so that every vCPU thread can look at one map. */
-  readonly buffer: SharedArrayBuffer;
+  /** In the domain's memory: every vCPU thread looks at one map, and so does generated code (fast/). */
   private readonly words: Uint32Array;
   /** Tables that were validated or released, ever: the work that a hypercall has made is a difference of two readings. */
   visits = 0;
   /** Told of every frame that is no table any more, and of the level that it had. */
   released: (mfn: number, level: number) => void = () => {};
 
-  constructor(memory: GuestMemory, buffer = new SharedArrayBuffer(memory.layout.frames * 4)) {
+  constructor(memory: GuestMemory) {
     this.memory = memory;
-    this.buffer = buffer;
-    this.words = new Uint32Array(buffer);
+    this.words = new Uint32Array(memory.buffer, memory.layout.frameTypes, memory.layout.frames);
   }
 
   /** Level of the page table in this frame, 0 when it is none. */

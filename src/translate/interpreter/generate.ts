@@ -122,9 +122,9 @@ export function generateInterpreter(
   const now = m.importFunction('now', [], [F64]);
   const mmu = buildMmu(m, layout, codeWrite);
   const runtime: Runtime = { ...mmu, now };
-  buildTlb(m, layout);
+  const tlb = buildTlb(m, layout);
   buildFlags(m);
-  const exitPaths = buildExitPaths?.(m, exitTools(m, layout));
+  const exitPaths = buildExitPaths?.(m, exitTools(m, layout, tlb));
   if (exitPaths !== undefined) {
     m.function([I32, I32], [I32], (f) => f.ret(call(exitPaths, f.param(0), f.param(1))), 'exitPaths');
   }

@@ -5,9 +5,9 @@ import type { Fn, ModuleBuilder } from '../../wasm/module.ts';
 import { RFLAGS, STATE, STATUS_FLAGS } from '../../x86/state.ts';
 import type { ExitTools } from '../exit-paths.ts';
 import { KERNEL_TLB, USER_TLB } from '../layout.ts';
-import { entryOffset } from './tlb.ts';
+import { entryOffset, type TlbRuntime } from './tlb.ts';
 
-export function exitTools(m: ModuleBuilder, layout: MemoryLayout): ExitTools {
+export function exitTools(m: ModuleBuilder, layout: MemoryLayout, { entryChanged }: TlbRuntime): ExitTools {
   // The formulas are x86/flags.ts's.
   const readFlags = m.function([I32], [I32], (f) => {
     const cpu = f.param(0);
@@ -51,5 +51,5 @@ export function exitTools(m: ModuleBuilder, layout: MemoryLayout): ExitTools {
   const selectMode = (f: Fn, cpu: E): void =>
     f.store32(cpu, select(load32(cpu, STATE.kernelMode), cpu.add(KERNEL_TLB), load32(cpu, USER_TLB)), STATE.tlb);
 
-  return { layout, kernelAddress, selectMode, readFlags, writeFlags };
+  return { layout, kernelAddress, selectMode, entryChanged, readFlags, writeFlags };
 }
