@@ -36,6 +36,7 @@ import { Exit } from '../x86/exits.ts';
 import { RFLAGS, STATE } from '../x86/state.ts';
 import { ARMS, COMMON, engineCode } from './engine-code.ts';
 import { MODULE_BYTES_MAX, type RegionStatistics, Regions } from './wasm-regions.ts';
+import type { WatchedRegions } from './watched-regions.ts';
 
 const UD = 6;
 const GP = 13;
@@ -498,6 +499,15 @@ export class WasmEngine implements Engine {
   /** Only the exits that need not come here, as the interpreter asks for them; false when this one has to. For tests. */
   performExit(exit: Exit): boolean {
     return this.exports.exitPaths?.(this.cpu, exit) === 1;
+  }
+
+  /**
+   * Begin or end to watch regions. All code is forgotten, so that what is hot is made again as one wants it. Not while the
+   * engine runs.
+   */
+  watchRegions(watched: WatchedRegions | undefined): void {
+    this.regions.watch(watched);
+    this.cache.dropAll();
   }
 
   get statistics(): CodeCache['stats'] & RegionStatistics & { readonly shapes: number } {

@@ -15,6 +15,10 @@ import {
   type RegionPlan,
 } from '../translate/region/index.ts';
 import { decode, INSN_MAX, type Insn } from '../x86/decode.ts';
+import type { WatchedRegions } from './watched-regions.ts';
+
+/** For profilers. */
+const nameOf = (va: bigint): string => `region ${BigInt.asUintN(64, va).toString(16)}`;
 
 /** A page that a region has code from. */
 interface Part {
@@ -41,7 +45,8 @@ interface Region {
 /** A region before its function is there. */
 interface Planned {
   readonly plan: RegionPlan;
-  readonly name: string;
+  /** Of its first entry. */
+  readonly va: bigint;
   readonly parts: readonly Part[];
   /** Of each entry its record, 0 for what is somebody else's, or where it is without having one yet. */
   readonly entries: readonly (number | { readonly at: number })[];
@@ -50,7 +55,7 @@ interface Planned {
 /** Hot code, as it was mapped when it was found hot. */
 interface Request {
   readonly record: number;
-  readonly name: string;
+  readonly va: bigint;
   /** Linear address of the instruction. */
   readonly at: number;
   /** Linear addresses of the pages around it, from AROUND pages before on; 0 for what is not known to be mapped. */
@@ -137,6 +142,7 @@ export class Regions {
   /** Pages whose neighbours change: their regions stay within one page. */
   private readonly alone = new Set<number>();
   private readonly options: RegionOptions;
+  private watched: WatchedRegions | undefined;
 
   /** `imports` is what regions import: RegionImports, memory and table. `clock`: milliseconds, for the statistics. */
   constructor(
@@ -167,8 +173,7 @@ export class Regions {
   request(record: number, at: number, va: bigint, mapped: (page: number) => number): void {
     if (this.queue.some((known) => known.record === record)) return;
     const around = Array.from({ length: 2 * AROUND + 1 }, (_, k) => mapped(k - AROUND));
-    const name = `region ${BigInt.asUintN(64, va).toString(16)}`;
-    this.queue.push({ record, name, at, around });
+    this.queue.push({ record, va, at, around });
     if (this.queue.length >= this.options.batch) this.flush();
   }
 
@@ -188,11 +193,15 @@ export class Regions {
     if (planned.length > 0) {
       const bytes = generateRegions(
         layout,
-        planned.map(({ plan, name, parts }) => ({ plan, name, bases: parts.map(({ base }) => base) })),
+        planned.map(({ plan, va, parts }) => ({ plan, name: nameOf(va), bases: parts.map(({ base }) => base) })),
       );
       const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: this.imports });
       const module: RegionModule = { bytes: bytes.length, live: 0 };
-      for (const [k, region] of planned.entries()) this.install(region, instance.exports[String(k)], module);
+      for (const [k, region] of planned.entries()) {
+        const code = instance.exports[String(k)];
+        const watched = this.watched?.add(region.va, region.plan, bytes, String(k), code);
+        this.install(region, watched ?? code, module);
+      }
       this.stats.regionBytes += bytes.length;
       this.stats.regionBytesLive += bytes.length;
       this.stats.regionModules++;
@@ -201,6 +210,11 @@ export class Regions {
     const ms = this.clock() - started;
     this.stats.regionMs += ms;
     this.stats.regionMsLongest = Math.max(this.stats.regionMsLongest, ms);
+  }
+
+  /** From now on keep what regions are made of, and count how often they are entered; undefined: no longer. */
+  watch(watched: WatchedRegions | undefined): void {
+    this.watched = watched;
   }
 
   /** There are more modules than may live: it is time to drop all code. */
@@ -221,7 +235,7 @@ export class Regions {
     return true;
   }
 
-  private plan({ record, name, at, around }: Request, claimed: Set<number>): Planned | undefined {
+  private plan({ record, va, at, around }: Request, claimed: Set<number>): Planned | undefined {
     const { u16, u8, layout } = this.memory;
     const isFree = (entry: number): boolean => {
       const handler = u16[entry >>> 1]!;
@@ -298,7 +312,7 @@ export class Regions {
       return isFree(entry) ? entry : 0;
     });
     for (const entry of entries) if (typeof entry === 'number' && entry !== 0) claimed.add(entry);
-    return { plan, name, parts, entries };
+    return { plan, va, parts, entries };
   }
 
   /** The instruction at linear address `at` that goes on at `next`, in another page. */

@@ -54,7 +54,7 @@ export const CONTROL_VCPU = {
   runningSince: 24,
   /** How much of a CPU the domain may use, in percent (may be above 100); 0: no limit. */
   cap: 32,
-  /** 1: a profile is being made; the vCPU's thread notes where it is at each look. */
+  /** Not 0: a profile is being made; the vCPU's thread notes where it is at each look. 1 + N: it is to tell of N regions as well. */
   profile: 40,
   /** 1: an NMI was asked for from outside. */
   nmi: 36,

@@ -103,7 +103,7 @@ export const createMachine: CreateMachine = async (config, ports) => {
     schedule: ({ weight, cap, affinity }) =>
       print(`[weight ${weight} cap ${cap} cpus ${JSON.stringify(affinity)}]\r\n`),
     sendNmi: () => print('[nmi]\r\n'),
-    profile: async (seconds) => ({ seconds, samples: 0, idle: 0, guest: [], monitor: [], engine: {} }),
+    profile: async (seconds) => ({ seconds, samples: 0, idle: 0, guest: [], monitor: [], engine: {}, regions: [] }),
     async dumpCore(file) {
       try {
         writeFileSync(file, `fake core of domain ${config.domid}`, { flag: 'wx' });

@@ -151,7 +151,7 @@ export interface Machine {
   schedule(scheduling: Scheduling): void;
   sendNmi(): void;
   /** Watch where the guest and its monitor spend their time; resolves after so many seconds, or when the guest ends. */
-  profile(seconds: number): Promise<Profile>;
+  profile(seconds: number, regions: number): Promise<Profile>;
   /** Write memory and registers to a core file; the guest does not run meanwhile. */
   dumpCore(file: string): Promise<void>;
 }

@@ -417,7 +417,7 @@ class DomainMachine implements Machine {
     if (was === VcpuCommand.run) this.#wake();
   }
 
-  profile(seconds: number): Promise<Profile> {
+  profile(seconds: number, regions: number): Promise<Profile> {
     if (this.#ended) throw new BuildError('the guest has ended');
     if (this.#profiler) throw new BuildError('it is being profiled already');
     const { layout } = this.#memory;
@@ -425,7 +425,7 @@ class DomainMachine implements Machine {
       {
         isRunning: () => this.#activity() === VcpuActivity.running,
         look: () => this.#look(),
-        observe: (on) => this.#record(CONTROL_VCPU.profile, on ? 1 : 0),
+        observe: (on) => this.#record(CONTROL_VCPU.profile, on ? 1 + regions : 0),
         ram: this.#memory.u8.subarray(layout.ramBase, layout.ramBase + layout.pages * PAGE_SIZE),
       },
       seconds,

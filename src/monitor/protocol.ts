@@ -58,7 +58,7 @@ export interface MethodParams {
   closeDisk: { readonly vdev: number };
   schedule: { readonly scheduling: Scheduling };
   dumpCore: { readonly file: string };
-  profile: { readonly seconds: number; readonly file: string };
+  profile: { readonly seconds: number; readonly regions: number; readonly file: string };
 }
 export type ParamsOf<M extends Method> = M extends keyof MethodParams ? MethodParams[M] : Record<string, never>;
 

@@ -169,8 +169,8 @@ export class Shell {
       if (!machine) throw new Refusal('state', `a domain that is ${this.#state} has no memory`);
       await machine.dumpCore(file);
     },
-    profile: async ({ seconds, file }) => {
-      const profile = await this.#live().profile(seconds);
+    profile: async ({ seconds, regions, file }) => {
+      const profile = await this.#live().profile(seconds, regions);
       await writeFile(file, JSON.stringify(profile), { mode: 0o600 });
     },
     destroy: async () => {

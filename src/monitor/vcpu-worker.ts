@@ -156,7 +156,7 @@ let sampler: VcpuSampler | undefined;
 /** Take up what the device thread has changed in our record. */
 function lookAround(): void {
   if (Atomics.exchange(memory.i32, nmiWord, 0) !== 0) vcpu.nmiPending = true;
-  observe(Atomics.load(memory.i32, profileWord) !== 0);
+  observe(Atomics.load(memory.i32, profileWord));
   const percent = Atomics.load(memory.i32, capWord);
   if (percent === capPercent) return;
   capPercent = percent;
@@ -165,13 +165,13 @@ function lookAround(): void {
   vcpu.runUntil = cap ? 0 : Number.POSITIVE_INFINITY;
 }
 
-/** Begins, goes on with or ends a profile. */
-function observe(wanted: boolean): void {
-  if (wanted) {
+/** Begins, goes on with or ends a profile; `wanted` as in CONTROL_VCPU.profile. */
+function observe(wanted: number): void {
+  if (wanted !== 0) {
     if (sampler) sampler.sample();
-    else sampler = new VcpuSampler(memory, vcpu.base);
+    else sampler = new VcpuSampler(memory, vcpu.base, engine, wanted - 1);
   } else if (sampler) {
-    say({ kind: 'profile', profile: sampler.end({ ...engine.statistics }) });
+    say({ kind: 'profile', profile: sampler.end() });
     sampler = undefined;
   }
 }

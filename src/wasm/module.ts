@@ -209,6 +209,12 @@ export class Fn {
     this.body.uleb(typeIndex);
     this.body.byte(0);
   }
+  /** Tail call of `fn`. */
+  returnCall(fn: FnRef, ...args: E[]): void {
+    for (const arg of args) emit(arg, this.body);
+    this.body.byte(0x12);
+    this.body.uleb(fn.index);
+  }
   unreachable(): void {
     this.body.byte(0x00);
   }

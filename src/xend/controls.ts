@@ -89,11 +89,12 @@ export class Controls {
   }
 
   /** Where the domain spends its time, watched for some seconds in which everything else can be done with it. */
-  async profile(name: string, seconds: number): Promise<Profile> {
+  async profile(name: string, seconds: number, regions: number): Promise<Profile> {
     const domain = this.#books.guest(name, 'profile');
     const file = path.join(domain.runDir, `profile-${randomUUID()}`);
     try {
-      await monitorCall({ domain }, 'profile', { seconds, file }, (who, why) => new XendError('wrong-state', who, why));
+      const wanted = { seconds, regions, file };
+      await monitorCall({ domain }, 'profile', wanted, (who, why) => new XendError('wrong-state', who, why));
       return JSON.parse(readFileSync(file, 'utf8')) as Profile;
     } finally {
       rmSync(file, { force: true });

@@ -69,6 +69,7 @@ const OWN: readonly [line: string, error: string | RegExp][] = [
   ['profile Domain-0',             'Error: Domain-0 is this machine itself: xm cannot profile it\n'],
   ['profile x 0',                  'Error: profile: Invalid value: 0: 0.1 to 600 seconds\n'],
   ['profile x long',               'Error: profile: Invalid value: long: 0.1 to 600 seconds\n'],
+  ['profile x -r no',              'Error: profile: Invalid value: no: the number of regions, at most 100\n'],
   ['profile x -n no',              'Error: profile: Invalid value: no: the number of lines\n'],
   ['exec nope true',               'Error: invalid domain:nope\n'],
   ['exec nope',                    'Error: exec: Missing command\n'],

@@ -58,7 +58,8 @@ export class Profiler {
     const guest = namedAddresses(found?.guest ?? [], symbols);
     const samples = this.#idle + guest.reduce((sum, { samples }) => sum + samples, 0);
     const monitor = (found?.monitor ?? []).map((one) => namedFunction(one, symbols));
-    this.#resolve({ seconds, samples, idle: this.#idle, guest, monitor, engine: found?.engine ?? {} });
+    const regions = (found?.regions ?? []).map((one) => ({ ...one, ...symbolOf(one.address, symbols) }));
+    this.#resolve({ seconds, samples, idle: this.#idle, guest, monitor, engine: found?.engine ?? {}, regions });
   }
 }
 
@@ -81,6 +82,12 @@ function namedAddresses(flat: readonly number[], symbols: KernelSymbols | undefi
 
 function namedFunction(one: MonitorFunction, symbols: KernelSymbols | undefined): MonitorFunction {
   const entry = REGION.exec(one.name)?.[1];
-  const found = entry !== undefined && symbols ? symbolAt(symbols, BigInt(`0x${entry}`)) : undefined;
-  return found ? { ...one, symbol: `${found.name}+0x${found.offset.toString(16)}` } : one;
+  return entry === undefined ? one : { ...one, ...symbolOf(entry, symbols) };
+}
+
+/** `address`: hexadecimal digits. Below the kernel's half the kernel has no functions, only offsets in its per-CPU data. */
+function symbolOf(address: string, symbols: KernelSymbols | undefined): { symbol?: string } {
+  const va = BigInt(`0x${address}`);
+  const found = symbols && va >> 63n === 1n ? symbolAt(symbols, va) : undefined;
+  return found ? { symbol: `${found.name}+0x${found.offset.toString(16)}` } : {};
 }

@@ -1,8 +1,5 @@
 /** A profile of a running domain: where its guest was, and what its monitor did for it, at regular moments. Plain data. */
-
-export interface ProfileRequest {
-  readonly seconds: number;
-}
+import type { RegionView } from '../../host/watched-regions.ts';
 
 /** Samples at one instruction of the guest. */
 export interface GuestAddress {
@@ -24,6 +21,14 @@ export interface MonitorFunction {
   readonly symbol?: string;
 }
 
+/** A region that was made while the profile was. */
+export interface ProfiledRegion extends RegionView {
+  /** Time in its function. */
+  readonly ms: number;
+  /** The kernel's symbol at its beginning. */
+  readonly symbol?: string;
+}
+
 export interface Profile {
   readonly seconds: number;
   /** All samples; `idle` of them found the vCPU without anything to do, `missed` found no answer in time. */
@@ -33,6 +38,8 @@ export interface Profile {
   readonly monitor: readonly MonitorFunction[];
   /** Regions of hot code and their modules, since the machine was built: the engine's statistics. */
   readonly engine: Readonly<Record<string, number>>;
+  /** Those that most time was spent in, as many as were asked for. */
+  readonly regions: readonly ProfiledRegion[];
 }
 
 /** What the vCPU's thread tells at the end. */
@@ -41,4 +48,5 @@ export interface VcpuProfile {
   readonly guest: readonly number[];
   readonly monitor: readonly MonitorFunction[];
   readonly engine: Readonly<Record<string, number>>;
+  readonly regions: readonly ProfiledRegion[];
 }

@@ -5,6 +5,8 @@
 import { readFileSync } from 'node:fs';
 import { Session } from 'node:inspector';
 import { fileURLToPath } from 'node:url';
+import type { WasmEngine } from '../../host/wasm-engine.ts';
+import { WatchedRegions } from '../../host/watched-regions.ts';
 import type { GuestMemory } from '../../hypervisor/memory.ts';
 import { STATE } from '../../x86/state.ts';
 import type { MonitorFunction, VcpuProfile } from './types.ts';
@@ -12,6 +14,8 @@ import type { MonitorFunction, VcpuProfile } from './types.ts';
 const V8_INTERVAL_US = 500;
 /** Functions that are told, those with most time first. */
 const FUNCTIONS_MAX = 400;
+
+type WatchedEngine = Pick<WasmEngine, 'statistics' | 'watchRegions'>;
 
 interface V8Node {
   readonly id: number;
@@ -26,14 +30,23 @@ interface V8Profile {
 export class VcpuSampler {
   readonly #memory: GuestMemory;
   readonly #base: number;
+  readonly #engine: WatchedEngine;
+  readonly #regions: number;
+  readonly #watched: WatchedRegions | undefined;
   readonly #session = new Session();
   /** RIP and mode as text → samples. */
   readonly #guest = new Map<string, [lo: number, hi: number, kernel: number, count: number]>();
 
-  /** `base`: the vCPU's state block. */
-  constructor(memory: GuestMemory, base: number) {
+  /** `base`: the vCPU's state block. `regions`: how many regions are to be told of. */
+  constructor(memory: GuestMemory, base: number, engine: WatchedEngine, regions: number) {
     this.#memory = memory;
     this.#base = base;
+    this.#engine = engine;
+    this.#regions = regions;
+    if (regions > 0) {
+      this.#watched = new WatchedRegions();
+      engine.watchRegions(this.#watched);
+    }
     // A session with one's own thread answers before `post` returns.
     this.#session.connect();
     this.#session.post('Profiler.enable');
@@ -52,13 +65,21 @@ export class VcpuSampler {
     else this.#guest.set(key, [lo, hi, kernel, 1]);
   }
 
-  end(engine: Readonly<Record<string, number>>): VcpuProfile {
+  end(): VcpuProfile {
     let monitor: MonitorFunction[] = [];
     this.#session.post('Profiler.stop', (error, result) => {
       if (!error) monitor = functionsOf(result.profile as V8Profile);
     });
     this.#session.disconnect();
-    return { guest: [...this.#guest.values()].flat(), monitor, engine };
+    const engine = { ...this.#engine.statistics };
+    const ms = new Map(monitor.map(({ name, ms }) => [name, ms]));
+    const msOf = (address: string): number => ms.get(`region ${address.replace(/^0+/, '')}`) ?? 0;
+    const regions = (this.#watched?.views(this.#regions, msOf) ?? []).map((region) => ({
+      ...region,
+      ms: msOf(region.address),
+    }));
+    if (this.#watched) this.#engine.watchRegions(undefined);
+    return { guest: [...this.#guest.values()].flat(), monitor, engine, regions };
   }
 }
 

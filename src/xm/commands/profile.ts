@@ -5,6 +5,7 @@ import { line } from '../table.ts';
 
 const SECONDS = 5;
 const LINES = 40;
+const REGIONS_MAX = 100;
 
 export const profile = command({
   name: 'profile',
@@ -14,9 +15,12 @@ export const profile = command({
   details: `
 Looks a thousand times a second where the guest is, and prints its kernel's functions by how often they were found; programs of
 the guest have addresses only. Then the same for the thread that runs it: generated code of hot regions, the interpreter, and
-what the monitor does for the guest. The guest goes on meanwhile, a little slower. ${SECONDS} seconds when none are given.`,
+what the monitor does for the guest. The guest goes on meanwhile, a little slower. ${SECONDS} seconds when none are given.
+With --regions the translated code is forgotten and made again, and counted; told is what took most time: a region's code in the
+guest ('>' where it is entered), and its WebAssembly.`,
   options: {
     lines: { type: 'string', short: 'n', value: 'N', help: `of each table; ${LINES} when not given` },
+    regions: { type: 'string', short: 'r', value: 'N', help: `of hot code to tell of, at most ${REGIONS_MAX}` },
     addresses: { type: 'boolean', short: 'a', help: 'instruction by instruction, not by function' },
   },
   json: true,
@@ -26,7 +30,10 @@ what the monitor does for the guest. The guest goes on meanwhile, a little slowe
       throw new UserError(`profile: Invalid value: ${args[1]}: 0.1 to 600 seconds`);
     const lines = flags.lines === undefined ? LINES : Number(flags.lines);
     if (!(lines >= 1)) throw new UserError(`profile: Invalid value: ${flags.lines}: the number of lines`);
-    const found = await xend.call('POST /domains/:name/profile', { name: args[0]!, seconds });
+    const regions = flags.regions === undefined ? 0 : Number(flags.regions);
+    if (!(Number.isInteger(regions) && regions >= 0 && regions <= REGIONS_MAX))
+      throw new UserError(`profile: Invalid value: ${flags.regions}: the number of regions, at most ${REGIONS_MAX}`);
+    const found = await xend.call('POST /domains/:name/profile', { name: args[0]!, seconds, regions });
     show(found, () => text(found, lines, flags.addresses === true));
   },
 });
@@ -58,7 +65,19 @@ function text(found: Profile, lines: number, byAddress: boolean): string {
       .map(([name, value]) => `${name} ${Number.isInteger(value) ? value : value.toFixed(1)}`)
       .join(', '),
     '\n',
+    ...found.regions.flatMap(regionLines),
   ].join('');
+}
+
+function regionLines(region: Profile['regions'][number]): string[] {
+  const { address, symbol, instructions, blocks, entries, executions, ms, guest, wasm } = region;
+  return [
+    `\nregion ${[address, symbol].filter(Boolean).join('  ')}: ${instructions} instructions in ${blocks} blocks, ${entries} entries; `,
+    `entered ${executions} times, ${ms.toFixed(1)} ms\n`,
+    ...guest.map((text) => `${text}\n`),
+    '\n',
+    ...wasm.map((text) => `    ${text}\n`),
+  ];
 }
 
 function place({ address, kernel, symbol, offset }: Profile['guest'][number], exact: boolean): string {
