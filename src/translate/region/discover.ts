@@ -154,7 +154,7 @@ export function discover(
   if ([...code.values()].some((insn) => isDispatch(insn))) {
     const [from, to] = [Math.min(...code.keys()) - NEAR, Math.max(...code.keys()) + NEAR];
     for (const offset of ports.arrivals(Math.max(from, first * 4096), Math.min(to, last * 4096 + 4095))) {
-      if (instructions >= LIMITS.instructions) break;
+      if (instructions >= most) break;
       resume(offset);
       reachAll();
     }
@@ -176,12 +176,11 @@ export function discover(
       if (endsBlock(insn)) {
         if (isBranch(insn)) {
           const target = offset + insn.operands[0]!.immLo;
-          const isCall = insn.mnemonic === 'call';
           if (leaders.has(target)) taken = target;
-          if (isCall) {
-            if (taken !== NOWHERE && leaders.has(offset)) returns.add(offset);
-          } else if (insn.mnemonic !== 'jmp' && leaders.has(offset)) next = offset;
         }
+        if (insn.mnemonic === 'call') {
+          if ((taken !== NOWHERE || isDispatch(insn)) && leaders.has(offset)) returns.add(offset);
+        } else if (isBranch(insn) && insn.mnemonic !== 'jmp' && leaders.has(offset)) next = offset;
         break;
       }
       if (leaders.has(offset)) {
