@@ -11,6 +11,7 @@ import { HelperCpu, InstructionFault } from '../translate/helpers/cpu.ts';
 import { HELPERS } from '../translate/helpers/index.ts';
 import { CodeCache } from '../translate/interpreter/code-cache.ts';
 import { Arm, generateHandlers } from '../translate/interpreter/generate.ts';
+import { RecentHandlers } from '../translate/interpreter/recent-handlers.ts';
 import { shapeKey, shapeNumber } from '../translate/interpreter/shape.ts';
 import {
   ACCESS,
@@ -33,6 +34,7 @@ import { SEMANTICS } from '../translate/semantics/index.ts';
 import { decode, type Insn } from '../x86/decode.ts';
 import type { Engine } from '../x86/engine.ts';
 import { Exit } from '../x86/exits.ts';
+import { ROWS } from '../x86/opcodes/index.ts';
 import { RFLAGS, STATE } from '../x86/state.ts';
 import { ARMS, COMMON, engineCode } from './engine-code.ts';
 import { MODULE_BYTES_MAX, type RegionStatistics, Regions } from './wasm-regions.ts';
@@ -72,6 +74,11 @@ const SHAPES_AT_ONCE = 128;
 const THRESHOLD = 3000;
 /** Regions that are translated together, unless a slice ends before there are as many. */
 const BATCH = 8;
+
+/** By row: is the instruction, or are rare cases of it that generated code leaves, performed in TypeScript? */
+const HELPED = Uint8Array.from(ROWS, ({ mnemonic }) =>
+  SEMANTICS[mnemonic] === undefined || HELPERS[mnemonic] !== undefined ? 1 : 0,
+);
 
 interface Exports {
   run(cpu: number, record: number): number;
@@ -133,8 +140,8 @@ export class WasmEngine implements Engine {
   private readonly regions: Regions;
   /** Shape → handler number. */
   private readonly handlers = new Map<string, number>();
-  /** The same by row and shapeNumber. */
-  private handlersOfRow: Map<number, number>[] = [];
+  /** What of it was asked for lately, by row and shapeNumber. */
+  private readonly recentHandlers = new RecentHandlers();
   private nextHandler: number;
   /** Records whose handler runs in TypeScript. */
   private readonly helperInsns = new Map<number, Insn>();
@@ -188,9 +195,7 @@ export class WasmEngine implements Engine {
         handler: (insn) => this.handler(insn),
         invalid: (kind) => (kind === 'ud' ? this.invalidOpcode : this.tooLong),
         remember: (record, insn) => {
-          // Generated code may leave rare cases to the helper.
-          const { mnemonic } = insn;
-          if (SEMANTICS[mnemonic] === undefined || HELPERS[mnemonic] !== undefined) this.helperInsns.set(record, insn);
+          if (HELPED[insn.row.index] === 1) this.helperInsns.set(record, insn);
         },
         forgetAll: () => {
           this.helperInsns.clear();
@@ -267,13 +272,10 @@ export class WasmEngine implements Engine {
 
   private handler(insn: Insn): number {
     const n = shapeNumber(insn);
-    const quick = n < 0 ? undefined : this.handlersOfRow[insn.row.index]?.get(n);
-    if (quick !== undefined) return quick;
+    const recent = n < 0 ? 0 : this.recentHandlers.get(insn.row.index, n);
+    if (recent !== 0) return recent;
     const slot = this.handlers.get(shapeKey(insn)) ?? this.ownHandler(insn);
-    if (n >= 0) {
-      this.handlersOfRow[insn.row.index] ??= new Map();
-      this.handlersOfRow[insn.row.index]!.set(n, slot);
-    }
+    if (n >= 0) this.recentHandlers.set(insn.row.index, n, slot);
     return slot;
   }
 
@@ -352,7 +354,7 @@ export class WasmEngine implements Engine {
     if (this.nextHandler <= this.lastOwnHandler) return;
     for (const [key, slot] of this.handlers) if (slot >= this.firstOwnHandler) this.handlers.delete(key);
     for (let slot = this.firstOwnHandler; slot < this.nextHandler; slot++) this.table.set(slot, null);
-    this.handlersOfRow = [];
+    this.recentHandlers.clear();
     this.nextHandler = this.firstOwnHandler;
     this.cache.dropAll();
   }

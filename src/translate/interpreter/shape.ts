@@ -3,6 +3,7 @@
  * run the same handler and differ in their records only.
  */
 import { type Insn, Kind, type Operand } from '../../x86/decode.ts';
+import { ROWS } from '../../x86/opcodes/index.ts';
 import { SEG, STATE } from '../../x86/state.ts';
 import { RECORD } from '../layout.ts';
 
@@ -46,6 +47,11 @@ const SHAPE_IMMEDIATE = new Set([
   'psrldq',
   'pslldq',
 ]);
+const KNOWN_IMMEDIATE = Uint8Array.from(ROWS, ({ mnemonic }) => (SHAPE_IMMEDIATE.has(mnemonic) ? 1 : 0));
+/** Bit per operand: an `O`. */
+const ABSOLUTE = Uint8Array.from(ROWS, ({ operands }) =>
+  operands.reduce((bits, code, k) => bits | (code.startsWith('O') ? 1 << k : 0), 0),
+);
 
 /** base + displacement in a flat segment: no index, no override, 64-bit. */
 export function isSimpleMemory(insn: Insn, op: Operand): boolean {
@@ -53,12 +59,12 @@ export function isSimpleMemory(insn: Insn, op: Operand): boolean {
 }
 
 export function hasKnownImmediate(insn: Insn): boolean {
-  return SHAPE_IMMEDIATE.has(insn.mnemonic);
+  return KNOWN_IMMEDIATE[insn.row.index] === 1;
 }
 
 /** MOV's operand at a 64-bit absolute address. */
 export function isAbsolute(insn: Insn, k: number): boolean {
-  return insn.row.operands[k]!.charCodeAt(0) === 0x4f;
+  return ((ABSOLUTE[insn.row.index]! >> k) & 1) === 1;
 }
 
 /** Is the branch target in the page of the instruction at `position`? */
