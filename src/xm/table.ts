@@ -1,5 +1,6 @@
 /** Tables as xm's and xl's users know them, byte for byte: xm-xend 1.4 and 1.9. */
 import { XEN_CAPABILITIES, XEN_CHANGESET, XEN_COMPILE_INFO, XEN_VERSION } from '../abi/xen-version.ts';
+import { classicFacts, type Facts } from '../config/node-facts.ts';
 import type { NodeInfo } from '../xend/node-info.ts';
 import type { DomainView } from '../xend/view.ts';
 
@@ -45,22 +46,6 @@ export const LIST_LAYOUTS: Readonly<Record<'xm' | 'xl', ListLayout>> = {
     },
   },
 };
-
-type Facts = readonly (readonly [key: string, value: string | number])[];
-
-/** Xen 2.0's keys in its order. */
-const classicFacts = (node: NodeInfo): Facts => [
-  ['system', node.system],
-  ['host', node.host],
-  ['release', node.release],
-  ['version', node.version],
-  ['machine', node.machine],
-  ['cores', node.cores],
-  ['hyperthreads_per_core', node.hyperthreadsPerCore],
-  ['cpu_mhz', node.cpuMhz],
-  ['memory', node.memoryMiB],
-  ['free_memory', node.freeMemoryMiB],
-];
 
 /** Today's keys in their order. */
 function modernFacts(node: NodeInfo): Facts {

@@ -1,9 +1,11 @@
 /** Tables byte for byte, as the reference and the programs that parse them have them. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { parseSxp, type Sxp } from '../config/sxp.ts';
 import type { NodeInfo } from '../xend/node-info.ts';
 import type { DomainView } from '../xend/view.ts';
 import { duration } from './commands/uptime.ts';
+import { longText } from './long-list.ts';
 import { LIST_LAYOUTS, line } from './table.ts';
 import { heading, rowText } from './top/columns.ts';
 import { Sampler } from './top/sampler.ts';
@@ -116,4 +118,24 @@ test('xm top on a screen: cut to its size, sorted as asked', () => {
   assert.match(lines[0]!, /^xentop - 12:00:00 {3}sorted by CPU\(sec\)/);
   assert.match(lines[1]!, /^2 domains: 1 running, 1 blocked/);
   assert.match(lines[4]!, /^ {2}ttylinux --b---/);
+});
+
+test('list -l has one line with the word status: first the domain’s number, then the console’s word', () => {
+  const console = { id: 5, status: 'listening', attached: 0, bytesOut: 0, bytesIn: 0 } as const;
+  const text = longText(domain({ console }));
+  const [first, ...more] = text.split('\n').filter((row) => row.includes('status'));
+  assert.match(first!, /^ {4}\(status 2\) \(console \(status listening\)/);
+  assert.deepEqual(more, []);
+  const [sxp] = parseSxp(text) as [Sxp[]];
+  const row = (of: readonly Sxp[], head: string) => of.find((one) => Array.isArray(one) && one[0] === head) as Sxp[];
+  assert.deepEqual(row(sxp, 'status'), ['status', '2']);
+  assert.deepEqual(row(row(sxp, 'console'), 'status'), ['status', 'listening']);
+  // A short console fits on a line of its own, and a domain need not have one.
+  assert.match(
+    longText(domain({ console, consolePort: undefined })),
+    /^ {4}\(status 2\) \(console \(status listening\)/m,
+  );
+  assert.match(longText(domain({ state: 'paused', letters: '--p--' })), /^ {4}\(status 1\)$/m);
+  assert.match(longText(domain({ state: 'shutdown', letters: '---s-' })), /\(status 0\)/);
+  assert.match(longText(domain({ state: 'shutdown', letters: '----c' })), /\(status 4\)/);
 });

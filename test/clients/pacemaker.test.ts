@@ -12,9 +12,13 @@ const OCF_NOT_RUNNING = 7;
 
 const { folders, skip } = await debianPackage('resource-agents');
 
-describe('the resource agent Xen', { skip }, () => {
+// It prefers xl; with xm alone it reads the lines of `xm list --long`.
+for (const programs of [['xm', 'xl'], ['xm']])
+  describe(`the resource agent Xen with ${programs.join(' and ')}`, { skip }, () => agentWith(programs));
+
+function agentWith(programs: readonly string[]): void {
   if (!folders) return;
-  const client = new Client();
+  const client = new Client(programs);
   const agent = (action: string, parameters: Record<string, string>, probe = false) => {
     const root = path.join(folders[0]!, 'usr/lib/ocf');
     const keys = Object.entries(parameters).map(([key, value]) => [`OCF_RESKEY_${key}`, value]);
@@ -50,6 +54,16 @@ describe('the resource agent Xen', { skip }, () => {
     await client.xm('unpause', 'web');
   });
 
+  test('one that has ended and is kept does not run', async () => {
+    const kept = client.config('kept', 'on_poweroff = "preserve"\n');
+    const args = ['create', '-q', '-c', kept];
+    assert.equal((await client.run(path.join(client.bin, 'xm'), args, {}, 'poweroff\n')).status, 0);
+    // xl's half of the agent asks no more than whether there is such a domain.
+    const expected = programs.includes('xl') ? OCF_SUCCESS : OCF_NOT_RUNNING;
+    assert.equal((await agent('monitor', { xmfile: kept }, true)).status, expected);
+    await client.xm('destroy', 'kept');
+  });
+
   test('stop asks the guest, then ends the domain', async () => {
     const { status, stderr } = await agent('stop', parameters);
     assert.equal(status, OCF_SUCCESS, stderr);
@@ -64,4 +78,4 @@ describe('the resource agent Xen', { skip }, () => {
     assert.match(stderr, /Error: Kernel image does not exist: \/nope/);
     assert.equal((await agent('start', { xmfile: '/nope', name: 'x' })).status, OCF_ERR_INSTALLED);
   });
-});
+}

@@ -7,10 +7,12 @@ import { ConfigError } from '../../config/config-error.ts';
 import { parseDisk } from '../../config/disk.ts';
 import type { Disk } from '../../config/domain-config.ts';
 import { domainSxp } from '../../config/domain-sxp.ts';
+import { classicFacts } from '../../config/node-facts.ts';
 import { parseSxp, printCompact, type Sxp, SxpError } from '../../config/sxp.ts';
 import { randomMacOf } from '../../config/vif.ts';
 import { configFromSxp, vmSxp } from '../../config/vm-sxp.ts';
 import { XendError } from '../errors.ts';
+import type { NodeInfo } from '../node-info.ts';
 import type { DomainView } from '../view.ts';
 import type { Xend } from '../xend.ts';
 
@@ -135,7 +137,7 @@ async function dispatch(xend: Xend, { method, path, params }: OldRequest): Promi
     case 'GET ':
       return sxp(['ls', 'node', 'domain', 'console', 'event', 'device', 'vnet']);
     case 'GET node':
-      return sxp(nodeSxp(xend));
+      return sxp(nodeSxp(xend.node()));
     case 'GET node/…':
       if (rest === 'dmesg') return text(xend.ports.messages.text());
       if (rest === 'log') return text(xend.ports.log.text());
@@ -204,26 +206,16 @@ function theOne(source: string): Sxp {
 }
 
 /** Names of 2.0, then those that its successors' clients look for. */
-function nodeSxp(xend: Xend): Sxp {
-  const { memoryMiB, freeMemoryMiB, ...node } = xend.node();
+function nodeSxp(node: NodeInfo): Sxp {
   return [
     'node',
-    ['system', node.system],
-    ['host', node.host],
-    ['release', node.release],
-    ['version', node.version],
-    ['machine', node.machine],
-    ['cores', node.cores],
-    ['hyperthreads_per_core', node.hyperthreadsPerCore],
-    ['cpu_mhz', node.cpuMhz],
-    ['memory', memoryMiB],
-    ['free_memory', freeMemoryMiB],
+    ...classicFacts(node),
     ['nr_cpus', node.cores],
     ['nr_nodes', 1],
     ['sockets_per_node', 1],
     ['cores_per_socket', node.cores],
     ['threads_per_core', node.hyperthreadsPerCore],
-    ['total_memory', memoryMiB],
+    ['total_memory', node.memoryMiB],
     ['xend_config_format', 4],
   ];
 }

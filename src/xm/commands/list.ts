@@ -1,6 +1,4 @@
 /** `xm list`, xm-xend 1.4 and 1.9. */
-import { domainSxp } from '../../config/domain-sxp.ts';
-import { printPretty } from '../../config/sxp.ts';
 import type { DomainView } from '../../xend/view.ts';
 import { type Context, command, UserError } from '../command.ts';
 import { LIST_LAYOUTS } from '../table.ts';
@@ -31,8 +29,10 @@ function coloured(row: string, { letters }: DomainView, paint: Context['paint'])
 }
 
 async function printLong(domains: readonly DomainView[], { dialect, out }: Context): Promise<void> {
-  if (dialect === 'xm') for (const domain of domains) out(printPretty(domainSxp(domain)));
-  else {
+  if (dialect === 'xm') {
+    const { longText } = await import('../long-list.ts');
+    for (const domain of domains) out(longText(domain));
+  } else {
     const { xlDomain } = await import('../xl-json.ts');
     out(`${JSON.stringify(domains.map(xlDomain), null, 4)}\n`);
   }
