@@ -38,8 +38,17 @@ export const ElfSectionHeader = struct('Elf64_Shdr', 64, {
   addr: u64(16),
   offset: u64(24),
   length: u64(32),
+  link: u32(40),
+  info: u32(44),
   addralign: u64(48),
   entsize: u64(56),
+});
+export const ElfSymbol = struct('Elf64_Sym', 24, {
+  name_offset: u32(0),
+  info: u8(4),
+  section: u16(6),
+  value: u64(8),
+  length: u64(16),
 });
 export const ElfNoteHeader = struct('Elf64_Nhdr', 12, { namesz: u32(0), descsz: u32(4), type: u32(8) });
 
@@ -47,8 +56,9 @@ export const ElfNoteHeader = struct('Elf64_Nhdr', 12, { namesz: u32(0), descsz: 
 export const ELF_MAGIC = 0x464c457f;
 // biome-ignore format: a table
 export const ELF = {
-  class64: 2, dataLsb: 1, version: 1, machineX86_64: 62, ET_CORE: 4,
-  PT_LOAD: 1, PT_NOTE: 4, SHT_PROGBITS: 1, SHT_STRTAB: 3, SHT_NOTE: 7,
+  class64: 2, dataLsb: 1, version: 1, machineX86_64: 62, ET_EXEC: 2, ET_CORE: 4,
+  PT_LOAD: 1, PT_NOTE: 4, SHT_PROGBITS: 1, SHT_SYMTAB: 2, SHT_STRTAB: 3, SHT_NOTE: 7, SHT_NOBITS: 8,
+  SHF_WRITE: 1, SHF_ALLOC: 2, SHF_EXECINSTR: 4, STT_OBJECT: 1, STT_FUNC: 2,
 } as const;
 
 /** Types of notes whose owner is "Xen". */

@@ -7,6 +7,9 @@ const COUNT = 700;
 const aligned = (parts: Buffer[]): Buffer =>
   Buffer.concat(parts.flatMap((part) => [part, Buffer.alloc(-part.length & 7)]));
 
+/** Code, then data. */
+const kindOf = (k: number): string => (k < 600 ? 'T' : 'd');
+
 /** Tables as scripts/kallsyms.c of Linux writes them, each token a letter of its own; one long name as of Rust. */
 function tables(order: 'before 6.4' | 'since 6.4'): { memory: Buffer; names: string[]; addresses: bigint[] } {
   const names = Array.from({ length: COUNT }, (_, k) => (k === 500 ? `long_${'x'.repeat(200)}` : `function_${k}`));
@@ -19,7 +22,7 @@ function tables(order: 'before 6.4' | 'since 6.4'): { memory: Buffer; names: str
   let length = 0;
   names.forEach((name, k) => {
     if (k % 256 === 0) markers.push(length);
-    const text = Buffer.from(`T${name}`, 'latin1');
+    const text = Buffer.from(`${kindOf(k)}${name}`, 'latin1');
     const head = text.length < 128 ? [text.length] : [0x80 | (text.length & 0x7f), text.length >> 7];
     packed.push(Buffer.from(head), text);
     length += head.length + text.length;
@@ -44,6 +47,10 @@ for (const order of ['before 6.4', 'since 6.4'] as const) {
     const symbols = findKernelSymbols(memory);
     assert.deepEqual(symbols?.names, names);
     assert.deepEqual([...symbols!.addresses], addresses);
+    assert.deepEqual(
+      symbols!.kinds,
+      names.map((_, k) => kindOf(k)),
+    );
     assert.deepEqual(symbolAt(symbols!, BASE + 64n * 500n + 7n), { name: names[500], offset: 7 });
   });
 }

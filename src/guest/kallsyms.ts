@@ -10,6 +10,8 @@ export interface KernelSymbols {
   /** Ascending, with the name of each. */
   readonly addresses: BigUint64Array;
   readonly names: readonly string[];
+  /** One letter each, as nm has them: T and t are code, D, R, B and others data. */
+  readonly kinds: readonly string[];
 }
 
 const TOKENS = 256;
@@ -82,13 +84,9 @@ function readSymbols(bytes: Buffer, { table, index, texts }: Tokens): KernelSymb
       // Those below zero count from the base (CONFIG_KALLSYMS_ABSOLUTE_PERCPU), the others are what they are.
       addresses[k] = offset >= 0 ? BigInt(offset) : relative - 1n - BigInt(offset);
     }
-    const texts_ = names.map((codes) =>
-      codes
-        .map((code) => texts[code]!)
-        .join('')
-        .slice(1),
-    );
-    return sorted(addresses, texts_);
+    // The letter of its kind, then its name.
+    const words = names.map((codes) => codes.map((code) => texts[code]!).join(''));
+    return sorted(addresses, words);
   }
   return undefined;
 }
@@ -144,11 +142,15 @@ function readNames(bytes: Buffer, start: number, count: number, end: number, sec
   return end - at < ALIGNMENT ? names : undefined;
 }
 
-function sorted(addresses: BigUint64Array, names: readonly string[]): KernelSymbols {
-  const order = Array.from(names.keys()).sort((a, b) =>
+function sorted(addresses: BigUint64Array, words: readonly string[]): KernelSymbols {
+  const order = Array.from(words.keys()).sort((a, b) =>
     addresses[a]! < addresses[b]! ? -1 : addresses[a]! > addresses[b]! ? 1 : a - b,
   );
-  return { addresses: BigUint64Array.from(order, (k) => addresses[k]!), names: order.map((k) => names[k]!) };
+  return {
+    addresses: BigUint64Array.from(order, (k) => addresses[k]!),
+    names: order.map((k) => words[k]!.slice(1)),
+    kinds: order.map((k) => words[k]![0]!),
+  };
 }
 
 /** The symbol that `address` is in or behind, and how far. */

@@ -1,7 +1,7 @@
 /**
  * A domain's core file: everything in front of its RAM, made from its memory while nothing runs in it. One file serves two
- * kinds of readers. gdb and crash read the program headers: registers, and every run of pages that the guest's kernel has
- * mapped. Tools for Xen read the sections of Xen's dump-core format. Both find the same bytes of RAM.
+ * kinds of readers. gdb reads the program headers: registers, and every run of pages that the guest's kernel has mapped.
+ * crash and other tools for Xen read the sections of Xen's dump-core format. Both find the same bytes of RAM.
  */
 import {
   NT_PRSTATUS,
@@ -22,7 +22,7 @@ import { GPR, SEG, STATE } from '../x86/state.ts';
 import { type GuestMemory, PAGE_SIZE, SPECIAL } from './memory.ts';
 import { FRAME_HIGH, HOLE_END, NO_ROOT } from './mmu/walk.ts';
 
-/** Where Linux has all of RAM; crash finds physical memory by it. */
+/** Where Linux has all of RAM. */
 const DIRECT_MAP = 0xffff_8880_0000_0000n;
 const DIRECT_MAP_PAGE = Number(BigInt.asUintN(48, DIRECT_MAP) >> 12n);
 /** Tables looked through at most: a guest can make its tables refer to each other without end. */
@@ -217,8 +217,7 @@ function layOut(sections: readonly Section[], notes: Uint8Array, runs: readonly 
   ];
   const names = text(['', ...all.map(({ name }) => name), '.shstrtab', ''].join('\0'));
   all.push({ name: '.shstrtab', type: ELF.SHT_STRTAB, bytes: names });
-  const programs = ElfHeader.size;
-  const sectionTable = programs + ElfProgramHeader.size * (1 + runs.length);
+  const sectionTable = ElfHeader.size;
   let at = sectionTable + ElfSectionHeader.size * (1 + all.length);
   const place = (size: number) => {
     const here = align(at, 8);
@@ -227,6 +226,9 @@ function layOut(sections: readonly Section[], notes: Uint8Array, runs: readonly 
   };
   const notesAt = place(notes.length);
   const places = all.map(({ bytes }) => place(bytes.length));
+  // Program headers in the first bytes of a file make crash take it for a kernel's own dump, in which it does not look for
+  // the guest's frame numbers: it translates by .xen_p2m in what is Xen's file and nothing else. gdb finds them anywhere.
+  const programs = place(ElfProgramHeader.size * (1 + runs.length));
   const ram = align(at, PAGE_SIZE);
   const bytes = new Uint8Array(ram);
   const view = new DataView(bytes.buffer);

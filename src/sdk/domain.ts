@@ -2,7 +2,7 @@
 import type { Disk } from '../config/domain-config.ts';
 import { type CopyOptions, copyFromGuest, copyToGuest } from '../host/guest-files.ts';
 import type { XendEvent } from '../xend/events.ts';
-import type { DiskView, DomainView, ExitView, SchedulingView, VcpuView } from '../xend/view.ts';
+import type { DiskView, DomainView, ExitView, Profile, SchedulingView, VcpuView } from '../xend/view.ts';
 import { ApiError, type XendClient } from './client.ts';
 import { Console } from './console.ts';
 import { diskOf } from './domain-init.ts';
@@ -114,6 +114,11 @@ export class Domain implements AsyncDisposable {
   /** Write its memory and registers to a file on xend's machine; resolves with the file's path. */
   async dumpCore(file?: string): Promise<string> {
     return (await this.#client.call('POST /domains/:name/core', { name: this.uuid, file })).file;
+  }
+
+  /** Where it spends its time, watched for so many seconds: the guest's functions and its monitor's. */
+  profile(seconds: number): Promise<Profile> {
+    return this.#client.call('POST /domains/:name/profile', { name: this.uuid, seconds });
   }
 
   /** `file:/path,sda2,w`, or its parts. */

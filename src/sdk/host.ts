@@ -33,6 +33,11 @@ export class Host implements AsyncDisposable {
     return (await this.call('GET /node/dmesg', {})).text;
   }
 
+  /** The same, forgotten afterwards, as `xm dmesg -c`. */
+  async clearDmesg(): Promise<string> {
+    return (await this.call('POST /node/dmesg/clear', {})).text;
+  }
+
   /** xend's log. */
   async log(): Promise<string> {
     return (await this.call('GET /node/log', {})).text;

@@ -10,6 +10,7 @@ export type {
   DomainView,
   ExitView,
   OperationView,
+  Profile,
   SchedulingView,
   VcpuView,
 } from '../xend/view.ts';

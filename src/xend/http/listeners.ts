@@ -2,6 +2,7 @@
  * The sockets that xend serves HTTP on, and how far a client's patience with us may be stretched: a request that is too
  * large, half sent or slow costs its own connection and nothing else.
  */
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { chmodSync, existsSync, readFileSync, rmSync, statSync } from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
@@ -101,9 +102,7 @@ export class Listeners {
       if (refused) refuse(response, refused);
       else this.#handlers.request(request, response);
     };
-    const server = tls
-      ? https.createServer({ ...options, cert: readFileSync(tls.cert), key: readFileSync(tls.key) }, serve)
-      : http.createServer(options, serve);
+    const server = tls ? https.createServer({ ...options, ...pemPair(tls) }, serve) : http.createServer(options, serve);
     server.maxConnections = this.#limits.connections;
     server.timeout = this.#limits.idleMs;
     server.on('upgrade', (request: http.IncomingMessage, socket: net.Socket, head: Buffer) => {
@@ -121,6 +120,23 @@ export class Listeners {
     this.#servers.push(server);
     return server;
   }
+}
+
+/** Certificate and key, if they are that and belong together. Throws one line that names the setting and the file. */
+function pemPair({ cert, key }: NonNullable<Tcp['tls']>): { cert: Buffer; key: Buffer } {
+  const read = <T>(setting: string, file: string, as: (pem: Buffer) => T): { pem: Buffer; value: T } => {
+    try {
+      const pem = readFileSync(file);
+      return { pem, value: as(pem) };
+    } catch (error) {
+      throw new Error(`${setting} ${file}: ${(error as Error).message}`);
+    }
+  };
+  const certificate = read('xend-tls-cert', cert, (pem) => new X509Certificate(pem));
+  const own = read('xend-tls-key', key, (pem) => createPrivateKey(pem));
+  if (!certificate.value.checkPrivateKey(own.value))
+    throw new Error(`xend-tls-key ${key}: it is not the key of the certificate in ${cert}`);
+  return { cert: certificate.pem, key: own.pem };
 }
 
 const CLIENT_ERRORS: Readonly<Record<string, readonly [status: number, text: string]>> = {
