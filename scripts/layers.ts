@@ -30,7 +30,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   // ——— the core ends here ———
   host:       layer(CORE, 'node:, koffi'),
   // How a disk's name becomes a number is a rule of the block device; what xend tells about a domain is printed as SXP.
-  config:     layer('abi, devices/blk/vdev.ts, type xend/view.ts', 'node:, @lezer/python, @lezer/common, @sinclair/typebox, @sinclair/typebox/value'),
+  config:     layer('abi, devices/blk/vdev.ts, type xend/view.ts, type xend/node-info.ts', 'node:, @lezer/python, @lezer/common, @sinclair/typebox, @sinclair/typebox/value'),
   guest:      layer('abi, host', 'node:, seek-bzip'),
   monitor:    layer(`${CORE}, host, guest`, 'node:'),
   xend:       layer(`${CORE}, host, config, guest, monitor`, 'node:, esbuild, fastify, ws, @sinclair/typebox'),
