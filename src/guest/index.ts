@@ -15,8 +15,9 @@ import { ModuleTree } from './modules.ts';
 import { makeTtylinuxTree, TTYLINUX, TTYLINUX_NODES } from './ttylinux.ts';
 
 export { GuestError } from './errors.ts';
-export { KernelError, loadKernel } from './kernel.ts';
-export { loadKernelFile } from './kernel-cache.ts';
+export { loadKernel } from './kernel.ts';
+export { openKernel } from './kernel-cache.ts';
+export { KernelError } from './kernel-error.ts';
 
 export type Flavour = 'cloud' | 'plain';
 

@@ -1,12 +1,22 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { CorruptError } from './corrupt.ts';
-import { KernelError, loadKernel } from './kernel.ts';
-import { keepNewest, loadKernelFile } from './kernel-cache.ts';
+import { loadKernel } from './kernel.ts';
+import { keepNewest, openKernel } from './kernel-cache.ts';
+import { KernelError } from './kernel-error.ts';
 import { unpackLz4Legacy } from './lz4.ts';
 import { unpackLzma } from './lzma.ts';
 import { PACKED } from './packed-samples.ts';
@@ -153,25 +163,55 @@ test('an LZMA file that ends with a marker needs no size in its header', () => {
   assert.throws(() => unpackLzma(packed('lzma'), undefined, LIMIT), /does not tell the unpacked size/);
 });
 
-test('a kernel file is loaded through the cache of unpacked kernels, and one that is not there is told', async (t) => {
+test('a kernel is unpacked once; a copy of its file and the unchanged file find it, a changed one is unpacked again', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'domus-kernel-'));
   t.after(() => rmSync(folder, { recursive: true }));
-  const path = join(folder, 'vmlinuz');
-  writeFileSync(path, bzImage(gzipSync(elf)));
-  for (const cacheDir of [undefined, folder]) {
-    assert.deepEqual(Buffer.from((await loadKernelFile(path, cacheDir)).elf), Buffer.from(elf));
-  }
-  await assert.rejects(loadKernelFile(join(folder, 'none')), /^KernelError: no such file$/);
+  const whole = async (file: string, cacheDir?: string): Promise<Buffer> => {
+    const kernel = await openKernel(file, cacheDir, 0);
+    const bytes = Buffer.alloc(kernel.size);
+    kernel.read(0, bytes.subarray(0, 100));
+    kernel.read(100, bytes.subarray(100));
+    kernel.close();
+    return bytes;
+  };
+  const [path, copy] = [join(folder, 'vmlinuz'), join(folder, 'copy')];
+  const cache = join(folder, 'cache');
+  const kept = (ending: RegExp) => readdirSync(join(cache, 'kernels')).filter((name) => ending.test(name));
+  const longAgo = (file: string) => t.mock.method(Date, 'now', () => statSync(file).ctimeMs + 2000);
+  for (const file of [path, copy]) writeFileSync(file, bzImage(gzipSync(elf)));
+  assert.deepEqual(await whole(path), Buffer.from(elf));
+  assert.deepEqual(await whole(path, cache), Buffer.from(elf));
+  assert.deepEqual([kept(/\.elf$/).length, kept(/-/).length], [1, 0], 'a file made just now may change unseen');
+  longAgo(copy);
+  assert.deepEqual(await whole(copy, cache), Buffer.from(elf));
+  assert.deepEqual([kept(/\.elf$/).length, kept(/-/).length], [1, 1]);
+  const read = t.mock.method(process.getBuiltinModule('node:crypto'), 'createHash');
+  assert.deepEqual(await whole(copy, cache), Buffer.from(elf));
+  assert.equal(read.mock.callCount(), 0, 'it is not even read');
+
+  const other = Buffer.from(elf);
+  other[other.length - 1]! ^= 1;
+  writeFileSync(copy, bzImage(gzipSync(other)));
+  longAgo(copy);
+  assert.deepEqual(await whole(copy, cache), other);
+  truncateSync(join(cache, 'kernels', kept(/\.elf$/)[0]!), 50);
+  truncateSync(join(cache, 'kernels', kept(/\.elf$/)[1]!), 50);
+  await assert.rejects(
+    openKernel(copy, cache).then((kernel) => kernel.read(0, new Uint8Array(100))),
+    /^KernelError: its unpacked copy in the cache is cut short$/,
+  );
+  await assert.rejects(openKernel(join(folder, 'none'), cache), /^KernelError: no such file$/);
 });
 
-test('of kernels kept unpacked, the newest stay', async (t) => {
+test('of kernels kept unpacked, the newest stay', (t) => {
   const kept = mkdtempSync(join(tmpdir(), 'domus-kernel-'));
   t.after(() => rmSync(kept, { recursive: true }));
   for (let i = 0; i < 6; i++) {
     writeFileSync(join(kept, `${i}.elf`), '');
     utimesSync(join(kept, `${i}.elf`), 1000, 1000 + ((i * 5) % 6));
+    symlinkSync(`${i}.elf`, join(kept, `link-${i}`));
   }
-  await keepNewest(kept, 3);
+  keepNewest(kept, 3);
   // Made in the order 0, 5, 4, 3, 2, 1.
-  assert.deepEqual(readdirSync(kept).sort(), ['1.elf', '2.elf', '3.elf']);
+  assert.deepEqual(readdirSync(kept).sort(), ['1.elf', '2.elf', '3.elf', 'link-1', 'link-2', 'link-3']);
 });

@@ -5,17 +5,10 @@
 import { createRequire } from 'node:module';
 import { constants, gunzipSync, zstdDecompressSync } from 'node:zlib';
 import { CorruptError } from './corrupt.ts';
+import { KernelError } from './kernel-error.ts';
 import { unpackLz4Legacy } from './lz4.ts';
 import { unpackLzma } from './lzma.ts';
 import { unpackXz } from './xz.ts';
-
-/** Text for people: one line, no path (the caller knows it). */
-export class KernelError extends Error {
-  constructor(message: string) {
-    super(message);
-    this.name = 'KernelError';
-  }
-}
 
 /** An honest kernel unpacks to some 60 MiB; a forged size must not take the host's memory. */
 const UNPACKED_MAX = 1 << 30;

@@ -10,8 +10,8 @@ import { Channel } from '../devices/console/channel.ts';
 import { ConsoleBackend } from '../devices/console/console.ts';
 import { BackendEvents, type BoundPort, guestPages } from '../devices/guest.ts';
 import { connectBackendStore, connectGuestStore } from '../devices/xenstore.ts';
-import { KernelError } from '../guest/kernel.ts';
-import { loadKernelFile } from '../guest/kernel-cache.ts';
+import { openKernel, type UnpackedKernel } from '../guest/kernel-cache.ts';
+import { KernelError } from '../guest/kernel-error.ts';
 import { writeCoreFile } from '../host/core-file.ts';
 import { connectStoreSocket } from '../host/store-socket.ts';
 import { everyCpu, pinThread, SchedulingError, threadFacts, weighProcess } from '../host/threads.ts';
@@ -22,6 +22,7 @@ import { coreHead } from '../hypervisor/core-dump.ts';
 import { EventChannels } from '../hypervisor/event-channels.ts';
 import { GrantTable } from '../hypervisor/grant-table.ts';
 import { GuestMemory, PAGE_SIZE, planLayout } from '../hypervisor/memory.ts';
+import type { Clock } from '../hypervisor/ports.ts';
 import { STATE } from '../x86/state.ts';
 import { AGENT_CHANNEL } from './agent/channel.ts';
 import { clockOrigin, domainClock } from './clock.ts';
@@ -74,15 +75,6 @@ function allocate(config: MachineConfig): { wasmMemory: WebAssembly.Memory; memo
   }
 }
 
-async function readKernel(path: string, cacheDir: string): Promise<Uint8Array> {
-  try {
-    return (await loadKernelFile(path, cacheDir)).elf;
-  } catch (error) {
-    if (error instanceof KernelError) throw new BuildError(`kernel ${path}: ${error.message}`);
-    throw unreadable('kernel', path, error);
-  }
-}
-
 function readRamdisk(path: string | undefined): Uint8Array | undefined {
   if (path === undefined) return undefined;
   try {
@@ -92,11 +84,6 @@ function readRamdisk(path: string | undefined): Uint8Array | undefined {
   }
 }
 
-/** Free the memory of `bytes` now instead of at some later garbage collection. Nobody may use them any more. */
-function giveBack(bytes: Uint8Array): void {
-  if (bytes.buffer instanceof ArrayBuffer && bytes.byteLength === bytes.buffer.byteLength) bytes.buffer.transfer(0);
-}
-
 function unreadable(what: string, path: string, error: unknown): Error {
   const code = (error as NodeJS.ErrnoException).code;
   if (code === undefined) return error as Error;
@@ -104,30 +91,35 @@ function unreadable(what: string, path: string, error: unknown): Error {
   return new BuildError(`${what} ${path}: ${why}`);
 }
 
-export async function createMachine(config: MachineConfig, ports: MachinePorts): Promise<Machine> {
-  const elf = await readKernel(config.kernel, join(config.paths.lib, 'cache'));
-  const initrd = readRamdisk(config.ramdisk);
-  const origin = clockOrigin();
-  const clock = domainClock(origin);
-  const { wasmMemory, memory } = allocate(config);
-  let built: ReturnType<typeof buildDomain>;
+/** The domain in its memory, as it is before its first instruction. */
+async function build(config: MachineConfig, clock: Clock) {
+  let kernel: UnpackedKernel | undefined;
   try {
-    built = buildDomain(memory, {
-      elf,
+    kernel = await openKernel(config.kernel, join(config.paths.lib, 'cache'));
+    const initrd = readRamdisk(config.ramdisk);
+    const { wasmMemory, memory } = allocate(config);
+    const built = buildDomain(memory, {
+      elf: kernel,
       ...(initrd ? { initrd } : {}),
       cmdline: config.cmdline,
       domid: config.domid,
       pages: config.memoryMiB * PAGES_PER_MIB,
       clock,
     });
+    return { wasmMemory, memory, built };
   } catch (error) {
-    if (error instanceof KernelBuildError) throw new BuildError(`kernel ${config.kernel}: ${error.message}`);
+    if (error instanceof KernelError || error instanceof KernelBuildError)
+      throw new BuildError(`kernel ${config.kernel}: ${error.message}`);
     throw error;
   } finally {
-    // They are larger than all else that this process keeps, and in the guest's memory by now.
-    giveBack(elf);
-    if (initrd) giveBack(initrd);
+    kernel?.close();
   }
+}
+
+export async function createMachine(config: MachineConfig, ports: MachinePorts): Promise<Machine> {
+  const origin = clockOrigin();
+  const clock = domainClock(origin);
+  const { wasmMemory, memory, built } = await build(config, clock);
   const disks = await Disks.open(config, ports);
   let machine: DomainMachine | undefined;
   try {

@@ -197,6 +197,32 @@ test('building writes only to frames that hold something', () => {
   assert.equal(used, 3 + 1 + built.plan.tables.count + built.plan.p2m.count + built.plan.p2mTables.count);
 });
 
+test('a kernel is read from its file in pieces, each byte once, and goes where its program headers say', () => {
+  const image = Uint8Array.from({ length: 700_001 }, (_, i) => (i % 8192 < 4096 ? 0 : 1 + (i % 251)));
+  const paddr = 0x1000123;
+  const rest = { paddr: 0x2000000, bytes: Uint8Array.of(0xcc), memsz: 0x1e00000 };
+  const elf = makeKernel([{ paddr, bytes: image, memsz: image.length + 5 }, rest], LINUX_NOTES);
+  const reads: number[] = [];
+  const file = {
+    size: elf.length,
+    read(offset: number, into: Uint8Array) {
+      assert.ok(offset >= 0 && offset + into.length <= elf.length);
+      into.set(elf.subarray(offset, offset + into.length));
+      reads.push(into.length);
+    },
+  };
+  const memory = newMemory(0x8000);
+  buildDomain(memory, { elf: file, cmdline: '', domid: 1, clock });
+  const at = memory.at(0) + paddr;
+  assert.deepEqual(
+    Buffer.from(memory.u8.slice(at - 4, at + image.length + 4)),
+    Buffer.concat([Buffer.alloc(4), image, Buffer.alloc(4)]),
+  );
+  assert.ok(Math.max(...reads) <= 1 << 18);
+  const large = reads.filter((bytes) => bytes > 4096).reduce((sum, bytes) => sum + bytes, 0);
+  assert.ok(large <= image.length && large > image.length - 4096, `${large} bytes`);
+});
+
 test('too little memory is refused in one line with the figure that would do, and that figure does', () => {
   const elf = cloudKernel();
   const initrd = new Uint8Array(10 * MIB);

@@ -13,6 +13,7 @@ import {
 } from '../../abi/elf.ts';
 import { HYPERVISOR_VIRT_START } from '../../abi/numbers.ts';
 import { PAGE_SIZE } from '../memory.ts';
+import { type KernelFile, kernelInMemory } from './kernel-file.ts';
 
 /** A kernel or a configuration from which no domain can be built. The message is one line for people. */
 export class BuildError extends Error {
@@ -61,14 +62,17 @@ const OFFERED_FEATURES = new Set([
 const ADDRESS_LIMIT = 2n ** 40n;
 /** Nobody has more program headers or section headers; a hostile file must not keep us busy. */
 const HEADERS_MAX = 4096;
+/** Linux has some hundred bytes of notes in a segment. */
+const NOTES_BYTES_MAX = 1 << 16;
 const CANONICAL_LOW = 0x0000_8000_0000_0000n;
 const CANONICAL_HIGH = 0xffff_8000_0000_0000n;
 
-export function parseKernel(elf: Uint8Array): KernelImage {
-  const view = new DataView(elf.buffer, elf.byteOffset, elf.byteLength);
-  checkHeader(view);
-  const headers = programHeaders(view);
-  const notes = findNotes(view, headers);
+export function parseKernel(elf: Uint8Array | KernelFile): KernelImage {
+  const file = elf instanceof Uint8Array ? kernelInMemory(elf) : elf;
+  const header = piece(file, 0, ElfHeader.size);
+  checkHeader(header);
+  const headers = programHeaders(file, header);
+  const notes = findNotes(file, header, headers);
   if (notes.size === 0)
     throw new BuildError('the kernel has no Xen notes: it was built without support for Xen PV domains');
   checkNotes(notes);
@@ -76,11 +80,11 @@ export function parseKernel(elf: Uint8Array): KernelImage {
   const virtBase = notes.number(NOTE.VIRT_BASE) ?? 0n;
   if (virtBase % BigInt(PAGE_SIZE) !== 0n)
     throw new BuildError(`the kernel's VIRT_BASE ${hex(virtBase)} is not page-aligned`);
-  const segments = loadSegments(view, headers, notes.number(NOTE.PADDR_OFFSET) ?? 0n);
+  const segments = loadSegments(file, headers, notes.number(NOTE.PADDR_OFFSET) ?? 0n);
   const startPfn = Math.floor(Math.min(...segments.map((s) => s.address)) / PAGE_SIZE);
   const endPfn = Math.ceil(Math.max(...segments.map((s) => s.address + s.size)) / PAGE_SIZE);
 
-  const entry = notes.number(NOTE.ENTRY) ?? ElfHeader.entry.get(view, 0);
+  const entry = notes.number(NOTE.ENTRY) ?? ElfHeader.entry.get(header, 0);
   const entryPfn = (entry - virtBase) >> 12n;
   if (entryPfn < BigInt(startPfn) || entryPfn >= BigInt(endPfn)) {
     throw new BuildError(`the kernel's entry ${hex(entry)} lies outside what it loads`);
@@ -102,6 +106,13 @@ export function parseKernel(elf: Uint8Array): KernelImage {
     guestOs: notes.text(NOTE.GUEST_OS) ?? '',
     guestVersion: notes.text(NOTE.GUEST_VERSION) ?? '',
   };
+}
+
+/** Bytes of the file, as many of `length` as there are. */
+function piece(file: KernelFile, offset: number, length: number): DataView {
+  const bytes = new Uint8Array(Math.max(0, Math.min(length, file.size - offset)));
+  file.read(offset, bytes);
+  return new DataView(bytes.buffer);
 }
 
 function hex(value: bigint): string {
@@ -128,28 +139,24 @@ interface ProgramHeader {
   memsz: bigint;
 }
 
-function programHeaders(view: DataView): ProgramHeader[] {
-  const table = ElfHeader.phoff.get(view, 0);
-  const count = ElfHeader.phnum.get(view, 0);
-  const stride = ElfHeader.phentsize.get(view, 0);
-  if (
-    stride < ElfProgramHeader.size ||
-    count > HEADERS_MAX ||
-    table + BigInt(count * stride) > BigInt(view.byteLength)
-  ) {
+function programHeaders(file: KernelFile, elf: DataView): ProgramHeader[] {
+  const table = ElfHeader.phoff.get(elf, 0);
+  const count = ElfHeader.phnum.get(elf, 0);
+  const stride = ElfHeader.phentsize.get(elf, 0);
+  if (stride < ElfProgramHeader.size || count > HEADERS_MAX || table + BigInt(count * stride) > BigInt(file.size)) {
     throw new BuildError("the kernel's program headers lie outside the file: it is cut short or damaged");
   }
   return Array.from({ length: count }, (_, i) => {
-    const at = Number(table) + i * stride;
+    const view = piece(file, Number(table) + i * stride, ElfProgramHeader.size);
     const header = {
-      type: ElfProgramHeader.type.get(view, at),
-      offset: ElfProgramHeader.offset.get(view, at),
-      paddr: ElfProgramHeader.paddr.get(view, at),
-      filesz: ElfProgramHeader.filesz.get(view, at),
-      memsz: ElfProgramHeader.memsz.get(view, at),
+      type: ElfProgramHeader.type.get(view, 0),
+      offset: ElfProgramHeader.offset.get(view, 0),
+      paddr: ElfProgramHeader.paddr.get(view, 0),
+      filesz: ElfProgramHeader.filesz.get(view, 0),
+      memsz: ElfProgramHeader.memsz.get(view, 0),
     };
     if (header.type === ELF.PT_LOAD || header.type === ELF.PT_NOTE) {
-      if (header.offset + header.filesz > BigInt(view.byteLength)) {
+      if (header.offset + header.filesz > BigInt(file.size)) {
         throw new BuildError(`the kernel's segment ${i} lies outside the file: it is cut short or damaged`);
       }
     }
@@ -157,7 +164,7 @@ function programHeaders(view: DataView): ProgramHeader[] {
   });
 }
 
-function loadSegments(view: DataView, headers: ProgramHeader[], paddrOffset: bigint): KernelSegment[] {
+function loadSegments(file: KernelFile, headers: ProgramHeader[], paddrOffset: bigint): KernelSegment[] {
   const segments: KernelSegment[] = [];
   for (const header of headers) {
     if (header.type !== ELF.PT_LOAD || header.memsz === 0n) continue;
@@ -173,7 +180,7 @@ function loadSegments(view: DataView, headers: ProgramHeader[], paddrOffset: big
       size: Number(header.memsz),
     });
   }
-  if (segments.length === 0) throw new BuildError(`the kernel (${view.byteLength} bytes) has nothing to load`);
+  if (segments.length === 0) throw new BuildError(`the kernel (${file.size} bytes) has nothing to load`);
   return segments;
 }
 
@@ -235,10 +242,10 @@ class XenNotes {
     return text.replace(/[^\x20-\x7e]/g, '?');
   }
 
-  /** Read the notes in `length` bytes at `offset`, as far as they are sound. */
-  read(view: DataView, offset: number, length: number): void {
-    const end = offset + length;
-    let at = offset;
+  /** Read the notes that begin `view`, as far as they are sound. */
+  read(view: DataView): void {
+    const end = view.byteLength;
+    let at = 0;
     while (at + ElfNoteHeader.size <= end) {
       const nameSize = ElfNoteHeader.namesz.get(view, at);
       const size = ElfNoteHeader.descsz.get(view, at);
@@ -249,29 +256,28 @@ class XenNotes {
       if (desc + size > end) return;
       // "Xen\0"
       if (nameSize !== 4 || view.getUint32(name, true) !== 0x006e6558) continue;
-      this.found.set(type, new Uint8Array(view.buffer, view.byteOffset + desc, size));
+      this.found.set(type, new Uint8Array(view.buffer, desc, size));
     }
   }
 }
 
 /** Notes are in PT_NOTE segments; a file without them may have note sections. */
-function findNotes(view: DataView, headers: ProgramHeader[]): XenNotes {
+function findNotes(file: KernelFile, elf: DataView, headers: ProgramHeader[]): XenNotes {
   const notes = new XenNotes();
-  for (const header of headers) {
-    if (header.type === ELF.PT_NOTE) notes.read(view, Number(header.offset), Number(header.filesz));
-  }
+  const read = (offset: bigint, length: bigint): void =>
+    notes.read(piece(file, Number(offset), Math.min(Number(length), NOTES_BYTES_MAX)));
+  for (const header of headers) if (header.type === ELF.PT_NOTE) read(header.offset, header.filesz);
   if (notes.size > 0) return notes;
-  const table = ElfHeader.shoff.get(view, 0);
-  const count = ElfHeader.shnum.get(view, 0);
-  const stride = ElfHeader.shentsize.get(view, 0);
-  const limit = BigInt(view.byteLength);
+  const table = ElfHeader.shoff.get(elf, 0);
+  const count = ElfHeader.shnum.get(elf, 0);
+  const stride = ElfHeader.shentsize.get(elf, 0);
+  const limit = BigInt(file.size);
   if (stride < ElfSectionHeader.size || count > HEADERS_MAX || table + BigInt(count * stride) > limit) return notes;
   for (let i = 0; i < count; i++) {
-    const at = Number(table) + i * stride;
-    const offset = ElfSectionHeader.offset.get(view, at);
-    const length = ElfSectionHeader.length.get(view, at);
-    if (ElfSectionHeader.type.get(view, at) !== ELF.SHT_NOTE || offset + length > limit) continue;
-    notes.read(view, Number(offset), Number(length));
+    const view = piece(file, Number(table) + i * stride, ElfSectionHeader.size);
+    const offset = ElfSectionHeader.offset.get(view, 0);
+    const length = ElfSectionHeader.length.get(view, 0);
+    if (ElfSectionHeader.type.get(view, 0) === ELF.SHT_NOTE && offset + length <= limit) read(offset, length);
   }
   return notes;
 }
