@@ -17,6 +17,7 @@ import {
   ACCESS,
   CODE_DROPPED,
   KERNEL_TLB,
+  NO_PAGE,
   RECORD,
   RECORD_BYTES,
   REGION_SLOTS,
@@ -187,7 +188,8 @@ export class WasmEngine implements Engine {
       helper: (_cpu: number, record: number) => this.help(record),
     };
     this.exports = new WebAssembly.Instance(module, { e: imports }).exports as unknown as Exports;
-    this.helperCpu = new HelperCpu(memory, this.cpu, this.exports.translate, randomness());
+    const random = randomness();
+    this.helperCpu = new HelperCpu(memory, this.cpu, this.exports.translate, random);
     this.cache = new CodeCache(
       memory,
       this.cpu,
@@ -236,6 +238,7 @@ export class WasmEngine implements Engine {
     this.lastOwnHandler = Math.min(this.nextHandler + shapes + SHAPES_AT_ONCE, REGION_SLOTS) - SHAPES_AT_ONCE;
     const view = memory.view;
     view.setUint32(this.cpu + STATE.writableFrame, 0xffffffff, true);
+    view.setUint32(this.cpu + NO_PAGE + 4, Number(random() & 0x3fffffffn) | 0x40000000, true);
     // Nothing is known yet of what the arrays hold: more than their lists say.
     for (let k = 0; k <= USER_SPACES; k++) {
       view.setUint32(this.cpu + KERNEL_TLB + k * TLB_STRIDE + TLB_FILLS, 0xffffffff, true);

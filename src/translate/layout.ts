@@ -61,11 +61,19 @@ export const CODE_DROPPED = 0x400;
 /** u64: where a region was left so that the interpreter performs the instruction there: not the moment to translate it. */
 export const REGION_STOPPED = 0x408;
 /**
- * u64, i32: the page of the stack that a region may keep, and its addend as in the TLB; see runtime/mmu.ts. 1 for none: the
+ * u64, i32: the page of the stack that a region may keep, and its addend as in the TLB; see runtime/mmu.ts. NO_PAGE for none: the
  * interpreter says so each time that it is entered or an exit was performed, as does what takes write tags away.
  */
 export const STACK_PAGE = 0x480;
 export const STACK_ADDEND = 0x488;
+/**
+ * u64: an address that no page has and no program names, for what keeps a page to have none. Not canonical, its upper half
+ * drawn at random, its lower half 0: with an addend of 0 its bytes are in the part of the memory that is never used.
+ */
+export const NO_PAGE = 0x490;
+/** Pages that a region keeps from one round of a loop to the next, 16 bytes each: u64 address or NO_PAGE, i32 addend. */
+export const KEPT_PAGES = 0x500;
+export const KEPT_PAGES_MAX = 16;
 /** Table slots from here on are regions' (tier 1); below are handlers of single instructions. */
 export const REGION_SLOTS = 0x4000;
 export const REGION_SLOTS_END = 0x10000;

@@ -14,7 +14,6 @@ import {
   I32,
   I64,
   i32,
-  i64,
   load8u,
   load16u,
   load32,
@@ -45,7 +44,7 @@ import {
 import { exitTools } from '../runtime/exit-tools.ts';
 import { buildFlags } from '../runtime/flags.ts';
 import { buildMmu } from '../runtime/mmu.ts';
-import { buildTlb } from '../runtime/tlb.ts';
+import { buildTlb, forgetPage } from '../runtime/tlb.ts';
 import { SEMANTICS } from '../semantics/index.ts';
 import { type Flow, InterpreterLift, type Runtime } from './lift.ts';
 
@@ -152,7 +151,7 @@ export function generateInterpreter(
 
       f.loop((goOn) => {
         // Mappings may have changed, or which of them are in use.
-        f.store64(cpu, i64(1), STACK_PAGE);
+        forgetPage(f, cpu, STACK_PAGE);
         f.block((leave) => {
           f.block((fault) => {
             f.loop((resolve) => {

@@ -17,6 +17,8 @@ import { STATE } from '../../x86/state.ts';
 import {
   CODE_HASH,
   CODE_HASH_ENTRIES,
+  KEPT_PAGES,
+  KEPT_PAGES_MAX,
   RECORD,
   REGION_SLOTS,
   REGION_STOPPED,
@@ -27,12 +29,14 @@ import {
   TLB_FOLD,
 } from '../layout.ts';
 import { roundingState } from '../lift.ts';
+import { forgetPage } from '../runtime/tlb.ts';
 import { SEMANTICS } from '../semantics/index.ts';
 import { type Block, endsBlock, isComputed, isDispatch, NOWHERE, type RegionPlan } from './discover.ts';
 import { DYNAMIC, type FlagState, PAIR } from './flag-lift.ts';
-import { leaveTo, type RegionContext, RegionLift, storeDynamic } from './lift.ts';
+import { leaveTo, type RegionContext, RegionLift, type SharedPage, storeDynamic } from './lift.ts';
 import { type FlagLiveness, flagLiveness, Need } from './liveness.ts';
-import { neighbours } from './neighbours.ts';
+import { loadedInLoops } from './loops.ts';
+import { GROUPS, type Group, neighbours } from './neighbours.ts';
 import { type Edge, type Graph, type Structure, structure } from './structure.ts';
 
 /** A region to generate: what discover found, and where its pages are. */
@@ -131,6 +135,12 @@ class RegionEmitter {
   private readonly liveness: FlagLiveness;
   private readonly region: RegionContext;
   private readonly budget: E;
+  /** Node → registers that are loaded from memory in its loop, or -1. */
+  private readonly loaded: Int32Array;
+  /** How many pages stay from round to round. */
+  private kept = 0;
+  /** Locals for the pages that a block shares. */
+  private readonly blockPages: { readonly page: E; readonly addend: E }[] = [];
   /** The node where RETs meet, -1 if there is none: it goes on behind a call of the region, or to the computed node. */
   private readonly returnNode: number;
   /** The node where computed targets meet, -1 if there is none: it goes on at an entry of the region, or leaves. */
@@ -200,6 +210,7 @@ class RegionEmitter {
       leaves,
       this.shape.sequence,
     );
+    this.loaded = loadedInLoops(this.shape, this.blocks);
     this.budget = f.local(I32);
     this.entry = f.local(I32);
     this.self = f.local(I32);
@@ -217,7 +228,6 @@ class RegionEmitter {
       xmm: new Array<E | undefined>(16).fill(undefined),
       xmmWritten: 0,
       constants: new Map(),
-      shared: [],
       crossing: undefined,
       taskSwitched: undefined,
       rounding: undefined,
@@ -329,6 +339,9 @@ class RegionEmitter {
     if (region.usesStack) {
       f.set(region.stackPage, load64(cpu, STACK_PAGE));
       f.set(region.stackAddend, load32(cpu, STACK_ADDEND));
+    }
+    for (let k = 0; k < this.kept; k++) {
+      forgetPage(f, cpu, KEPT_PAGES + 16 * k);
     }
     if (region.usesGs) f.set(region.gsBase, load64(cpu, STATE.gsBase));
     f.set(region.flagLocals.result, load64(cpu, STATE.flagResult));
@@ -538,13 +551,12 @@ class RegionEmitter {
     let offset = block.start;
     region.notSwitched = false;
     region.normal.fill(0);
-    for (const page of region.shared) page.known = 'nothing';
-    const groups = neighbours(block);
+    const pages = this.pagesOf(node, block);
     block.insns.forEach((insn, k) => {
       const at = offset;
       offset += insn.length;
       f.scope(() => {
-        const lift = new RegionLift(f, insn, block.uses[k]!, at, region, needs[k] !== Need.none, groups[k]!);
+        const lift = new RegionLift(f, insn, block.uses[k]!, at, region, needs[k] !== Need.none, pages[k]);
         const semantics = SEMANTICS[insn.mnemonic]!;
         if (insn.lock || insn.mnemonic === 'xchg') {
           f.loop((label) => {
@@ -554,6 +566,27 @@ class RegionEmitter {
         } else semantics(lift);
         if (k === block.insns.length - 1) this.emitEnd(node, block, lift);
       });
+    });
+  }
+
+  /** For each instruction the page that its memory operand has in common with others, or with itself a round before. */
+  private pagesOf(node: number, block: Block): (SharedPage | undefined)[] {
+    const { f } = this;
+    const loaded = this.loaded[node]!;
+    let shared = 0;
+    const pageOf = ({ members, registers, writes }: Group): SharedPage | undefined => {
+      if (loaded >= 0 && (registers & loaded) === 0 && this.kept < KEPT_PAGES_MAX) {
+        return { kind: 'kept', offset: KEPT_PAGES + 16 * this.kept++, writes };
+      }
+      if (members.length < 2 || shared === GROUPS) return undefined;
+      const locals = (this.blockPages[shared++] ??= { page: f.lasting(I64), addend: f.lasting(I32) });
+      return { kind: 'block', ...locals, known: 'nothing' };
+    };
+    const pages = new Map<Group, SharedPage | undefined>();
+    return neighbours(block).map((group) => {
+      if (group === undefined) return undefined;
+      if (!pages.has(group)) pages.set(group, pageOf(group));
+      return pages.get(group);
     });
   }
 

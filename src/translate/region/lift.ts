@@ -11,20 +11,20 @@ import { type Insn, Kind, type Operand, RIP } from '../../x86/decode.ts';
 import type { Exit } from '../../x86/exits.ts';
 import { GPR, SEG, STATE } from '../../x86/state.ts';
 import { isAbsolute, isSimpleMemory } from '../interpreter/shape.ts';
-import { ACCESS, STACK_ADDEND, STACK_PAGE, Status, TLB_ENTRIES, TLB_FOLD } from '../layout.ts';
+import { ACCESS, NO_PAGE, STACK_ADDEND, STACK_PAGE, Status, TLB_ENTRIES, TLB_FOLD } from '../layout.ts';
 import type { FloatFormat } from '../lift.ts';
 import { type FlagContext, FlagLift } from './flag-lift.ts';
-import { ALONE } from './neighbours.ts';
 import type { InsnUse } from './probe.ts';
 
-/** The page of a group of operands (neighbours.ts) while its block is translated. */
-export interface SharedPage {
-  /** Its address, or 1 for none; its addend as in the TLB. */
-  readonly page: E;
-  readonly addend: E;
-  /** What it was looked up for in this block. */
-  known: 'nothing' | 'reading' | 'writing';
-}
+/** The page that a group of operands (neighbours.ts) was in last. */
+export type SharedPage =
+  /** From one round of a loop to the next, in the state block at `offset`; one that can be written if the group writes. */
+  | { readonly kind: 'kept'; readonly offset: number; readonly writes: boolean }
+  /** Within a block, in locals: NO_PAGE or an address, and its addend; and what it was looked up for so far. */
+  | { readonly kind: 'block'; readonly page: E; readonly addend: E; known: 'nothing' | 'reading' | 'writing' };
+
+/** Code for what is at a linear address. */
+type Access = (at: E) => void;
 
 /** What the lifts of one region share: its locals and its ways out. */
 export interface RegionContext extends FlagContext {
@@ -35,7 +35,7 @@ export interface RegionContext extends FlagContext {
   readonly fsBase: E;
   readonly gsBase: E;
   readonly gpr: readonly E[];
-  /** The page of the last access relative to RSP, if it can be written, else 1; and its addend as in the TLB. */
+  /** The page of the last access relative to RSP, if it can be written, else NO_PAGE; and its addend as in the TLB, or 0. */
   readonly stackPage: E;
   readonly stackAddend: E;
   /** XMM registers, made when they are first used. */
@@ -51,8 +51,6 @@ export interface RegionContext extends FlagContext {
   /** What is known while translating a block: TS is clear; elements of XMM registers without denormals, a bit each. */
   notSwitched: boolean;
   readonly normal: Uint8Array;
-  /** By the number of the group. */
-  readonly shared: SharedPage[];
   /** Bits of `gpr`, which are used and which are changed anywhere in the region; what else the prologue must load. */
   used: number;
   written: number;
@@ -97,15 +95,23 @@ export class RegionLift extends FlagLift {
   private readonly region: RegionContext;
   private readonly offset: number;
   private readonly level: number;
-  /** Group of the memory operand. */
-  private readonly group: number;
+  /** Of the memory operand. */
+  private readonly shared: SharedPage | undefined;
 
-  constructor(f: Fn, insn: Insn, use: InsnUse, offset: number, context: RegionContext, needed: boolean, group: number) {
+  constructor(
+    f: Fn,
+    insn: Insn,
+    use: InsnUse,
+    offset: number,
+    context: RegionContext,
+    needed: boolean,
+    shared: SharedPage | undefined,
+  ) {
     super(f, insn, context.cpu, context, use, needed);
     this.region = context;
     this.offset = offset;
     this.level = f.nesting;
-    this.group = group;
+    this.shared = shared;
   }
 
   /** Here is what hardly ever happens, unless it is all that this instruction does. */
@@ -262,41 +268,110 @@ export class RegionLift extends FlagLift {
   }
 
   linear(va: E, size: number, access: number, k?: number): E {
-    const { f } = this;
-    const at = f.local(I32);
+    const at = this.f.local(I32);
+    const note: Access = (linear) => this.f.set(at, linear);
+    this.translate(va, size, access, k, note, note);
+    return at;
+  }
+  override loadAt(va: E, size: number, k?: number, access = 0): E {
+    const value = this.f.local(size === 16 ? V128 : size === 8 ? I64 : I32);
+    const load: Access = (linear) => this.f.set(value, this.loadLinear(linear, size));
+    this.translate(va, size, access, k, load, load);
+    return value;
+  }
+  override storeAt(va: E, size: number, value: E, k?: number, access = 0): void {
+    const store: Access = (linear) => this.storeLinear(linear, size, value);
+    // Only what missed can have crossed a page.
+    const storeAnywhere: Access = (at) => {
+      store(at);
+      this.stored(va, at, size);
+    };
+    this.translate(va, size, access | ACCESS.write, k, store, storeAnywhere);
+  }
+
+  /** `hit` with an address within the page, or `missed` with a local that may be the buffer for page-crossing accesses. */
+  private translate(va: E, size: number, access: number, k: number | undefined, hit: Access, missed: Access): void {
+    const { f, cpu, region } = this;
     const op = k === undefined ? undefined : this.operand(k);
     const onStack = op?.kind === Kind.Mem && (op.base === GPR.rsp || op.base === GPR.rbp) && op.seg < 0;
     const how = i32(access | size | (onStack ? ACCESS.stack : 0));
-    // As in runtime/mmu.ts `probe`: the compare includes the test for the end of the page.
-    const last = (size === 1 ? va : va.add(size - 1)).and(-4096);
-    // A page that is kept says nothing about the page before it: an access may end in the one and begin in the other.
-    const within = (page: E): E => (size === 1 ? last.eq(page) : last.eq(page).and(va.and(-4096).eq(page)));
+    const by = (addend: E): void => hit(va.wrap().add(addend));
+    // It begins in the page and ends there, and so it is neither in the page before nor in the one behind.
+    const within = (page: E): E => va.sub(page).leU(i64(4096 - size));
+    const missBy = (miss: FnRef, then?: () => void): void =>
+      f.scope(() => {
+        const at = f.local(I32);
+        this.miss(at, miss, va, how);
+        then?.();
+        missed(at);
+      });
     // Frames are small: their accesses stay in one page, most of the time.
     if (op === undefined ? (access & ACCESS.stack) !== 0 : onStack && op.base === GPR.rsp && op.index < 0) {
-      const { stackPage, stackAddend, stackMiss } = this.region;
-      this.region.usesStack = true;
+      const { stackPage, stackAddend, stackMiss } = region;
+      region.usesStack = true;
+      const renew = (): void => {
+        f.set(stackPage, load64(cpu, STACK_PAGE));
+        f.set(stackAddend, load32(cpu, STACK_ADDEND));
+      };
       f.if(
         within(stackPage),
-        () => f.set(at, va.wrap().add(stackAddend)),
+        () => by(stackAddend),
+        () => missBy(stackMiss, renew),
+      );
+      return;
+    }
+    const isWrite = (access & ACCESS.write) !== 0;
+    const shared = op === undefined ? undefined : this.shared;
+    if (shared?.kind === 'kept') {
+      f.if(
+        within(load64(cpu, shared.offset)),
+        () => by(load32(cpu, shared.offset + 8)),
         () => {
-          this.miss(at, stackMiss, va, how);
-          f.set(stackPage, load64(this.cpu, STACK_PAGE));
-          f.set(stackAddend, load32(this.cpu, STACK_ADDEND));
+          this.cold();
+          this.lookUp(
+            va,
+            size,
+            shared.writes,
+            (addend) => {
+              f.store64(cpu, va.and(-4096), shared.offset);
+              f.store32(cpu, addend, shared.offset + 8);
+              by(addend);
+            },
+            () => missBy(region.missAgain),
+          );
         },
       );
-      return at;
-    }
-    // What may be skipped says nothing about what comes behind.
-    const shared = op === undefined || this.group === ALONE || f.nesting !== this.level ? undefined : this.sharedPage();
-    const isWrite = (access & ACCESS.write) !== 0;
-    if (shared !== undefined && (shared.known === 'writing' || (shared.known === 'reading' && !isWrite))) {
+    } else if (shared === undefined || f.nesting !== this.level) {
+      // What may be skipped says nothing about what comes behind it in the block.
+      this.lookUp(va, size, isWrite, by, () => missBy(region.miss));
+    } else if (shared.known === 'writing' || (shared.known === 'reading' && !isWrite)) {
       f.if(
         within(shared.page),
-        () => f.set(at, va.wrap().add(shared.addend)),
-        () => this.miss(at, this.region.missAgain, va, how),
+        () => by(shared.addend),
+        () => missBy(region.missAgain),
       );
-      return at;
+    } else {
+      this.lookUp(
+        va,
+        size,
+        isWrite,
+        (addend) => {
+          f.set(shared.addend, addend);
+          f.set(shared.page, va.and(-4096));
+          by(shared.addend);
+        },
+        () =>
+          missBy(region.miss, () => {
+            f.set(shared.page, load64(cpu, NO_PAGE));
+            f.set(shared.addend, i32(0));
+          }),
+      );
+      shared.known = isWrite ? 'writing' : 'reading';
     }
+  }
+  /** As runtime/mmu.ts `probe`: the compare includes the test for the end of the page. */
+  private lookUp(va: E, size: number, forWriting: boolean, hit: (addend: E) => void, miss: () => void): void {
+    const { f } = this;
     f.scope(() => {
       const number = f.let(va.shrU(12).wrap());
       const slot = number
@@ -304,31 +379,9 @@ export class RegionLift extends FlagLift {
         .and(TLB_ENTRIES - 1)
         .shl(5);
       const entry = f.let(this.region.tlb.add(slot));
-      f.if(
-        load64(entry, isWrite ? 8 : 0).eq(last),
-        () => {
-          if (shared === undefined) f.set(at, va.wrap().add(load32(entry, 24)));
-          else {
-            f.set(shared.addend, load32(entry, 24));
-            f.set(shared.page, last);
-            f.set(at, va.wrap().add(shared.addend));
-          }
-        },
-        () => {
-          this.miss(at, this.region.miss, va, how);
-          if (shared !== undefined) f.set(shared.page, i64(1));
-        },
-      );
+      const last = (size === 1 ? va : va.add(size - 1)).and(-4096);
+      f.if(load64(entry, forWriting ? 8 : 0).eq(last), () => hit(f.let(load32(entry, 24))), miss);
     });
-    if (shared !== undefined) shared.known = isWrite ? 'writing' : 'reading';
-    return at;
-  }
-  private sharedPage(): SharedPage {
-    const { shared } = this.region;
-    while (shared.length <= this.group) {
-      shared.push({ page: this.f.lasting(I64), addend: this.f.lasting(I32), known: 'nothing' });
-    }
-    return shared[this.group]!;
   }
   linearRange(va: E, bytes: E): E {
     const at = this.f.local(I32);

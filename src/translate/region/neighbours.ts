@@ -1,6 +1,7 @@
 /**
  * Which memory operands of a block are near one another: the same base and index, not changed in between, and displacements
- * that hardly differ. All but the first of them are probably in its page, whose translation is at hand already.
+ * that hardly differ. All but the first of them are probably in its page, whose translation is at hand already; in a loop also the
+ * first, from the round before.
  *
  * This is about speed alone: whoever uses it compares pages at run time.
  */
@@ -13,16 +14,21 @@ import type { Block } from './discover.ts';
 const NEAR = 256;
 /** Groups of a block at most: each needs two locals. */
 export const GROUPS = 6;
-export const ALONE = -1;
 
-interface Group {
+/** Memory operands of a block that are probably in one page. */
+export interface Group {
   readonly displacement: number;
+  /** Their instructions, by their place in the block. */
   readonly members: number[];
+  /** One of them is written. */
+  writes: boolean;
+  /** Bits of the registers that the address is made of. */
+  readonly registers: number;
 }
 
-/** For each instruction the number of its memory operand's group, or ALONE. */
-export function neighbours(block: Block): Int8Array {
-  const found = new Int8Array(block.insns.length).fill(ALONE);
+/** The group of each instruction's memory operand; undefined for what belongs to none. */
+export function neighbours(block: Block): (Group | undefined)[] {
+  const found: (Group | undefined)[] = block.insns.map(() => undefined);
   /** How often each register was changed so far. */
   const changes = new Uint16Array(RIP + 1);
   const groups = new Map<string, Group[]>();
@@ -37,9 +43,15 @@ export function neighbours(block: Block): Int8Array {
       const displacement = op.base === RIP ? offset + op.disp : op.disp;
       let list = groups.get(key);
       if (list === undefined) groups.set(key, (list = []));
-      const group = list.find((other) => Math.abs(other.displacement - displacement) < NEAR);
-      if (group === undefined) list.push({ displacement, members: [n] });
-      else group.members.push(n);
+      let group = list.find((other) => Math.abs(other.displacement - displacement) < NEAR);
+      if (group === undefined) {
+        const bit = (register: number): number => (register >= 0 && register < 16 ? 1 << register : 0);
+        group = { displacement, members: [], writes: false, registers: bit(op.base) | bit(op.index) };
+        list.push(group);
+      }
+      group.members.push(n);
+      if (block.uses[n]!.stores) group.writes = true;
+      found[n] = group;
     }
     const { registers, operands } = block.uses[n]!.changes;
     for (let reg = 0; reg < 16; reg++) if ((registers >> reg) & 1) changes[reg]!++;
@@ -47,13 +59,6 @@ export function neighbours(block: Block): Int8Array {
       if (kind === Kind.Reg && (operands >> i) & 1) changes[reg]!++;
     });
   });
-  let number = 0;
-  for (const { members } of [...groups.values()].flat()) {
-    if (members.length < 2) continue;
-    if (number === GROUPS) break;
-    for (const n of members) found[n] = number;
-    number++;
-  }
   return found;
 }
 

@@ -5,6 +5,7 @@
 import { type E, I32, I64 } from '../../wasm/expr.ts';
 import { Fn } from '../../wasm/module.ts';
 import { type Insn, Kind } from '../../x86/decode.ts';
+import { ACCESS } from '../layout.ts';
 import { Lift } from '../lift.ts';
 import { SEMANTICS } from '../semantics/index.ts';
 
@@ -21,6 +22,8 @@ export interface InsnUse {
   readonly leaves: boolean;
   /** Can leave after it has written the flags. */
   readonly leavesAfter: boolean;
+  /** Writes to its memory operand. */
+  readonly stores: boolean;
   /** Bits of the general registers that it changes by name, and of the operands that it writes. */
   readonly changes: { readonly registers: number; readonly operands: number };
 }
@@ -32,6 +35,7 @@ class ProbeLift extends Lift {
   kills = false;
   leaves = false;
   leavesAfter = false;
+  stores = false;
   readonly changes = { registers: 0, operands: 0 };
   private readonly level: number;
   private readonly v32: E;
@@ -80,8 +84,9 @@ class ProbeLift extends Lift {
   nextRip(): E {
     return this.v64;
   }
-  linear(_va: E, _size: number, _access: number, _k?: number): E {
+  linear(_va: E, _size: number, access: number, k?: number): E {
     this.leaves = true;
+    if (k !== undefined && (access & ACCESS.write) !== 0) this.stores = true;
     return this.v32;
   }
   linearRange(_va: E, _bytes: E): E {
@@ -164,8 +169,17 @@ export function instructionUse(insn: Insn): InsnUse {
     const f = new Fn([I32]);
     const lift = new ProbeLift(f, insn, f.param(0));
     SEMANTICS[insn.mnemonic]!(lift);
-    const { reads, readsPair, writes, kills, leaves, leavesAfter, changes } = lift;
-    use = { reads: reads || readsPair, readsPair, writes, kills: kills && !readsPair, leaves, leavesAfter, changes };
+    const { reads, readsPair, writes, kills, leaves, leavesAfter, stores, changes } = lift;
+    use = {
+      reads: reads || readsPair,
+      readsPair,
+      writes,
+      kills: kills && !readsPair,
+      leaves,
+      leavesAfter,
+      stores,
+      changes,
+    };
     known.set(key, use);
   }
   return use;

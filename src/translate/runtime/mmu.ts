@@ -24,7 +24,7 @@ import {
 import { call, type Fn, type FnRef, type ModuleBuilder } from '../../wasm/module.ts';
 import { STATE } from '../../x86/state.ts';
 import { ACCESS, CODE_DROPPED, STACK_ADDEND, STACK_PAGE, TLB_ENTRIES, TLB_FOLD } from '../layout.ts';
-import { entryOffset, noteFill, noteSpan } from './tlb.ts';
+import { entryOffset, forgetPage, noteFill, noteSpan } from './tlb.ts';
 
 const PAGE_FAULT = 14;
 const GENERAL_PROTECTION = 13;
@@ -48,7 +48,7 @@ export interface MmuRuntime {
   readonly regionAgain: FnRef;
   /**
    * `translate` for regions' accesses relative to RSP. Leaves in STACK_PAGE and STACK_ADDEND what the region may translate the
-   * accesses that follow by: a page that can be written, or 1, which is none.
+   * accesses that follow by: a page that can be written, or NO_PAGE.
    */
   readonly regionStack: FnRef;
 }
@@ -319,7 +319,7 @@ export function buildMmu(m: ModuleBuilder, layout: MemoryLayout, codeWrite: FnRe
       const linear = f.local(I32);
       const entry = f.let(tlbEntry(f, cpu, va));
       const last = f.let(va.add(access.and(ACCESS.size).extendU()).sub(1).and(-4096));
-      f.store64(cpu, i64(1), STACK_PAGE);
+      forgetPage(f, cpu, STACK_PAGE);
       f.if(load64(entry, 8).eq(last).eqz(), () => {
         f.set(linear, call(regionMiss, cpu, va, access));
         // What can only be read, or has code in it, is looked up each time.

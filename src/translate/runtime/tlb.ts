@@ -23,12 +23,14 @@ import {
   LOW_FILL_LIST,
   LOW_FILL_LIST_ENTRIES,
   LOW_FILLS,
+  NO_PAGE,
   SPACE_CLOCK,
   SPACE_FREE,
   SPACE_ROOTS,
   SPACE_STAMPS,
   SPAN_MANY,
   SPAN_VALID,
+  STACK_ADDEND,
   STACK_PAGE,
   TLB_ENTRIES,
   TLB_FILL_LIST,
@@ -69,6 +71,12 @@ export const entryOffset = (page: E): E =>
     .add(page.shrU(TLB_FOLD))
     .and(TLB_ENTRIES - 1)
     .shl(5);
+
+/** Keep no page any more at this offset of the state block: STACK_PAGE or one of KEPT_PAGES. */
+export function forgetPage(f: Fn, cpu: E, offset: number): void {
+  f.store64(cpu, load64(cpu, NO_PAGE), offset);
+  f.store32(cpu, i32(0), offset + STACK_ADDEND - STACK_PAGE);
+}
 
 const dropEntry = (f: Fn, entry: E): void => {
   for (const tag of [0, 8, 16]) f.store64(entry, i64(-1), tag);
@@ -202,7 +210,7 @@ export function buildTlb(m: ModuleBuilder, layout: MemoryLayout): TlbRuntime {
     (f) => {
       const cpu = f.param(0);
       const user = f.let(load32(cpu, USER_TLB));
-      f.store64(cpu, i64(1), STACK_PAGE);
+      forgetPage(f, cpu, STACK_PAGE);
       f.callVoid(withhold, cpu.add(KERNEL_TLB), f.param(1));
       f.callVoid(withhold, user, f.param(1));
       // The arrays of user roots that are not loaded begin anew when they are next.

@@ -1,0 +1,52 @@
+/**
+ * Which blocks run again and again, and which registers are loaded from memory there: an operand whose address comes from other
+ * registers probably stays in its page from one round to the next. This is about speed alone.
+ */
+import { Kind } from '../../x86/decode.ts';
+import type { Block } from './discover.ts';
+import type { Structure } from './structure.ts';
+
+/** Bits of the general registers that `block` loads from memory, as far as the decoded instructions say. */
+function loads(block: Block): number {
+  let registers = 0;
+  block.insns.forEach((insn, n) => {
+    const { changes, leaves } = block.uses[n]!;
+    if (!leaves) return;
+    registers |= changes.registers;
+    insn.operands.forEach(({ kind, reg }, k) => {
+      if (kind === Kind.Reg && (changes.operands >> k) & 1) registers |= 1 << reg;
+    });
+  });
+  return registers;
+}
+
+/** For each node the registers that are loaded in its innermost loop, or -1 if it is in none. */
+export function loadedInLoops(shape: Structure, blocks: readonly (Block | undefined)[]): Int32Array {
+  const { graph, sequence, isLoop, isBack } = shape;
+  const predecessors: number[][] = graph.edges.map(() => []);
+  for (const from of sequence) for (const { via } of graph.edges[from]!) predecessors[via]!.push(from);
+  const loaded = new Int32Array(graph.edges.length).fill(-1);
+  const innermost = new Int32Array(graph.edges.length);
+  for (const head of sequence) {
+    if (!isLoop[head]) continue;
+    // Back from the loop's ends to its head, which all ways into it lead through.
+    const body = new Set([head]);
+    const work = predecessors[head]!.filter((from) => isBack(from, head));
+    for (let node = work.pop(); node !== undefined; node = work.pop()) {
+      if (body.has(node)) continue;
+      body.add(node);
+      work.push(...predecessors[node]!);
+    }
+    let registers = 0;
+    for (const node of body) {
+      const block = blocks[node];
+      if (block !== undefined) registers |= loads(block);
+    }
+    for (const node of body) {
+      if (loaded[node]! >= 0 && innermost[node]! <= body.size) continue;
+      loaded[node] = registers;
+      innermost[node] = body.size;
+    }
+  }
+  return loaded;
+}
