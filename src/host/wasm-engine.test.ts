@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 import { GuestMemory, planLayout } from '../hypervisor/memory.ts';
 import { Exit } from '../x86/exits.ts';
-import { GPR, STATE } from '../x86/state.ts';
+import { GPR, SEG, STATE } from '../x86/state.ts';
 import { WasmEngine } from './wasm-engine.ts';
 
 const CODE = 0x400000n;
@@ -63,6 +63,34 @@ function run(at: bigint, budget = 10_000): Exit {
 }
 
 const SYSCALL = [0x0f, 0x05];
+
+test('a null selector is loaded on the spot and takes the base with it; others are left to the hypervisor', () => {
+  const selector = (slot: number): number => STATE.selector + 4 * slot;
+  // mov fs, eax; mov ecx, fs; mov ds, edx; syscall
+  put(0, 0x8e, 0xe0, 0x8c, 0xe1, 0x8e, 0xda, ...SYSCALL);
+  const start = (fs: bigint, ds: bigint): Exit => {
+    memory.view.setUint32(cpu + selector(SEG.fs), 0x63, true);
+    memory.view.setBigUint64(cpu + STATE.fsBase, 0x1234n, true);
+    memory.view.setBigUint64(cpu + STATE.gsBase, 0x5678n, true);
+    setReg(GPR.rax, fs);
+    setReg(GPR.rdx, ds);
+    return run(CODE);
+  };
+  assert.equal(start(0xffff_0002n, 0n), Exit.Syscall);
+  assert.equal(field(selector(SEG.fs)), 2);
+  assert.equal(field(STATE.fsBase), 0);
+  assert.equal(field(STATE.gsBase), 0x5678);
+  assert.equal(reg(GPR.rcx), 2n);
+  assert.equal(start(0n, 0x2bn), Exit.Instruction);
+  assert.equal(rip(), CODE + 4n);
+  assert.equal(start(0x2bn, 0n), Exit.Instruction);
+  assert.equal(rip(), CODE);
+  assert.equal(field(STATE.fsBase), 0x1234);
+  // mov ss, eax
+  put(0x40, 0x8e, 0xd0);
+  setReg(GPR.rax, 0n);
+  assert.equal(run(CODE + 0x40n), Exit.Instruction);
+});
 
 test('RDRAND and RDSEED give as many bits as their register has, and say so in CF', () => {
   // rdrand rax; setc bl; rdseed ecx; setc bh; rdrand dx; syscall

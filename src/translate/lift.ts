@@ -134,6 +134,8 @@ export abstract class Lift {
       case Kind.Xmm:
       case Kind.Mmx:
         return this.vectorPart(k, op.size);
+      case Kind.Seg:
+        return this.state32(STATE.selector + 4 * op.reg).and(0xffff);
       default:
         throw new Error(`${this.insn.mnemonic}: operand ${k} cannot be loaded`);
     }

@@ -7,7 +7,6 @@ import { GPR, RFLAGS, STATE } from '../../x86/state.ts';
 import type { Helper, HelperCpu } from './cpu.ts';
 
 const UD = 6;
-const GP = 13;
 
 /** Leave an instruction to the hypervisor, with its decoded operands in the state block. */
 export const leave: Helper = (cpu, insn) => {
@@ -35,27 +34,6 @@ const int: Helper = (cpu, insn) => {
   cpu.setU32(STATE.exitLength, insn.length);
   return cpu.exit(insn, Exit.SoftwareInterrupt, true);
 };
-
-const compareExchange =
-  (half: number): Helper =>
-  (cpu, insn) => {
-    const va = cpu.address(insn, 0);
-    if (half === 8 && (va & 15n) !== 0n) cpu.fault(GP);
-    cpu.checkWrite(va, 2 * half, insn, 0);
-    const low = cpu.read(va, half);
-    const high = cpu.read(va + BigInt(half), half);
-    const mask = half === 8 ? 0xffff_ffff_ffff_ffffn : 0xffff_ffffn;
-    const equal = low === (cpu.gpr(GPR.rax) & mask) && high === (cpu.gpr(GPR.rdx) & mask);
-    const flags = readFlags(cpu.view, cpu.base);
-    if (equal) {
-      cpu.write(va, half, cpu.gpr(GPR.rbx) & mask);
-      cpu.write(va + BigInt(half), half, cpu.gpr(GPR.rcx) & mask);
-    } else {
-      cpu.setGpr(GPR.rax, low);
-      cpu.setGpr(GPR.rdx, high);
-    }
-    writeFlags(cpu.view, cpu.base, equal ? flags | RFLAGS.ZF : flags & ~RFLAGS.ZF);
-  };
 
 /** RDRAND and RDSEED, which always have something: CF tells so, the other flags are 0. */
 const random: Helper = (cpu, insn) => {
@@ -94,12 +72,6 @@ const enter: Helper = (cpu, insn) => {
 };
 
 const selector = (cpu: HelperCpu, index: number): bigint => BigInt(cpu.u32(STATE.selector + 4 * index) & 0xffff);
-const fromSegment: Helper = (cpu, insn) => {
-  const value = selector(cpu, insn.operands[1]!.reg);
-  const op = insn.operands[0]!;
-  if (op.kind === Kind.Mem) cpu.write(cpu.address(insn, 0), 2, value, insn, 0);
-  else cpu.setRegister(op, value);
-};
 const pushSegment: Helper = (cpu, insn) => {
   const size = insn.opSize === 2 ? 2 : 8;
   const rsp = BigInt.asUintN(64, cpu.gpr(GPR.rsp) - BigInt(size));
@@ -115,12 +87,9 @@ export const SYSTEM: Record<string, Helper> = {
   ud0: undefinedOpcode,
   ud1: undefinedOpcode,
   int,
-  cmpxchg8b: compareExchange(4),
-  cmpxchg16b: compareExchange(8),
   rdrand: random,
   rdseed: random,
   enter,
-  mov_from_seg: fromSegment,
   push_seg: pushSegment,
   movnti,
 };

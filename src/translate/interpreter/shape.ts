@@ -99,6 +99,9 @@ export function shapeKey(insn: Insn): string {
       case Kind.Mmx:
         key += ' q' + op.size;
         break;
+      case Kind.Seg:
+        key += ' s' + op.reg;
+        break;
       default:
         key += ' ?' + op.kind;
         break;
@@ -109,10 +112,10 @@ export function shapeKey(insn: Insn): string {
 
 /**
  * The same as a number below 2^28, among the instructions of one row: to find a handler quickly. -1 for those whose immediate
- * is part of their shape.
+ * or segment register is part of their shape.
  */
 export function shapeNumber(insn: Insn): number {
-  if (hasKnownImmediate(insn)) return -1;
+  if (hasKnownImmediate(insn) || insn.operands.some(({ kind }) => kind === Kind.Seg)) return -1;
   let n = insn.opSize;
   if (insn.addrSize === 4) n += 0x10;
   if (insn.lock) n += 0x20;

@@ -67,8 +67,8 @@ export const isComputed = (insn: Insn): boolean =>
 /** … and not to one place only, like RET and the jumps of a procedure linkage table? */
 export const isDispatch = (insn: Insn): boolean =>
   isComputed(insn) && insn.mnemonic !== 'ret' && !(insn.mnemonic === 'jmp' && insn.operands[0]!.base === RIP);
-/** They read or change, in the state block, what a region keeps in locals: XMM registers and MXCSR. */
-const APART = new Set(['fxsave', 'fxrstor', 'ldmxcsr']);
+/** They read or change, in the state block, what a region keeps in locals: XMM registers and MXCSR, bases of segments. */
+const APART = new Set(['fxsave', 'fxrstor', 'ldmxcsr', 'mov_to_seg']);
 /** Can it be part of a region? Otherwise the region ends before it. */
 export const translatable = (insn: Insn): boolean =>
   SEMANTICS[insn.mnemonic] !== undefined && !APART.has(insn.mnemonic);

@@ -2,6 +2,7 @@
 import type { Semantics } from '../lift.ts';
 import { CONTROL } from './control.ts';
 import { INTEGER } from './integer.ts';
+import { SEGMENT } from './segment.ts';
 import { SSE_CONVERT } from './sse-convert.ts';
 import { SSE_FLOAT } from './sse-float.ts';
 import { SSE_INTEGER } from './sse-integer.ts';
@@ -13,6 +14,7 @@ export const SEMANTICS: Readonly<Record<string, Semantics>> = {
   ...INTEGER,
   ...STRINGS,
   ...CONTROL,
+  ...SEGMENT,
   ...SSE_MOVE,
   ...SSE_STATE,
   ...SSE_INTEGER,

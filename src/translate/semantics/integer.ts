@@ -3,9 +3,11 @@
  * Undefined flags are left at whatever is cheapest; the differential test masks them by the manual's tables.
  */
 import { type E, I64, i32, i64, select } from '../../wasm/expr.ts';
-import { GPR, STATE } from '../../x86/state.ts';
+import { GPR, RFLAGS, STATE } from '../../x86/state.ts';
 import { ACCESS } from '../layout.ts';
 import { CONDITIONS, type Condition, type Lift, type Semantics } from '../lift.ts';
+
+const GENERAL_PROTECTION = 13;
 
 /** Source operand at the destination's size: immediates take the width of their partner. */
 const source = (c: Lift, k: number, size: number): E => c.f.let(c.loadAs(k, size));
@@ -137,6 +139,31 @@ const cmpxchg: Semantics = (c) => {
   c.f.if(equal.eqz(), () => c.setGpr(GPR.rax, size, d.value));
   c.flagsSub(size, a, d.value, c.f.let(a.sub(d.value)));
 };
+/** CMPXCHG8B and CMPXCHG16B, which change no flag but ZF. With LOCK not atomic for the device thread, whose rings have no such fields. */
+const compareExchangePair =
+  (half: 4 | 8): Semantics =>
+  (c) => {
+    const { f } = c;
+    const va = f.let(c.address(0));
+    if (half === 8) f.if(va.wrap().and(15), () => c.raise(GENERAL_PROTECTION));
+    const at = c.linear(va, 2 * half, ACCESS.write, 0);
+    const low = f.let(c.loadLinear(at, half));
+    const high = f.let(c.loadLinear(at, half, half));
+    const equal = f.let(low.eq(c.gpr(GPR.rax, half)).and(high.eq(c.gpr(GPR.rdx, half))));
+    f.if(
+      equal,
+      () => {
+        c.storeLinear(at, half, c.gpr(GPR.rbx, half));
+        c.storeLinear(at, half, c.gpr(GPR.rcx, half), half);
+        c.stored(va, at, 2 * half);
+      },
+      () => {
+        c.setGpr(GPR.rax, half, low);
+        c.setGpr(GPR.rdx, half, high);
+      },
+    );
+    c.setStatusFlags(c.f.let(c.statusFlags().and(~RFLAGS.ZF).or(equal.shl(6))));
+  };
 const bswap: Semantics = (c) => {
   const size = c.size(0);
   const v = c.f.let(c.load(0));
@@ -693,6 +720,8 @@ export const INTEGER: Record<string, Semantics> = {
   xchg,
   xadd,
   cmpxchg,
+  cmpxchg8b: compareExchangePair(4),
+  cmpxchg16b: compareExchangePair(8),
   bswap,
   imul,
   and: logic((a, b) => a.and(b)),
