@@ -1,15 +1,20 @@
 /**
- * From the command to the login prompt of ttylinux: `xm create` here, QEMU's software emulation beside it, in turns. The same
- * kernel, BusyBox and disk; QEMU's initramfs has virtio's modules instead of Xen's, and its console is hvc0 too.
+ * From the command to the login prompt of ttylinux: `xm create` here, QEMU's software emulation and User-Mode Linux beside it, in
+ * turns. The same BusyBox and disk; QEMU has the same kernel, its initramfs has virtio's modules instead of Xen's, and its console
+ * is hvc0 too. User-Mode Linux is a kernel of its own with its drivers built in, and its console is tty0.
  */
+import { spawnSync } from 'node:child_process';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { copySparsely } from '../../src/guest/copy-sparsely.ts';
+import { onPath } from '../../src/guest/debian.ts';
 import { ConsoleDriver } from '../lib/console-driver.ts';
 import { TTYLINUX_MEMORY_MIB, writeTtylinux } from '../lib/ttylinux.ts';
 import type { ProgramRow } from './compare.ts';
 import { median } from './report.ts';
 import type { SubjectName } from './subject.ts';
 import { qemuVersion, spawnQemu, virtioInitramfs } from './subjects/qemu.ts';
+import { spawnUml, UML } from './subjects/uml.ts';
 import type { TablePlaces } from './tabled.ts';
 
 const LOGIN = /ttylinux login: /;
@@ -48,6 +53,32 @@ async function bootQemu({ guest, xend }: TablePlaces, initrd: string, name: stri
   }
 }
 
+/** A copy of ttylinux's disk whose login is on tty0. */
+async function umlDisk({ guest, xend }: TablePlaces, name: string): Promise<string> {
+  const disk = path.join(xend.folder, `${name}.img`);
+  await copySparsely(guest.disk, disk);
+  const inittab = path.join(xend.folder, 'inittab');
+  const debugfs = (...args: string[]): string => spawnSync(onPath('debugfs')!, args, { encoding: 'utf8' }).stdout;
+  await writeFile(inittab, debugfs('-R', 'cat /etc/inittab', disk).replaceAll('hvc0', 'tty0'));
+  debugfs('-w', '-R', 'rm /etc/inittab', disk);
+  debugfs('-w', '-R', `write ${inittab} /etc/inittab`, disk);
+  return disk;
+}
+
+async function bootUml(places: TablePlaces, name: string): Promise<number> {
+  const disk = await umlDisk(places, name);
+  const control = path.join(places.xend.folder, `${name}.control`);
+  const started = performance.now();
+  const uml = spawnUml({ control, disk, readOnly: false, memoryMiB: TTYLINUX_MEMORY_MIB, options: [] });
+  try {
+    const console_ = new ConsoleDriver(uml.child);
+    await console_.until(LOGIN, LOGIN_S);
+    return (performance.now() - started) / 1000;
+  } finally {
+    uml.kill();
+  }
+}
+
 export async function bootRow(
   places: TablePlaces,
   subjects: readonly SubjectName[],
@@ -56,18 +87,23 @@ export async function bootRow(
 ): Promise<ProgramRow> {
   const withQemu = subjects.includes('qemu') && qemuVersion() !== undefined;
   const initrd = withQemu ? await virtioInitramfs(places.guest, places.cacheDir, places.xend.folder) : undefined;
-  const runs: { domus: number[]; qemu: number[] } = { domus: [], qemu: [] };
+  const withUml = subjects.includes('uml') && onPath(UML) !== undefined && onPath('debugfs') !== undefined;
+  const runs: { domus: number[]; qemu: number[]; uml: number[] } = { domus: [], qemu: [], uml: [] };
   for (let round = 0; round < rounds; round++) {
     if (subjects.includes('domus')) {
       runs.domus.push(1000 * (await bootDomain(places, `boot${round}`)));
       progress(`boot ${round + 1} of ${rounds}: ${(runs.domus[round]! / 1000).toFixed(1)} s`);
     }
-    if (initrd === undefined) continue;
-    runs.qemu.push(1000 * (await bootQemu(places, initrd, `qemu${round}`)));
-    progress(`  QEMU: ${(runs.qemu[round]! / 1000).toFixed(1)} s`);
+    if (initrd !== undefined) {
+      runs.qemu.push(1000 * (await bootQemu(places, initrd, `qemu${round}`)));
+      progress(`  QEMU: ${(runs.qemu[round]! / 1000).toFixed(1)} s`);
+    }
+    if (withUml) {
+      runs.uml.push(1000 * (await bootUml(places, `uml${round}`)));
+      progress(`  UML: ${(runs.uml[round]! / 1000).toFixed(1)} s`);
+    }
   }
   const ms: Partial<Record<SubjectName, number>> = {};
-  if (runs.domus.length > 0) ms.domus = median(runs.domus);
-  if (runs.qemu.length > 0) ms.qemu = median(runs.qemu);
+  for (const name of ['domus', 'qemu', 'uml'] as const) if (runs[name].length > 0) ms[name] = median(runs[name]);
   return { id: 'login', group: 'boot', what: 'xm create to the login prompt', ms, cpuMs: {}, runs, wrong: {} };
 }
