@@ -128,11 +128,13 @@ async function domains(): Promise<void> {
         );
         rows.push(...table.rows);
         Object.assign(versions, table.versions);
+        take(table.measurements);
       }
       if (groups.includes('boot') && ids.includes('login')) {
         const row = await bootRow(places, subjects, rounds, progress);
         rows.push(row);
-        console.log(`${tableHead(['domus', 'qemu'])}\n${tableLine(row, ['domus', 'qemu'])}`);
+        const booted = (['domus', 'qemu', 'uml'] as const).filter((name) => row.ms[name] !== undefined);
+        console.log(`${tableHead(booted)}\n${tableLine(row, booted)}`);
       }
     }
     if (parts.includes('console')) take(await consoleRows(xend, progress));

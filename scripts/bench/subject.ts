@@ -7,6 +7,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { ConsoleDriver } from '../lib/console-driver.ts';
 import type { BenchDisk } from './disk.ts';
 import type { Program } from './programs.ts';
+import type { Row } from './report.ts';
 
 export const SUBJECTS = ['native', 'domus', 'qemu', 'uml', 'v86'] as const;
 export type SubjectName = (typeof SUBJECTS)[number];
@@ -29,6 +30,8 @@ export interface Subject {
   /** Whether a program can be run there; any, if left out. */
   runs?(program: Program): boolean;
   run(program: Program): Promise<Timing>;
+  /** What it can tell of itself after all programs. */
+  measurements?(): Promise<readonly Row[]>;
   stop(): Promise<void>;
 }
 

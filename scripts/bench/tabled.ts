@@ -4,6 +4,7 @@ import type { OwnXend } from '../lib/own-xend.ts';
 import { comparePrograms, type ProgramRow } from './compare.ts';
 import { type BenchDisk, prepareDisk } from './disk.ts';
 import type { Program } from './programs.ts';
+import type { Row } from './report.ts';
 import { Missing, type Subject, type SubjectName } from './subject.ts';
 import { type DomusOptions, MEMORY_MIB, startDomus } from './subjects/domus.ts';
 import { startNative } from './subjects/native.ts';
@@ -29,6 +30,7 @@ export interface TableResult {
   readonly rows: readonly ProgramRow[];
   readonly subjects: readonly SubjectName[];
   readonly versions: Readonly<Record<string, string>>;
+  readonly measurements: readonly Row[];
 }
 
 export async function measureTable(
@@ -54,7 +56,9 @@ export async function measureTable(
       for (const [name, why] of Object.entries(row.wrong)) progress(`${row.id} in ${name}: ${why}`);
     });
     const versions = Object.assign({}, ...running.map((subject) => subject.versions), disk.packages);
-    return { rows, subjects, versions };
+    const measurements: Row[] = [];
+    for (const subject of running) measurements.push(...((await subject.measurements?.()) ?? []));
+    return { rows, subjects, versions, measurements };
   } finally {
     for (const subject of running) await subject.stop();
   }

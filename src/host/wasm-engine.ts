@@ -100,6 +100,12 @@ interface Exports {
   exitPaths?(cpu: number, exit: number): number;
 }
 
+/** Processor time of this thread: other load on the machine is not the translator's. */
+function threadCpuMs(): number {
+  const { user, system } = process.threadCpuUsage();
+  return (user + system) / 1000;
+}
+
 /** Place of the TLB entry for `va`. */
 function tlbSlot(va: bigint): number {
   const page = Number((va >> 12n) & 0xffffffffn) | 0;
@@ -223,7 +229,7 @@ export class WasmEngine implements Engine {
       regionHelper,
       regionMoved,
     };
-    this.regions = new Regions(memory, this.cache, this.table, regionImports, () => performance.now(), {
+    this.regions = new Regions(memory, this.cache, this.table, regionImports, threadCpuMs, {
       batch: tier1 !== false && tier1.threshold > 1 ? BATCH : 1,
       patient: tier1 !== false && tier1.threshold > 1,
       arrivals: tier1 === false ? 0 : Math.floor(tier1.threshold / 5),

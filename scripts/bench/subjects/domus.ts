@@ -4,6 +4,7 @@ import path from 'node:path';
 import type { Guest } from '../../../src/guest/index.ts';
 import type { OwnXend } from '../../lib/own-xend.ts';
 import type { BenchDisk } from '../disk.ts';
+import type { Row } from '../report.ts';
 import { guestWords, processCpuMs, Runner, type Subject } from '../subject.ts';
 
 export const MEMORY_MIB = 256;
@@ -13,6 +14,24 @@ export interface DomusOptions {
   readonly config: readonly string[];
   /** Print a profile of so many seconds beside each run. */
   readonly profileS: number | undefined;
+}
+
+/** From the engine's statistics, over the boot and all programs. */
+function translationRows({
+  regionMs = 0,
+  regionMsLongest = 0,
+  regionModules = 0,
+  regionWaitsLong = 0,
+  regionBytesLive = 0,
+  regionsLive = 0,
+}: Readonly<Record<string, number>>): Row[] {
+  // biome-ignore format: a table
+  return [
+    { id: 'translation.longest', what: 'translation: the longest wait of the guest for it', unit: 'ms', value: regionMsLongest,
+      beside: { what: `${regionWaitsLong} of ${regionModules} waits above 5 ms, on average`, value: regionMs / Math.max(1, regionModules) } },
+    { id: 'translation.bytes', what: 'translation: WebAssembly that is in use', unit: 'MiB', value: regionBytesLive / (1 << 20),
+      beside: { what: 'regions', value: regionsLive } },
+  ];
 }
 
 export async function startDomus(
@@ -46,6 +65,12 @@ export async function startDomus(
       const timing = await runner.run(guestWords(program));
       if (profile) console.log((await profile).output);
       return timing;
+    },
+    async measurements() {
+      const client = xend.client();
+      const { engine } = await client.call('POST /domains/:name/profile', { name: 'bench', seconds: 0.1 });
+      client.close();
+      return translationRows(engine);
     },
     async stop() {
       await xend.run('xm', ['destroy', 'bench']);
