@@ -69,6 +69,7 @@ export function buildConfig(values: NamedValues, { cwd, randomMac, warn }: Build
     memoryMiB,
     maxmemMiB,
     vcpus,
+    ...initialCpu(values),
     ...scheduling(values, vcpus),
     ...kernelLineParts(values),
     bootOptions: values.text('domus_boot_options') ?? defaultBootOptions(vcpus),
@@ -77,6 +78,14 @@ export function buildConfig(values: NamedValues, { cwd, randomMac, warn }: Build
     ...(consolePort === undefined ? {} : { consolePort }),
     ...exitActions(values),
   };
+}
+
+/** -1 is any. */
+function initialCpu(values: NamedValues): Pick<DomainConfig, 'cpu'> {
+  const text = values.text('cpu');
+  if (text === undefined || text === '' || text === '-1') return {};
+  if (!/^\d{1,4}$/.test(text)) values.fail('cpu', `Invalid value: ${text}: cpu is the number of a CPU, or -1`);
+  return { cpu: Number(text) };
 }
 
 /** Weight, cap and CPUs, as far as they are given. */

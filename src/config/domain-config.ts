@@ -55,6 +55,13 @@ export const DomainConfig = Type.Object(
     memoryMiB: Type.Integer({ minimum: 1, default: 128, description: 'Memory in MiB' }),
     maxmemMiB: Type.Integer({ minimum: 1, description: 'How far memory may grow, in MiB' }),
     vcpus: Type.Integer({ minimum: 1, maximum: 32, default: 1, description: 'CPUs of the guest' }),
+    cpu: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: 4095,
+        description: "CPU to begin on, as Xen 2.0 asked for; this machine's kernel moves domains as it sees fit",
+      }),
+    ),
     cpuWeight: Type.Optional(
       Type.Integer({
         minimum: 1,

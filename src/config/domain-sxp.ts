@@ -1,6 +1,7 @@
 /** The (domain …) expression that `xm list -l` prints, xm-xend 1.4 and 5.6. */
 import { classicNumber } from '../devices/blk/vdev.ts';
 import type { DomainView } from '../xend/view.ts';
+import type { Disk } from './domain-config.ts';
 import type { Sxp } from './sxp.ts';
 import { vmSxp } from './vm-sxp.ts';
 
@@ -44,7 +45,8 @@ function connection(writer: string): string[] {
   return tcp ? [tcp[1]!, tcp[2]!] : [writer];
 }
 
-function diskSxp({ uname, dev, mode }: { uname: string; dev: string; mode: string }, idx: number): Sxp {
+/** One disk, as `xm list -l` and `xm vbd-list` have it: by the name that it was given, whatever its guest calls it. */
+export function diskSxp({ uname, dev, mode }: Pick<Disk, 'uname' | 'dev' | 'mode'>, idx: number): Sxp {
   const vdev = classicNumber(dev);
   return [
     'vbd',
@@ -53,6 +55,7 @@ function diskSxp({ uname, dev, mode }: { uname: string; dev: string; mode: strin
     ['mode', mode],
     ['dev', dev],
     ['uname', uname],
+    ['node', uname.slice(uname.indexOf(':') + 1)],
     ['index', idx],
   ];
 }

@@ -71,6 +71,7 @@ test('the second example of Xen 2.0 with vmid=1 becomes VM1 with its two disks',
     `(vm
     (name VM1)
     (memory 64)
+    (cpu 1)
     (image
         (linux
             (kernel /boot/vmlinuz-2.6-xenU)

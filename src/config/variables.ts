@@ -52,7 +52,7 @@ export const VARIABLES: readonly Variable[] = [
   row('netif',              'flag',   'later',    'make it a network backend'),
   row('vnc',                'any',    'later',    'graphical console'),
   row('bootloader',         'text',   'later',    'boot loader that picks the kernel from the disk'),
-  row('cpu',                'any',    'accepted', 'initial CPU'),
+  row('cpu',                'any',    'used',     'CPU to begin on; -1 is any'),
   row('cpus',               'any',    'used',     'CPUs to run on: "0-3,^1" or "all"; a list has those of each vCPU'),
   row('cpus_soft',          'any',    'accepted', 'CPUs to prefer'),
   row('cpu_weight',         'any',    'used',     'share of contended CPUs, 256 when not given; 1.5 means that many times the usual'),

@@ -32,10 +32,12 @@ const VM: readonly Row[] = [
   row('memory',       'memoryMiB',   'whole'),
   row('maxmem',       'maxmemMiB',   'whole', ({ memoryMiB }) => memoryMiB),
   row('vcpus',        'vcpus',       'whole', () => 1),
-  row('console',      'consolePort', 'whole'),
+  row('cpu',          'cpu',         'whole'),
   row('cpu_weight',   'cpuWeight',   'whole'),
   row('cpu_cap',      'cpuCap',      'whole'),
 ];
+/** Behind what becomes of the domain after its end. */
+const CONSOLE: readonly Row[] = [row('console', 'consolePort', 'whole')];
 // biome-ignore format: a table
 const IMAGE: readonly Row[] = [
   row('kernel',       'kernel',      'text'),
@@ -54,6 +56,7 @@ export function vmSxp(config: DomainConfig): Sxp {
     ...exitRows(config),
     ...(config.cpus ? [['cpus', ...config.cpus.map((cpus) => printCpus(cpus, 'all'))]] : []),
     ...(config.onWatchdog ? [['on_watchdog', config.onWatchdog]] : []),
+    ...printRows(CONSOLE, config),
     ['image', ['linux', ...printRows(IMAGE, config)]],
     ...config.disks.map(({ uname, dev, mode, shared }): Sxp => {
       const access = shared ? `${mode}!` : mode;
@@ -108,7 +111,7 @@ export function configFromSxp(sxp: Sxp, randomMac: () => string): FromSxp {
   };
   for (const [head, ...rest] of elements(vm, 'vm')) {
     const [first] = rest;
-    if (readRow(VM, head, rest, config)) continue;
+    if (readRow(VM, head, rest, config) || readRow(CONSOLE, head, rest, config)) continue;
     if (head === 'restart') Object.assign(config, restartMode(atom(head, rest)));
     else if (head === 'on_poweroff') config.onPoweroff = action(head, rest);
     else if (head === 'on_reboot') config.onReboot = action(head, rest);

@@ -6,7 +6,7 @@ import type { DomainView } from './view.ts';
 /** `domains` are the memory sizes of the others, which it does not have; `now` is in milliseconds. */
 export function domain0View(domains: readonly number[], now: number): DomainView {
   const total = totalMemoryMiB();
-  const upTimeS = process.uptime();
+  const upTimeS = os.uptime();
   return {
     domid: 0,
     uuid: '00000000-0000-0000-0000-000000000000',

@@ -1,4 +1,5 @@
 /** Facts about this machine: `xm info`, the row of Domain-0, and the memory that domains share. */
+import { readFileSync } from 'node:fs';
 import os from 'node:os';
 import { type Static, Type } from '@sinclair/typebox';
 
@@ -45,6 +46,15 @@ export function hostCpuSeconds(): number {
   return os.cpus().reduce((sum, { times }) => sum + times.user + times.nice + times.sys, 0) / 1000;
 }
 
+/** Node asks cpufreq, which machines without frequencies to choose from do not have; the kernel has measured one anyway. */
+function cpuinfoMhz(): number {
+  try {
+    return Math.round(Number(/^cpu MHz\s*: ([\d.]+)$/m.exec(readFileSync('/proc/cpuinfo', 'latin1'))?.[1] ?? 0));
+  } catch {
+    return 0;
+  }
+}
+
 export function nodeInfo(domains: readonly number[]): NodeInfo {
   const cpus = os.cpus();
   const total = totalMemoryMiB();
@@ -56,7 +66,7 @@ export function nodeInfo(domains: readonly number[]): NodeInfo {
     machine: os.machine(),
     cores: os.availableParallelism(),
     hyperthreadsPerCore: 1,
-    cpuMhz: cpus[0]?.speed ?? 0,
+    cpuMhz: cpus[0]?.speed || cpuinfoMhz(),
     memoryMiB: total,
     freeMemoryMiB: freeMemoryMiB(total, domains),
   };

@@ -24,9 +24,8 @@ function unknown(typed: string, io: Io): number {
   if (NOT_IMPLEMENTED.has(typed)) {
     const instead = NOT_IMPLEMENTED.get(typed);
     io.err(`Error: ${typed} is not implemented in Domus${instead ? `: ${instead}` : ''}\n`);
-  } else {
-    io.err(`Error: Unknown command: ${typed}\nTry 'xm help' for more information.\n`);
-  }
+  } else if (io.dialect === 'xl') io.err('command not implemented\n');
+  else io.err(`Error: Unknown command: ${typed}\nTry 'xm help' for more information.\n`);
   return 1;
 }
 
@@ -47,9 +46,17 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
   try {
     return await dispatch(argv, io);
   } catch (error) {
-    io.err(`Error: ${describe(error)}\n`);
+    io.err(`${inWordsOf(io.dialect, argv, error) ?? `Error: ${describe(error)}`}\n`);
     return 1;
   }
+}
+
+/** How xl says that there is no such domain: scripts look for it (xm-xend 1.10). */
+function inWordsOf(dialect: Dialect | undefined, [command]: readonly string[], error: unknown): string | undefined {
+  if (dialect !== 'xl' || !(error instanceof ApiError) || error.code !== 'domain-not-found') return undefined;
+  const name = /^invalid domain:(.*)$/s.exec(error.message)?.[1] ?? '';
+  if (command === 'domid') return `Can't get domid of domain name '${name}', maybe this domain does not exist.`;
+  return `${name} is an invalid domain identifier (rc=-6)`;
 }
 
 async function dispatch([typed, ...words]: readonly string[], io: Io): Promise<number> {

@@ -32,6 +32,7 @@ const OWN: readonly [line: string, error: string | RegExp][] = [
   ['help nope',                    "Error: Unknown command: nope\nTry 'xm help' for more information.\n"],
   ['pci-list x',                   'Error: pci-list is not implemented in Domus\n'],
   ['bvt x 1 2 3 4 5',              'Error: bvt is not implemented in Domus: the scheduler is the credit scheduler, see sched-credit\n'],
+  ['push a b:c',                   'Error: push is not implemented in Domus: xm cp copies files into a domain and out of it: xm cp FILE DOM:PATH\n'],
   ['list nope',                    'Error: invalid domain:nope\n'],
   ['call frob',                    /^Error: call: no function frob; there are node, /],
   ['call domain',                  'Error: call: domain takes id\n'],

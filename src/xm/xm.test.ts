@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
+import os from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -11,6 +12,7 @@ import { parseSxp } from '../config/sxp.ts';
 import { findPaths } from '../host/paths.ts';
 import { readPidFile, waitGone } from '../host/process-identity.ts';
 import { makeHome, startXend } from '../xend/testing.ts';
+import type { Dialect } from './command.ts';
 import { allCommands, commandsIn, ENTRIES } from './commands/index.ts';
 import { findCommand, run } from './main.ts';
 
@@ -21,7 +23,10 @@ after(async () => {
   home.remove();
 });
 
-async function xm(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
+const xm = (...argv: string[]) => called('xm', argv);
+const xl = (...argv: string[]) => called('xl', argv);
+
+async function called(dialect: Dialect, argv: string[]): Promise<{ code: number; out: string; err: string }> {
   let [out, err] = ['', ''];
   const code = await run(argv, {
     out: (text) => {
@@ -31,6 +36,7 @@ async function xm(...argv: string[]): Promise<{ code: number; out: string; err: 
       err += text;
     },
     paths: home.paths,
+    dialect,
   });
   return { code, out, err };
 }
@@ -138,9 +144,9 @@ test('a life: create, list, domid, pause, unpause, destroy', async () => {
   const [sxp] = parseSxp((await xm('list', '-l', 'guest')).out) as string[][];
   assert.deepEqual(sxp!.slice(0, 3), ['domain', ['id', domid], ['name', 'guest']]);
   assert.equal(JSON.parse((await xm('list', '--json')).out)[1].name, 'guest');
-  const [xl] = JSON.parse((await xm('list', '-l', '--format=xl', 'guest')).out);
-  assert.equal(xl.config.c_info.name, 'guest');
-  assert.deepEqual(xl.config.disks[0], {
+  const [long] = JSON.parse((await xm('list', '-l', '--format=xl', 'guest')).out);
+  assert.equal(long.config.c_info.name, 'guest');
+  assert.deepEqual(long.config.disks[0], {
     pdev_path: home.disk,
     vdev: 'sda1',
     backend: 'phy',
@@ -157,6 +163,32 @@ test('a life: create, list, domid, pause, unpause, destroy', async () => {
   );
   assert.equal((await xm('destroy', 'guest')).code, 0);
   assert.match((await xm('list', 'guest')).err, /invalid domain:guest/);
+});
+
+test('a disk is listed by the name that it was given, as in list -l', async () => {
+  assert.equal((await xm('create', '-q', configFile)).code, 0);
+  const disk = `(uname file:${home.disk}) (node ${home.disk}) (index 0)`;
+  const listed = (await xm('vbd-list', 'guest')).out;
+  assert.equal(listed, `(vbd (idx 0) (vdev 2049) (mode w) (dev sda1) ${disk})\n`);
+  assert.ok((await xm('list', '-l', 'guest')).out.replace(/\s+/g, ' ').includes(`(dev sda1) ${disk}`));
+  assert.equal((await xm('destroy', 'guest')).code, 0);
+});
+
+test('xl says in its own words what it does not know', async () => {
+  const err = async (...argv: string[]) => (await xl(...argv)).err;
+  assert.equal(await err('pause', 'nope'), 'nope is an invalid domain identifier (rc=-6)\n');
+  assert.equal(
+    await err('domid', 'nope'),
+    "Can't get domid of domain name 'nope', maybe this domain does not exist.\n",
+  );
+  assert.deepEqual(await xl('frob'), { code: 1, out: '', err: 'command not implemented\n' });
+});
+
+test('Domain-0 is up as long as the machine, whose clock is known', async () => {
+  const [zero] = JSON.parse((await xm('list', '--json', 'Domain-0')).out);
+  assert.ok(Math.abs(zero.upTimeS - os.uptime()) < 60);
+  if (/^cpu MHz/m.test(readFileSync('/proc/cpuinfo', 'latin1')))
+    assert.match((await xm('info')).out, /^cpu_mhz {16}: [1-9]\d*$/m);
 });
 
 test('consoles: a row for each, with who types; the port that the configuration names, or an error', async () => {

@@ -35,7 +35,7 @@ describe('a domain that runs', { skip }, async () => {
     assert.match((await system.xm('block-list', 'runner')).output, /^51728 +0 +1 +4 +\d+ +\d+ .*\/vbd\/\d+\/51728/m);
     assert.match(
       (await system.xm('vbd-list', 'runner')).output,
-      /^\(vbd \(idx 1\) \(vdev 51728\) \(mode w\) \(dev xvdb\)/m,
+      /^\(vbd \(idx 1\) \(vdev 2064\) \(mode w\) \(dev sdb\)/m,
     );
     assert.deepEqual(await system.xm('block-detach', 'runner', 'sdb'), { code: 0, output: '' });
     assert.doesNotMatch(await person.run('cat /proc/partitions'), /xvdb/);

@@ -22,6 +22,7 @@ import { ConsoleLog } from './log.ts';
 import { type Attached, Pen } from './pen.ts';
 import { Scrollback } from './scrollback.ts';
 import { ConsolePort } from './tcp-port.ts';
+import { TelnetFilter } from './telnet.ts';
 
 const WATCHER_QUEUE_MAX = 4 << 20;
 const INPUT_QUEUE_MAX = 64 << 10;
@@ -62,6 +63,8 @@ interface Watcher extends Attached {
   size: TerminalSize | undefined;
   /** Bytes that were not sent because it was too far behind. */
   skipped: number;
+  /** May be a telnet client. */
+  readonly telnet: TelnetFilter | undefined;
 }
 
 export class ConsoleServer {
@@ -89,7 +92,10 @@ export class ConsoleServer {
     this.#ports = ports;
     this.#log = new ConsoleLog(logFile, ports.log);
     this.#server = net.createServer({ allowHalfOpen: true }, (socket) => this.#greet(socket));
-    this.#port = new ConsolePort((socket, who) => this.#attach(socket, { mode: 'write', who }), ports.log);
+    this.#port = new ConsolePort(
+      (socket, who) => this.#attach(socket, { mode: 'write', who }, undefined, new TelnetFilter()),
+      ports.log,
+    );
   }
 
   listen(path: string): Promise<void> {
@@ -236,7 +242,7 @@ export class ConsoleServer {
     });
   }
 
-  #attach(socket: net.Socket, { mode, who, size }: ConsoleHello, typed?: Uint8Array): void {
+  #attach(socket: net.Socket, { mode, who, size }: ConsoleHello, typed?: Uint8Array, telnet?: TelnetFilter): void {
     const watcher: Watcher = {
       session: ++this.#sessions,
       socket,
@@ -246,6 +252,7 @@ export class ConsoleServer {
       size,
       told: false,
       skipped: 0,
+      telnet,
       notice: (text) => void socket.write(`\r\n[console: ${text}]\r\n`),
       turn: () => {
         if (socket.isPaused()) socket.resume();
@@ -303,9 +310,11 @@ export class ConsoleServer {
       this.#pen.refused(from, from.patient ? 'what you send waits' : 'what you type is ignored');
       return;
     }
-    this.#bytesIn += chunk.length;
-    this.#input.push(chunk);
-    this.#inputBytes += chunk.length;
+    const keys = from.telnet?.typed(chunk) ?? chunk;
+    if (keys.length === 0) return;
+    this.#bytesIn += keys.length;
+    this.#input.push(keys);
+    this.#inputBytes += keys.length;
     if (this.#inputBytes > INPUT_QUEUE_MAX) from.socket.pause();
     if (this.#retry === undefined) this.drainInput();
   }

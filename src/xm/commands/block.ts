@@ -1,5 +1,6 @@
 /** Disks of a domain: 2.0's vbd-list, vbd-create and vbd-destroy, and what later tools call them (xm-xend 1.3, 1.8, 1.9). */
 import { parseDisk } from '../../config/disk.ts';
+import { diskSxp } from '../../config/domain-sxp.ts';
 import { printCompact } from '../../config/sxp.ts';
 import type { DiskView } from '../../xend/view.ts';
 import { type Context, command, UserError } from '../command.ts';
@@ -17,22 +18,9 @@ export const vbdList = command({
   json: true,
   async run(context) {
     const disks = await disksOf(context);
-    context.show(disks, () => disks.map((disk) => `${printCompact(vbdSxp(disk))}\n`).join(''));
+    context.show(disks, () => disks.map((disk) => `${printCompact(diskSxp(disk, disk.idx))}\n`).join(''));
   },
 });
-
-function vbdSxp({ idx, vdev, mode, name, uname }: DiskView) {
-  const rows: [string, string | number][] = [
-    ['idx', idx],
-    ['vdev', vdev],
-    ['mode', mode],
-    ['dev', name],
-    ['uname', uname],
-    ['node', uname.slice(uname.indexOf(':') + 1)],
-    ['index', idx],
-  ];
-  return ['vbd', ...rows];
-}
 
 export const blockList = command({
   name: 'block-list',

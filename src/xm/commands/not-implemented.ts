@@ -27,4 +27,18 @@ export const NOT_IMPLEMENTED: ReadonlyMap<string, string> = new Map([
   ...row('psr-cmt-attach psr-cmt-detach psr-cmt-show psr-cat-set psr-cat-show psr-mba-set psr-mba-show psr-hwinfo'),
   ...row('getenforce setenforce loadpolicy set-parameters getpolicy setpolicy labels addlabel rmlabel getlabel'),
   ...row('debug-keys'),
+  // Words of virsh and incus.
+  ...row('stop',                                                'see shutdown and destroy'),
+  ...row('launch init define',                                  'see create'),
+  ...row('undefine rm',                                         'see destroy; what a domain was made of stays'),
+  ...row('dominfo domstate dumpxml show ps ls',                 'see list, and list -l'),
+  ...row('file push pull',                                      'xm cp copies files into a domain and out of it: xm cp FILE DOM:PATH'),
+  ...row('shell',                                               'see exec -it and console'),
+  ...row('attach-disk detach-disk domblklist domblkstat',       'see block-attach, block-detach and block-list'),
+  ...row('vcpuinfo vcpupin schedinfo',                          'see vcpu-list, vcpu-pin and sched-credit'),
+  ...row('dump',                                                'see dump-core'),
+  ...row('nodeinfo hostinfo',                                   'see info'),
+  ...row('send-key inject-nmi',                                 'see sysrq and trigger'),
+  ...row('autostart',                                           'links in /etc/xen/auto start at boot, see xendomains'),
+  ...row('monitor event',                                       'GET /events of xend, see docs/api.md'),
 ]);
