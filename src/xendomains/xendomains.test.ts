@@ -158,3 +158,18 @@ test('the services are installed, changed settings stay, and all but those goes 
     assert.ok(!existsSync(inRoot(gone)), gone);
   assert.equal(install('--frob').status, 2);
 });
+
+const analyzer = spawnSync('systemd-analyze', ['--version']).error ? 'there is no systemd-analyze here' : false;
+test('systemd finds nothing wrong with the units', { skip: analyzer }, () => {
+  assert.equal(install('--init', 'systemd').status, 0);
+  // It looks for the commands in this system, in which nothing is installed.
+  const here = path.resolve(import.meta.dirname, '../../bin');
+  const units = ['xend.service', 'xendomains.service'].map((name) => {
+    const file = path.join(home.dir, name);
+    const text = readFileSync(inRoot(`etc/systemd/system/${name}`), 'utf8');
+    writeFileSync(file, text.replaceAll('/usr/local/sbin', here));
+    return file;
+  });
+  const { status, stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', ...units], { encoding: 'utf8' });
+  assert.deepEqual([status, stderr], [0, '']);
+});

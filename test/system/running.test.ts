@@ -106,6 +106,18 @@ describe('a domain that runs', { skip }, async () => {
     assert.equal((await system.xm('sched-credit', '-d', 'runner', '-c', '0')).code, 0);
   });
 
+  test('xm top fills a terminal, no wider than it is, sorts by the key s and goes with q', async () => {
+    const top = system.personOnTerminal('top -d 1', { columns: 70, rows: 12 });
+    const screen = await top.expect(/\n +runner +\S+ +\d+ /);
+    assert.match(screen, /xentop - \d\d:\d\d:\d\d {3}sorted by NAME/);
+    assert.match(screen, /2 domains: \d running, \d blocked/);
+    assert.ok(screen.split('\n').every((row) => row.length <= 70));
+    top.send('s');
+    await top.expect('sorted by CPU(sec)');
+    top.send('q');
+    assert.equal(await top.exitCode(), 0);
+  });
+
   test('a domain that takes no notice of a shutdown is destroyed when that was wanted, and only then', async () => {
     await person.run('killall -q init; true');
     assert.equal((await system.xm('pause', 'runner')).code, 0);
