@@ -18,6 +18,7 @@ import {
   installGdt,
   installHandlers,
   leaf,
+  link,
   setEntry,
   testDomain,
   va,
@@ -27,6 +28,7 @@ import { GPR, RFLAGS, SEG, STATE } from '../x86/state.ts';
 import { WasmEngine } from './wasm-engine.ts';
 
 const SEED = 20041105;
+const CASES = 6000;
 /** Those that the test domain has a use for. */
 const FRAMES = 48;
 let state = SEED;
@@ -37,6 +39,12 @@ function random(below: number): number {
 const chance = (oneIn: number): boolean => random(oneIn) === 0;
 const pick = <T>(values: readonly T[]): T => values[random(values.length)]!;
 const random64 = (): bigint => (BigInt(random(2 ** 32)) << 32n) | BigInt(random(2 ** 32));
+
+/** Further level 4 tables, of the kernel and of a user. */
+const ROOTS = { kernel: [FRAME.l4, 44, 45], user: [FRAME.userL4, 46, 47] } as const;
+
+/** The kernel root that shows the user's pages as well. */
+const WITH_USER = ROOTS.kernel[2];
 
 let vcpu: Vcpu;
 let memory: GuestMemory;
@@ -58,6 +66,10 @@ before(() => {
   installGdt(vcpu);
   enterUser(vcpu);
   vcpu.setKernelMode(true);
+  for (const [first, ...more] of [ROOTS.kernel, ROOTS.user]) {
+    for (const root of more) memory.u8.copyWithin(memory.at(root), memory.at(first), memory.at(first) + 4096);
+  }
+  setEntry(memory, WITH_USER, 0, link(FRAME.userL3));
 });
 
 /** Stacks: good ones, badly aligned, at the ends of pages, not mapped, read-only, in the hypervisor's range, the user's. */
@@ -141,6 +153,45 @@ let prepare: () => void = () => {};
 const CHANGED = 16;
 const changedVa = (i: number): bigint => 0x400000n + BigInt((CHANGED + i) * 4096);
 
+/** A mmuext_op: mostly of the two roots, which are tables with few or many references, or something else. */
+function randomRoots(): void {
+  const { pages } = memory.layout;
+  const { u32 } = memory;
+  const words = memory.layout.frameTypes / 4;
+  for (const root of [...ROOTS.kernel, ...ROOTS.user]) {
+    const count = chance(40) ? 0xffff_ff0 : pick([1, 2, 2, 2, 2, 2, 3]);
+    u32[words + root] = (chance(40) ? pick([0, 3]) : 4) | (random(2) * 8) | (count * 16);
+  }
+  vcpu.setU32(STATE.kernelRoot, pick(ROOTS.kernel));
+  vcpu.setU32(STATE.userRoot, chance(6) ? NO_ROOT : chance(6) ? vcpu.kernelRoot : pick(ROOTS.user));
+  engine.modeChanged();
+  const other = (): number =>
+    pick([0, 0, FRAME.l4, FRAME.userL4, FRAME.l3, FRAME.data, pages - 1, pages, 2 ** 32 + FRAME.l4]);
+  const at = va(FRAME.scratch, chance(8) ? 4096 - random(48) : 8 * random(16));
+  const operations = [
+    [chance(20) ? random(17) : 5, chance(10) ? other() : pick(chance(6) ? ROOTS.user : ROOTS.kernel)],
+    [chance(20) ? random(17) : 15, chance(6) ? other() : pick(chance(6) ? ROOTS.kernel : ROOTS.user)],
+  ] as const;
+  operations.forEach(([command, mfn], i) => {
+    vcpu.writeU64(at + BigInt(24 * i), BigInt(command) | (chance(2) ? random64() << 32n : 0n));
+    vcpu.writeU64(at + BigInt(24 * i + 8), BigInt(mfn));
+    vcpu.writeU64(at + BigInt(24 * i + 16), BigInt(random(4)));
+  });
+  vcpu.setReg64(GPR.rax, 26n);
+  vcpu.setReg64(GPR.rdi, chance(20) ? STACK() : at);
+  vcpu.setReg64(GPR.rsi, BigInt(chance(16) ? pick([0, 1, 3, 2 ** 31 + 2]) : 2));
+  vcpu.setReg64(GPR.rdx, chance(16) ? va(FRAME.scratch + 1) : 0n);
+  vcpu.setReg64(GPR.r10, BigInt(chance(20) ? pick([0, 1, 0x7ff1]) : 0x7ff0));
+  prepare = () => {
+    engine.modeChanged();
+    engine.flushTlb();
+    engine.translate(at, false);
+    engine.translate(at + 47n, false);
+    engine.translate(0x400000n, false);
+  };
+  prepare();
+}
+
 /** The user's translations agree with the user's table. */
 function assertNothingStale(where: string): void {
   if (!vcpu.hasUserRoot) return;
@@ -201,7 +252,8 @@ function randomState(): Exit {
   }
   if (vcpu.kernelMode) {
     if (chance(3)) {
-      randomUpdate();
+      if (chance(3)) randomUpdate();
+      else randomRoots();
       return Exit.Syscall;
     }
     vcpu.setReg64(GPR.rax, chance(20) ? random64() : BigInt(pick([23, 23, 3, 5, 25])));
@@ -236,7 +288,7 @@ function difference(a: readonly Uint8Array[], b: readonly Uint8Array[]): string 
 
 test('each exit is performed as its twin performs it, or declined without a trace', () => {
   const performed = new Map<string, number>();
-  for (let n = 0; n < 4000; n++) {
+  for (let n = 0; n < CASES; n++) {
     const exit = randomState();
     const from = vcpu.kernelMode ? 'kernel' : 'user';
     const call = exit === Exit.Syscall && vcpu.kernelMode ? ` ${vcpu.reg64(GPR.rax)}` : '';
@@ -260,15 +312,19 @@ test('each exit is performed as its twin performs it, or declined without a trac
     assert.equal(difference(done ? slow : start, fast), undefined, where);
     if (done) performed.set(name, (performed.get(name) ?? 0) + 1);
     if (name === 'kernel syscall 1') assertNothingStale(where);
+    if (name === 'kernel syscall 26') {
+      const code = [WITH_USER, ...ROOTS.user].some((root) => root === vcpu.kernelRoot) ? memory.at(FRAME.userCode) : 0;
+      assert.equal(engine.translate(0x400000n, false), code, where);
+    }
     restore(start);
     // Tables were put back behind the engine's back.
-    if (name === 'kernel syscall 1') engine.flushTlb();
+    if (/ (1|26)$/.test(name)) engine.flushTlb();
     memory.frameFlags[FRAME.userL1] = 0;
   }
   for (const name of ['user syscall', 'user exception', 'kernel exception']) {
-    assert.ok((performed.get(name) ?? 0) > 100, `${name}: ${performed.get(name)} of 4000`);
+    assert.ok((performed.get(name) ?? 0) > 100, `${name}: ${performed.get(name)} of ${CASES}`);
   }
-  for (const call of [1, 3, 5, 23, 25]) {
+  for (const call of [1, 3, 5, 23, 25, 26]) {
     assert.ok(
       (performed.get(`kernel syscall ${call}`) ?? 0) > 20,
       `hypercall ${call}: ${JSON.stringify([...performed])}`,

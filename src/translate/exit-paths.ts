@@ -15,6 +15,8 @@ export interface ExitTools {
   kernelAddress(f: Fn, cpu: E, va: E, size: number, write: boolean): E;
   /** STATE.kernelMode was written: use the translations of that mode. No root has changed. */
   selectMode(f: Fn, cpu: E): void;
+  /** (cpu): Engine.modeChanged. */
+  readonly modeChanged: FnRef;
   /** (cpu, frame, index): Engine.entryChanged. */
   readonly entryChanged: FnRef;
   /** (cpu) and (cpu, i32): RFLAGS of the state block. */

@@ -1,6 +1,6 @@
 /**
  * Small hypercalls: those that Linux makes at every context switch and that only set a few words (stack_switch,
- * set_segment_base, fpu_taskswitch; twins: traps/registration.ts, segments.ts, fpu.ts), and mmu_update of one entry.
+ * set_segment_base, fpu_taskswitch; twins: traps/registration.ts, segments.ts, fpu.ts), and two of page tables.
  */
 import type { ExitTools } from '../../translate/exit-paths.ts';
 import { type E, I32, i32, i64, load64, select } from '../../wasm/expr.ts';
@@ -9,6 +9,7 @@ import { GPR, STATE } from '../../x86/state.ts';
 import { GATES } from '../gates.ts';
 import { SEGBASE } from '../segments.ts';
 import { TraceKind } from '../trace.ts';
+import { loadRoots } from './base-pointers.ts';
 import { mmuUpdate } from './mmu-update.ts';
 import { gpr, isCanonical, setGpr, trace } from './parts.ts';
 
@@ -36,6 +37,7 @@ const CALLS: readonly (readonly [number: number, body: Body])[] = [
   [ 3, stackSwitch],
   [ 5, fpuTaskswitch],
   [25, setSegmentBase],
+  [26, loadRoots],
 ];
 
 /** (cpu) → 1 when the hypercall in the registers was performed. */

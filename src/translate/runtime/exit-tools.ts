@@ -7,7 +7,11 @@ import type { ExitTools } from '../exit-paths.ts';
 import { KERNEL_TLB, USER_TLB } from '../layout.ts';
 import { entryOffset, type TlbRuntime } from './tlb.ts';
 
-export function exitTools(m: ModuleBuilder, layout: MemoryLayout, { entryChanged }: TlbRuntime): ExitTools {
+export function exitTools(
+  m: ModuleBuilder,
+  layout: MemoryLayout,
+  { modeChanged, entryChanged }: TlbRuntime,
+): ExitTools {
   // The formulas are x86/flags.ts's.
   const readFlags = m.function([I32], [I32], (f) => {
     const cpu = f.param(0);
@@ -51,5 +55,5 @@ export function exitTools(m: ModuleBuilder, layout: MemoryLayout, { entryChanged
   const selectMode = (f: Fn, cpu: E): void =>
     f.store32(cpu, select(load32(cpu, STATE.kernelMode), cpu.add(KERNEL_TLB), load32(cpu, USER_TLB)), STATE.tlb);
 
-  return { layout, kernelAddress, selectMode, entryChanged, readFlags, writeFlags };
+  return { layout, kernelAddress, selectMode, modeChanged, entryChanged, readFlags, writeFlags };
 }
