@@ -3,6 +3,7 @@
  * do, and gives the addresses the names that the guest's kernel has for them.
  */
 import { findKernelSymbols, type KernelSymbols, symbolAt } from '../../guest/kallsyms.ts';
+import { UserSpace } from '../../guest/user-symbols.ts';
 import type { GuestAddress, MonitorFunction, Profile, VcpuProfile } from './types.ts';
 
 const INTERVAL_MS = 1;
@@ -55,7 +56,7 @@ export class Profiler {
     this.stop();
     const seconds = (performance.now() - this.#started) / 1000;
     const symbols = findKernelSymbols(this.#vcpu.ram);
-    const guest = namedAddresses(found?.guest ?? [], symbols);
+    const guest = namedAddresses(found?.guest ?? [], symbols, this.#vcpu.ram);
     const samples = this.#idle + guest.reduce((sum, { samples }) => sum + samples, 0);
     const monitor = (found?.monitor ?? []).map((one) => namedFunction(one, symbols));
     const regions = (found?.regions ?? []).map((one) => ({ ...one, ...symbolOf(one.address, symbols) }));
@@ -63,16 +64,19 @@ export class Profiler {
   }
 }
 
-function namedAddresses(flat: readonly number[], symbols: KernelSymbols | undefined): GuestAddress[] {
+function namedAddresses(flat: readonly number[], symbols: KernelSymbols | undefined, ram: Uint8Array): GuestAddress[] {
   const guest: GuestAddress[] = [];
+  const spaces = new Map<number, UserSpace>();
   for (let k = 0; k + 4 <= flat.length; k += 4) {
-    const [lo, hi, kernel, samples] = flat.slice(k, k + 4) as [number, number, number, number];
+    const [lo, hi, root, samples] = flat.slice(k, k + 4) as [number, number, number, number];
     const value = (BigInt(hi) << 32n) | BigInt(lo);
-    const found = kernel !== 0 && symbols ? symbolAt(symbols, value) : undefined;
+    let space = spaces.get(root);
+    if (root !== 0 && space === undefined) spaces.set(root, (space = new UserSpace(ram, root)));
+    const found = space ? space.symbolAt(value) : symbols && symbolAt(symbols, value);
     const address = value.toString(16).padStart(16, '0');
     guest.push({
       address,
-      kernel: kernel !== 0,
+      kernel: root === 0,
       samples,
       ...(found && { symbol: found.name, offset: found.offset }),
     });

@@ -7,7 +7,7 @@ export interface GuestAddress {
   readonly address: string;
   readonly kernel: boolean;
   readonly samples: number;
-  /** The kernel's own name for it, and how far behind. */
+  /** The kernel's own name for it, or the one that a program or library has it linked by; and how far behind. */
   readonly symbol?: string;
   readonly offset?: number;
 }
@@ -44,7 +44,7 @@ export interface Profile {
 
 /** What the vCPU's thread tells at the end. */
 export interface VcpuProfile {
-  /** Low and high half of RIP, 1 in the guest's kernel, and how often: four numbers each. */
+  /** Low and high half of RIP, frame of the process's page tables or 0 in the guest's kernel, and how often: four numbers each. */
   readonly guest: readonly number[];
   readonly monitor: readonly MonitorFunction[];
   readonly engine: Readonly<Record<string, number>>;

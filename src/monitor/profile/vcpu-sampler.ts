@@ -34,8 +34,8 @@ export class VcpuSampler {
   readonly #regions: number;
   readonly #watched: WatchedRegions | undefined;
   readonly #session = new Session();
-  /** RIP and mode as text → samples. */
-  readonly #guest = new Map<string, [lo: number, hi: number, kernel: number, count: number]>();
+  /** RIP and page tables as text → samples, as in VcpuProfile. */
+  readonly #guest = new Map<string, [lo: number, hi: number, root: number, count: number]>();
 
   /** `base`: the vCPU's state block. `regions`: how many regions are to be told of. */
   constructor(memory: GuestMemory, base: number, engine: WatchedEngine, regions: number) {
@@ -58,11 +58,12 @@ export class VcpuSampler {
     const { view } = this.#memory;
     const lo = view.getUint32(this.#base + STATE.rip, true);
     const hi = view.getUint32(this.#base + STATE.rip + 4, true);
-    const kernel = view.getUint32(this.#base + STATE.kernelMode, true);
-    const key = `${lo} ${hi} ${kernel}`;
+    const kernel = view.getUint32(this.#base + STATE.kernelMode, true) !== 0;
+    const root = kernel ? 0 : view.getUint32(this.#base + STATE.userRoot, true);
+    const key = `${lo} ${hi} ${root}`;
     const known = this.#guest.get(key);
     if (known) known[3]++;
-    else this.#guest.set(key, [lo, hi, kernel, 1]);
+    else this.#guest.set(key, [lo, hi, root, 1]);
   }
 
   end(): VcpuProfile {

@@ -13,8 +13,8 @@ export const profile = command({
   params: ['DOM', '[SECONDS]'],
   summary: 'Watch for some seconds where a domain spends its time',
   details: `
-Looks a thousand times a second where the guest is, and prints its kernel's functions by how often they were found; programs of
-the guest have addresses only. Then the same for the thread that runs it: generated code of hot regions, the interpreter, and
+Looks a thousand times a second where the guest is, and prints its kernel's functions by how often they were found, and its
+programs' as far as they are linked by name (LIBRARY:NAME, or user NAME); the others have addresses only. Then the same for the thread that runs it: generated code of hot regions, the interpreter, and
 what the monitor does for the guest. The guest goes on meanwhile, a little slower. ${SECONDS} seconds when none are given.
 With --regions the translated code is forgotten and made again, and counted; told is what took most time: a region's code in the
 guest ('>' where it is entered), and its WebAssembly.`,
@@ -81,7 +81,8 @@ function regionLines(region: Profile['regions'][number]): string[] {
 }
 
 function place({ address, kernel, symbol, offset }: Profile['guest'][number], exact: boolean): string {
-  if (symbol !== undefined) return exact ? `${symbol}+0x${offset!.toString(16)}` : symbol;
+  const name = symbol === undefined || kernel || symbol.includes(':') ? symbol : `user ${symbol}`;
+  if (name !== undefined) return exact ? `${name}+0x${offset!.toString(16)}` : name;
   if (exact) return `${kernel ? 'kernel' : 'user'} 0x${address}`;
   return `${kernel ? 'kernel' : 'user'} 0x${address.slice(0, -3)}___`;
 }
