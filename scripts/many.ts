@@ -11,14 +11,15 @@ import { parseArgs } from 'node:util';
 import { loadConfig } from '../src/config/load.ts';
 import { GuestError, prepareGuest } from '../src/guest/index.ts';
 import { openConsole } from '../src/host/console-link.ts';
-import { guestCache } from '../src/host/paths.ts';
+import { guestCache, pidFile } from '../src/host/paths.ts';
+import { readPidFile } from '../src/host/process-identity.ts';
 import { median } from './bench/report.ts';
 import { OwnXend } from './lib/own-xend.ts';
 import { availableMiB, cpuMs, proportionalMiB } from './lib/process-cost.ts';
 import { writeTtylinux } from './lib/ttylinux.ts';
 
-/** ttylinux reads no pressure figures and has no memory cgroups, and each of them wakes an idle guest every two seconds. */
-const TTYLINUX_EXTRA = 'psi=0 cgroup_disable=memory';
+/** ttylinux has no memory cgroups, whose statistics wake an idle guest every two seconds. */
+const TTYLINUX_EXTRA = 'cgroup_disable=memory';
 
 const { values } = parseArgs({
   options: {
@@ -48,8 +49,11 @@ if (!(count >= 1 && booting >= 1 && watchMs > 0)) {
 const LOGIN = /ttylinux login: $/;
 const LOGIN_MS = 300_000;
 const ANSWER_MS = 30_000;
-/** What a guest does once after its boot (the journal's first commit, a look at free inodes) is no part of being idle. */
-const SETTLE_MS = 20_000;
+/**
+ * What happens once after a boot is no part of being idle: the guest's journal commits, it looks at free inodes, and its monitor
+ * collects garbage and gives back memory.
+ */
+const SETTLE_MS = 60_000;
 const CREATED_AT_ONCE = 2;
 const LIST_RUNS = 5;
 
@@ -143,12 +147,15 @@ async function main(): Promise<Figure[]> {
   say(`all of them wait for somebody to log in; watching them for ${watchMs / 1000} s, after ${SETTLE_MS / 1000} s`);
   await sleep(SETTLE_MS);
   const monitors = xend.monitors().map(({ pid }) => pid);
+  const daemon = readPidFile(pidFile(xend.paths))!.pid;
   const before = monitors.map(cpuMs);
+  const daemonBefore = cpuMs(daemon);
   const watched = performance.now();
   await sleep(watchMs);
   const elapsed = performance.now() - watched;
   const percents = monitors.map((pid, i) => (100 * (cpuMs(pid) - before[i]!)) / elapsed);
-  const percent = percents.reduce((sum, one) => sum + one, 0);
+  const ofXend = (100 * (cpuMs(daemon) - daemonBefore)) / elapsed;
+  const percent = percents.reduce((sum, one) => sum + one, ofXend);
 
   const lists: number[] = [];
   for (let i = 0; i < LIST_RUNS; i++) {
@@ -172,11 +179,12 @@ async function main(): Promise<Figure[]> {
   client.close();
   // biome-ignore format: a table
   return [
-    { what: 'created, a second',                value: perSecond.toFixed(2),              wanted: 'at least 2',   reached: perSecond >= 2 },
+    { what: 'created (built, not booted), a second', value: perSecond.toFixed(2),              wanted: 'at least 2',   reached: perSecond >= 2 },
     { what: `booted, ${booting} at a time, a second`, value: (count / bootSeconds).toFixed(2), wanted: '',           reached: true },
     { what: 'answer on their console',          value: `${answers.length}, the slowest after ${Math.max(...answers).toFixed(2)} s`, wanted: `${count}`, reached: answers.length === count },
-    { what: 'host CPU of all, % of one core',   value: percent.toFixed(2),                wanted: 'below 10',     reached: percent < 10 },
+    { what: 'host CPU of all and xend, % of one core', value: percent.toFixed(2),         wanted: 'below 10',     reached: percent < 10 },
     { what: 'host CPU of one, %: median, most', value: `${median(percents).toFixed(3)}, ${Math.max(...percents).toFixed(3)}`, wanted: '', reached: true },
+    { what: 'host CPU of xend, %',              value: ofXend.toFixed(2),                 wanted: '',             reached: true },
     { what: 'xm list, s',                       value: median(lists).toFixed(3),          wanted: 'below 0.3',    reached: median(lists) < 0.3 },
     { what: 'memory of one monitor with its guest, MiB (PSS), median', value: median(memory).toFixed(0), wanted: '', reached: true },
     { what: 'memory of all, MiB (PSS)',         value: memorySum.toFixed(0),              wanted: `below ${Math.round(os.totalmem() / 2 ** 20)}`, reached: memorySum < os.totalmem() / 2 ** 20 },

@@ -9,6 +9,7 @@ export const BOOT_OPTIONS = [
   { option: 'nr_cpus=VCPUS',     reason: 'the kernel is built for 8192 CPUs and asks for each of them whether it is up, one hypercall a CPU' },
   { option: 'noreplace-smp',     reason: 'on one CPU Linux patches its 9,000 LOCK prefixes away, each in an address space of its own: most of a second, to save nanoseconds' },
   { option: 'sysctl.vm.compaction_proactiveness=0', reason: 'kcompactd wakes an idle guest twice a second to look how fragmented its memory is; huge pages do not exist here' },
+  { option: 'psi=0',             reason: 'averages of pressure that next to nobody reads (/proc/pressure) wake an idle guest every two seconds. With them: domus_boot_options = "psi=1" and whichever of these are wanted' },
   { option: 'initcall_blacklist=tracer_init_tracefs,slab_sysfs_init', reason: '20,000 files for tracing and statistics that next to nobody opens: a sixth of the boot and 9 MB of the guest\'s memory. With them: domus_boot_options = ""' },
 ] as const;
 

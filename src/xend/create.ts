@@ -2,7 +2,17 @@
  * Making a domain, as steps with undo. RESERVE makes it exist in xend's books, BOOT makes it exist as a process. Undoing
  * them ends a domain, however far it had come; doing BOOT again restarts one whose monitor died.
  */
-import { accessSync, closeSync, constants, mkdirSync, openSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  openSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { SCHED_CREDIT } from '../abi/numbers.ts';
 import type { Disk, DomainConfig } from '../config/domain-config.ts';
@@ -196,23 +206,24 @@ async function startMonitor(c: CreateContext, gaveUp: AbortSignal): Promise<void
   const { domain, paths } = c;
   const logFile = monitorLog(paths, domain.name);
   const who = identify(await spawnMonitor(domain.runDir, logFile));
+  const socket = controlSocket(domain.runDir);
   const deadline = Date.now() + STARTUP_TIMEOUT_MS;
   for (;;) {
-    try {
-      domain.link = await MonitorLink.connect(controlSocket(domain.runDir), c.events(domain));
-      return;
-    } catch {
-      if (gaveUp.aborted) {
-        // It has not said yet who it is, so that whoever undoes this step might not find it.
-        signal(who, 'SIGKILL');
-        await waitGone(who, DESTROY_TIMEOUT_MS);
-        throw gaveUp.reason;
-      }
-      if (!isAlive(who)) throw new XendError('monitor-failed', domain.name, `ended while starting; see ${logFile}`);
-      if (Date.now() > deadline) {
-        signal(who, 'SIGKILL');
-        throw new XendError('monitor-failed', domain.name, `does not start; see ${logFile}`);
-      }
+    // It takes some tenths of a second to listen: a look is cheaper than a connection refused.
+    if (existsSync(socket)) {
+      domain.link = await MonitorLink.connect(socket, c.events(domain)).catch(() => undefined);
+      if (domain.link) return;
+    }
+    if (gaveUp.aborted) {
+      // It has not said yet who it is, so that whoever undoes this step might not find it.
+      signal(who, 'SIGKILL');
+      await waitGone(who, DESTROY_TIMEOUT_MS);
+      throw gaveUp.reason;
+    }
+    if (!isAlive(who)) throw new XendError('monitor-failed', domain.name, `ended while starting; see ${logFile}`);
+    if (Date.now() > deadline) {
+      signal(who, 'SIGKILL');
+      throw new XendError('monitor-failed', domain.name, `does not start; see ${logFile}`);
     }
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
