@@ -60,6 +60,8 @@ interface Request {
   readonly at: number;
   /** Linear addresses of the pages around it, from AROUND pages before on; 0 for what is not known to be mapped. */
   readonly around: readonly number[];
+  /** The same of pages further away, as they are mapped now: perhaps by somebody else. */
+  readonly mapped: (page: number) => number;
 }
 const AROUND = LIMITS.pages - 1;
 
@@ -183,7 +185,7 @@ export class Regions {
   request(record: number, at: number, va: bigint, mapped: (page: number) => number): void {
     if (this.queue.some((known) => known.record === record)) return;
     const around = Array.from({ length: 2 * AROUND + 1 }, (_, k) => mapped(k - AROUND));
-    this.queue.push({ record, va, at, around });
+    this.queue.push({ record, va, at, around, mapped });
     if (this.queue.length >= this.options.batch) this.flush();
   }
 
@@ -253,7 +255,7 @@ export class Regions {
     return true;
   }
 
-  private plan({ record, va, at, around }: Request, claimed: Set<number>): Planned | undefined {
+  private plan({ record, va, at, around, mapped }: Request, claimed: Set<number>): Planned | undefined {
     const { u16, u8, layout } = this.memory;
     const isFree = (entry: number): boolean => {
       const handler = u16[entry >>> 1]!;
@@ -270,10 +272,15 @@ export class Regions {
       return undefined;
     }
     if (this.freeSlots.length === 0 && this.nextSlot === REGION_SLOTS_END) return undefined;
+    const bases = new Map([[0, home]]);
     const baseOf = (page: number): number => {
-      if (page === 0) return home;
-      const base = around[page + AROUND]!;
-      return base === 0 || this.alone.has(base) || this.alone.has(home) ? 0 : base;
+      let base = bases.get(page);
+      if (base === undefined) {
+        base = this.alone.has(home) ? 0 : (around[page + AROUND] ?? mapped(page));
+        if (this.alone.has(base)) base = 0;
+        bases.set(page, base);
+      }
+      return base;
     };
     const recordAt = (offset: number): number => {
       const base = baseOf(offset >> 12);
@@ -293,9 +300,9 @@ export class Regions {
         if (entry === 0) return this.waiting.has(baseOf(offset >> 12) + (offset & 4095));
         return u16[entry >>> 1]! >= REGION_SLOTS || claimed.has(entry);
       },
-      arrivals: (from, to) => {
+      arrivals: (page) => {
         const found: { readonly offset: number; readonly count: number }[] = [];
-        for (let offset = from; offset <= to; offset++) {
+        for (let offset = page * 4096; offset < (page + 1) * 4096; offset++) {
           const entry = recordAt(offset);
           if (entry === 0) continue;
           const count = this.cache.arrivals(entry);
@@ -352,7 +359,7 @@ export class Regions {
     const region: Region = { slot, parts, pages: plan.pages, entries: new Map(), waiting, module };
     module.live++;
     records.forEach((entry, k) => {
-      const byte = k | (((plan.entries[k]! >> 12) - plan.pages[0]!) << ENTRY_PAGE_SHIFT);
+      const byte = k | (plan.pages.indexOf(plan.entries[k]! >> 12) << ENTRY_PAGE_SHIFT);
       if (typeof entry !== 'number') this.waiting.set(entry.at, { region, byte });
       else if (entry !== 0) this.enter(region, entry, byte);
     });
@@ -384,7 +391,7 @@ export class Regions {
   moved(record: number, mapped: (page: number) => number): boolean {
     const region = this.byEntry.get(record);
     if (region === undefined) return true;
-    const home = (this.memory.u8[record + RECORD.entry]! >> ENTRY_PAGE_SHIFT) + region.pages[0]!;
+    const home = region.pages[this.memory.u8[record + RECORD.entry]! >> ENTRY_PAGE_SHIFT]!;
     if (region.parts.every(({ base }, k) => mapped(region.pages[k]! - home) === base)) return false;
     this.stats.regionsMoved++;
     for (const { base } of region.parts) this.alone.add(base);

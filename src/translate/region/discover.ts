@@ -30,7 +30,7 @@ export interface RegionPlan {
   /** Blocks behind the calls to functions of the region: where its RETs probably go. */
   readonly returns: readonly number[];
   readonly instructions: number;
-  /** The pages that it has code from, ascending: 0 is the first entry's, -1 the one before. */
+  /** The pages that it has code from, ascending: 0 is the first entry's, -1 the one before. They need not be neighbours. */
   readonly pages: readonly number[];
 }
 
@@ -41,18 +41,20 @@ export interface DiscoverPorts {
   decode(offset: number): Insn | undefined;
   /** Is there a region that is entered at `offset`? */
   taken(offset: number): boolean;
-  /** Offsets from `from` to `to` to which control has come by branches, those first to which it came most. */
-  arrivals(from: number, to: number): readonly number[];
+  /** Offsets in the page to which control has come by branches, those first to which it came most. */
+  arrivals(page: number): readonly number[];
   /** Has the interpreter run the code at `offset`? */
   known(offset: number): boolean;
 }
 
-/** `pages` is the width of the window. */
+/** Pages may lie anywhere. */
 export const LIMITS = { instructions: 300, entries: 60, pages: 4 } as const;
-/** Bytes around the code of a region in which targets of its computed jumps are looked for. */
-const NEAR = 4096;
+/** Instructions of a function that is copied to where it is called although it is far away, or another region's. */
+const SMALL = 32;
+/** Pages that a region reaches out to at most, either way. */
+const FAR = 2 ** 17;
 /** No offset of a block. */
-export const NOWHERE = -(2 ** 20);
+export const NOWHERE = -(2 ** 31);
 
 /** After these the next instruction in memory does not follow, as far as the region can tell. */
 const ENDS = new Set(['jmp', 'call', 'ret', 'syscall', 'int3']);
@@ -83,20 +85,37 @@ export function discover(
   const leaders = new Set<number>();
   const entries = [entry];
   let instructions = 0;
-  let [first, last] = [0, 0];
-  /** Can the region reach out to `offset`? If so the window does from now on. */
+  /** The pages that the region may have code from. */
+  const pagesUsed = new Set([0]);
+  /** Can the region reach out to `offset`? If so it may from now on. */
   const within = (offset: number): boolean => {
-    const page = offset >> 12;
-    if (page >= first && page <= last) return true;
-    if (Math.max(page, last) - Math.min(page, first) >= LIMITS.pages || !ports.mapped(page)) return false;
-    first = Math.min(page, first);
-    last = Math.max(page, last);
+    const page = Math.floor(offset / 4096);
+    if (pagesUsed.has(page)) return true;
+    if (pagesUsed.size >= LIMITS.pages || Math.abs(page) > FAR || !ports.mapped(page)) return false;
+    pagesUsed.add(page);
     return true;
   };
-  const seen = (offset: number): boolean => ports.known(offset) && within(offset);
+  const seen = (offset: number): boolean => Math.abs(offset) < FAR * 4096 && ports.known(offset) && within(offset);
   const fetch = (offset: number): Insn | undefined => {
     const insn = within(offset) ? ports.decode(offset) : undefined;
     return insn !== undefined && within(offset + insn.length - 1) ? insn : undefined;
+  };
+
+  /** Is what is called at `start` no larger than it costs to call it elsewhere? */
+  const isSmall = (start: number): boolean => {
+    const found = new Set<number>();
+    const work = [start];
+    while (work.length > 0) {
+      for (let offset = work.pop()!; !found.has(offset); ) {
+        const insn = Math.abs(offset) < FAR * 4096 && ports.known(offset) ? ports.decode(offset) : undefined;
+        if (insn === undefined) break;
+        if (found.add(offset).size > SMALL) return false;
+        offset += insn.length;
+        if (isBranch(insn) && insn.mnemonic !== 'call') work.push(offset + insn.operands[0]!.immLo);
+        if (insn.mnemonic === 'jmp' || insn.mnemonic === 'ret') break;
+      }
+    }
+    return true;
   };
 
   const reach = (start: number): void => {
@@ -127,7 +146,10 @@ export function discover(
         if (isBranch(insn)) {
           const target = after + insn.operands[0]!.immLo;
           if (insn.mnemonic !== 'jmp' && insn.mnemonic !== 'call' && !ports.taken(after)) work.push(after);
-          if (seen(target) && (insn.mnemonic === 'call' || !ports.taken(target))) work.push(target);
+          const isNear = Math.abs((target >> 12) - (offset >> 12)) < LIMITS.pages;
+          if ((isNear && !ports.taken(target)) || (insn.mnemonic === 'call' && isSmall(target))) {
+            if (seen(target)) work.push(target);
+          }
         }
         if (endsBlock(insn)) {
           if (insn.mnemonic === 'call' || insn.mnemonic === 'syscall') resume(after);
@@ -152,8 +174,8 @@ export function discover(
   reachAll();
   // Where jumps and calls through registers and memory probably lead.
   if ([...code.values()].some((insn) => isDispatch(insn))) {
-    const [from, to] = [Math.min(...code.keys()) - NEAR, Math.max(...code.keys()) + NEAR];
-    for (const offset of ports.arrivals(Math.max(from, first * 4096), Math.min(to, last * 4096 + 4095))) {
+    const pages = new Set([...code.keys()].map((offset) => offset >> 12));
+    for (const offset of [...pages].flatMap((page) => ports.arrivals(page))) {
       if (instructions >= most) break;
       resume(offset);
       reachAll();

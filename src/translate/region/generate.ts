@@ -9,7 +9,7 @@
  *   jump    to `target`: straight into another region when there is one, else like leave
  */
 import type { MemoryLayout } from '../../hypervisor/memory.ts';
-import { type E, F64, I32, I64, i32, i64, load8u, load16u, load32, load64, load128 } from '../../wasm/expr.ts';
+import { type E, F64, I32, I64, i32, i64, load8u, load16u, load32, load64, load128, select } from '../../wasm/expr.ts';
 import { call, type Fn, type FnRef, type Label, ModuleBuilder } from '../../wasm/module.ts';
 import { Kind } from '../../x86/decode.ts';
 import { Exit } from '../../x86/exits.ts';
@@ -48,7 +48,7 @@ export interface RegionSource {
   readonly name: string;
 }
 
-/** RECORD.entry: the number of the entry, and above it its page's place in the window. */
+/** RECORD.entry: the number of the entry, and above it that of its page. */
 export const ENTRY_PAGE_SHIFT = 6;
 
 /** What a region module imports from "e", beside memory "m" and table "t". */
@@ -367,8 +367,8 @@ class RegionEmitter {
   private emitPages(): void {
     const { f, region, source } = this;
     const { pages } = source.plan;
-    const entryPage = load8u(f.param(1), RECORD.entry).shrU(ENTRY_PAGE_SHIFT).add(pages[0]!);
-    f.set(region.page, region.page.sub(entryPage.shl(12).extendS()));
+    const place = f.let(load8u(f.param(1), RECORD.entry).shrU(ENTRY_PAGE_SHIFT));
+    f.set(region.page, region.page.sub(this.pageAt(place)));
     f.block((good) => {
       f.block((unsure) => {
         pages.forEach((page, k) => {
@@ -383,6 +383,12 @@ class RegionEmitter {
       });
       f.if(call(this.imports.moved, region.cpu, f.param(1)), () => f.ret(i32(Status.Jump)));
     });
+  }
+
+  /** Distance in bytes of the page with number `place` of the region's from its first entry's. */
+  private pageAt(place: E): E {
+    const [first, ...others] = this.source.plan.pages.map((page) => i64(page * 4096));
+    return others.reduce((page, other, k) => select(place.eq(k + 1), other, page), first!);
   }
 
   private spill(): void {
@@ -467,7 +473,7 @@ class RegionEmitter {
    * found is by physical address, and the same code may be mapped elsewhere too.
    */
   private emitComputed(node: number): void {
-    const { f, region, found, source } = this;
+    const { f, region, found } = this;
     const state = region.flags;
     const inside = this.shape.graph.edges[node]![0];
     f.scope(() => {
@@ -475,8 +481,8 @@ class RegionEmitter {
       if (inside === undefined) return;
       f.if(found.ne(0).and(this.handler.eq(this.self)), () => {
         const number = f.let(load8u(found, RECORD.entry));
-        const page = number.shrU(ENTRY_PAGE_SHIFT).add(source.plan.pages[0]!).extendS();
-        f.if(region.target.sub(region.page).shrS(12).eq(page), () => {
+        const page = region.page.add(this.pageAt(f.let(number.shrU(ENTRY_PAGE_SHIFT))));
+        f.if(region.target.and(-4096).eq(page), () => {
           f.set(this.entry, number.and((1 << ENTRY_PAGE_SHIFT) - 1));
           this.emitEdge(node, inside);
         });

@@ -73,6 +73,45 @@ test('code is translated once, whichever loop of it is hot first', () => {
   assert.ok(regionInstructions >= 8 && regionInstructions <= 10, String(regionInstructions));
 });
 
+test('a small function far away is part of the region that calls it, as long as it stays there', () => {
+  const far = CODE + 0x7000;
+  const elsewhere = 40;
+  // L: call F; dec ecx; jnz L; syscall; at 0x40: inc rdx; ret
+  const code = new Uint8Array(0x44).fill(0xcc);
+  code.set([0xe8, 0xfb, 0x6f, 0, 0, 0xff, 0xc9, 0x75, 0xf7, ...SYSCALL]);
+  code.set([0x48, 0xff, 0xc2, 0xc3], 0x40);
+  // F: add rbx,N; call r12; lea rax,[rip]; add r8,rax; ret
+  const callee = (n: number): number[] => [
+    ...[0x48, 0x83, 0xc3, n, 0x41, 0xff, 0xd4, 0x48, 0x8d, 0x05, 0, 0, 0, 0, 0x49, 0x01, 0xc0, 0xc3],
+  ];
+  const machine = new TestMachine(50);
+  const { view, u8 } = machine.memory;
+  u8.set(callee(1), machine.at(far));
+  u8.set(callee(2), machine.memory.at(elsewhere));
+  const registers = new Array<bigint>(16).fill(0n);
+  registers[GPR.rcx] = 2000n;
+  registers[GPR.r12] = BigInt(CODE + 0x40);
+  machine.load(code, registers, 2);
+  let slices = 0;
+  machine.run(() => (slices++ === 0 ? 500 : many()));
+  machine.goto(CODE);
+  view.setBigUint64(machine.cpu + 8 * GPR.rcx, 500n, true);
+  machine.run(few());
+  assert.equal(machine.gpr(GPR.rbx), 2500n);
+  assert.equal(machine.gpr(GPR.rdx), 2500n);
+  assert.equal(machine.gpr(GPR.r8), 2500n * BigInt(far + 14));
+  const { regions, regionsMoved } = machine.engine.statistics;
+  assert.deepEqual({ regions, regionsMoved }, { regions: 1, regionsMoved: 0 });
+
+  view.setBigUint64(machine.memory.at(4) + 8 * 7, BigInt((elsewhere << 12) | 0x67), true);
+  machine.engine.flushPage(far, 0);
+  machine.goto(CODE);
+  view.setBigUint64(machine.cpu + 8 * GPR.rcx, 100n, true);
+  machine.run(many);
+  assert.equal(machine.gpr(GPR.rbx), 2700n);
+  assert.equal(machine.engine.statistics.regionsMoved, 1);
+});
+
 test('code that is mapped twice and jumps from one place to the other knows where it is', () => {
   // L: lea rax,[rip]; add rbx,rax; xor r12,0x5000; dec ecx; jz E; jmp r12; E: syscall
   // biome-ignore format: an instruction a line
