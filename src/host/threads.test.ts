@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
+import os from 'node:os';
 import { test } from 'node:test';
-import { cpuList, niceOf, pinThread, SchedulingError, threadFacts } from './threads.ts';
+import { compilersYield, cpuList, niceOf, pinThread, SchedulingError, threadFacts } from './threads.ts';
 
 const skip = process.platform === 'linux' ? false : 'Linux only';
 
@@ -28,4 +29,29 @@ test('a pinned thread may use the CPUs named and no others; a CPU that there is 
   } finally {
     pinThread(process.pid, cpuList(before));
   }
+});
+
+test("V8's compilers give way to the other threads", { skip }, () => {
+  const niceness = (): Record<string, number[]> => {
+    const found: Record<string, number[]> = { compilers: [], others: [] };
+    for (const thread of readdirSync('/proc/self/task')) {
+      const name = readFileSync(`/proc/self/task/${thread}/comm`, 'latin1');
+      found[name.startsWith('node-V8Worker') ? 'compilers' : 'others']!.push(os.getPriority(Number(thread)));
+    }
+    return found;
+  };
+  const before = os.getPriority();
+  compilersYield();
+  const { compilers, others } = niceness();
+  assert.ok(compilers!.length > 0, 'no thread of this process is named as V8 names its compilers');
+  assert.ok(
+    compilers!.every((nice) => nice === Math.min(before + 6, 19)),
+    `${compilers}`,
+  );
+  assert.ok(
+    others!.every((nice) => nice === before),
+    `${others}`,
+  );
+  compilersYield();
+  assert.deepEqual(niceness().compilers, compilers);
 });

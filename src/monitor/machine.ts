@@ -14,7 +14,7 @@ import { openKernel, type UnpackedKernel } from '../guest/kernel-cache.ts';
 import { KernelError } from '../guest/kernel-error.ts';
 import { writeCoreFile } from '../host/core-file.ts';
 import { connectStoreSocket } from '../host/store-socket.ts';
-import { everyCpu, pinThread, SchedulingError, threadFacts, weighProcess } from '../host/threads.ts';
+import { compilersYield, everyCpu, pinThread, SchedulingError, threadFacts, weighProcess } from '../host/threads.ts';
 import { buildDomain, BuildError as KernelBuildError } from '../hypervisor/builder/index.ts';
 import { CodeWrites } from '../hypervisor/code-writes.ts';
 import { CONTROL_VCPU, controlVcpu, VcpuActivity, VcpuCommand } from '../hypervisor/control.ts';
@@ -117,6 +117,7 @@ async function build(config: MachineConfig, clock: Clock) {
 }
 
 export async function createMachine(config: MachineConfig, ports: MachinePorts): Promise<Machine> {
+  compilersYield();
   const origin = clockOrigin();
   const clock = domainClock(origin);
   const { wasmMemory, memory, built } = await build(config, clock);
