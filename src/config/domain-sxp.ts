@@ -27,7 +27,8 @@ export function domainSxp(domain: DomainView): Sxp {
   ];
 }
 
-function consoleSxp({ domid, console: about, consolePort }: DomainView): Sxp[] {
+/** The (console ...) of a domain, or nothing. */
+export function consoleSxp({ domid, console: about, consolePort }: DomainView): Sxp[] {
   if (!about) return [];
   const rows: Sxp[] = [
     ['status', about.status],

@@ -78,6 +78,10 @@ test('a life as an old client leads it: create, unpause, look, shut down, destro
   assert.deepEqual(field(flat, 'image'), ['linux', ['kernel', home.kernel]]);
   const vbds = sxpOf(await get('domain/old?op=vbds')) as Sxp[];
   assert.deepEqual([vbds.length, field(vbds[0]!, 'uname')], [1, `file:${home.disk}`]);
+  assert.deepEqual(
+    ['vdev', 'dev', 'node'].map((key) => field(vbds[0]!, key)),
+    ['2049', 'sda1', home.disk],
+  );
   assert.deepEqual(sxpOf(await get('domain/old?op=vbd&vbd=0')), vbds[0]);
   const second = path.join(home.dir, 'second');
   writeFileSync(second, new Uint8Array(4096));
@@ -90,6 +94,15 @@ test('a life as an old client leads it: create, unpause, look, shut down, destro
   assert.equal((await post('domain/old', 'op=rename&name=older')).status, 200);
   assert.equal((await post('domain/older', 'op=rename&name=old')).status, 200);
   assert.equal((await post('domain/old', 'op=pincpu&cpu=0')).status, 200);
+  // As xm of 2.0 sends a SysRq key.
+  assert.equal((await post('domain/old', 'reason=sysrq&key=115&op=shutdown')).status, 202);
+  assert.equal((await post('domain/old', 'reason=sysrq&key=10&op=shutdown')).reason, 'Invalid parameter: key=10');
+  const [console] = sxpOf(await get('console')) as string[];
+  const about = sxpOf(await get(`console/${console}`));
+  assert.deepEqual(
+    ['status', 'id', 'domain', 'console_port'].map((key) => field(about, key)),
+    ['listening', id, id, console],
+  );
   assert.equal((await post('domain/old', 'reason=poweroff&key=0&op=shutdown')).status, 202);
   assert.equal((await post('domain/old', 'op=destroy')).status, 200, 'without a reason, as libvirt does it');
   assert.deepEqual(sxpOf(await get('domain')), ['Domain-0']);

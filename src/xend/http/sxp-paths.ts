@@ -6,7 +6,7 @@ import { checkConfig } from '../../config/check.ts';
 import { ConfigError } from '../../config/config-error.ts';
 import { parseDisk } from '../../config/disk.ts';
 import type { Disk } from '../../config/domain-config.ts';
-import { domainSxp } from '../../config/domain-sxp.ts';
+import { consoleSxp, diskSxp, domainSxp } from '../../config/domain-sxp.ts';
 import { classicFacts } from '../../config/node-facts.ts';
 import { parseSxp, printCompact, type Sxp, SxpError } from '../../config/sxp.ts';
 import { randomMacOf } from '../../config/vif.ts';
@@ -95,11 +95,11 @@ const DMESG_OPS: Readonly<Record<string, Op>> = {
 const DOMAIN_OPS: Readonly<Record<string, Op>> = {
   unpause:           async (xend, _, name) => { await xend.unpause(name); return OK; },
   pause:             async (xend, _, name) => { await xend.pause(name); return OK; },
-  shutdown:          async (xend, params, name) => { await xend.shutdown(name, params.choice('reason', ['poweroff', 'reboot', 'halt'])); return sxp(0, 202); },
+  shutdown:          (xend, params, name) => shutdown(xend, params, name),
   destroy:           async (xend, params, name) => { await (params.choice('reason', ['halt', 'reboot'], 'halt') === 'halt' ? xend.destroy(name) : xend.controls.reset(name)); return OK; },
   rename:            async (xend, params, name) => { await xend.controls.rename(name, params.one('name')); return OK; },
   pincpu:            async (xend, params, name) => { await xend.controls.pin(name, vcpuIn(params), [params.whole('cpu')]); return OK; },
-  send_sysrq:        async (xend, params, name) => { await xend.controls.sysrq(name, String.fromCharCode(params.whole('key'))); return OK; },
+  send_sysrq:        async (xend, params, name) => { await xend.controls.sysrq(name, keyIn(params)); return OK; },
   device_create:     async (xend, params, name) => { await xend.disks.attach(name, diskIn(params)); return sxp(theOne(params.one('config'))); },
   device_destroy:    async (xend, params, name) => { params.choice('type', ['vbd']); await xend.disks.detach(name, params.one('idx'), false); return OK; },
   wait_for_devices:  async (xend, _, name) => { await xend.view(name); return OK; },
@@ -160,7 +160,7 @@ async function dispatch(xend: Xend, { method, path, params }: OldRequest): Promi
     case 'GET console':
       return sxp((await xend.list()).flatMap(({ consolePort }) => consolePort ?? []));
     case 'GET console/…':
-      return consoleSxp(await xend.list(), rest);
+      return sxp(consoleOf(await xend.list(), rest));
     case 'GET vnet':
     case 'GET event':
     case 'GET device':
@@ -181,6 +181,21 @@ function operation(ops: Readonly<Record<string, Op>>, params: Params): Op {
   const found = Object.hasOwn(ops, name) ? ops[name] : undefined;
   if (!found) throw new XendError('not-implemented', name.slice(0, 80));
   return found;
+}
+
+/** In 2.0 a SysRq key is a kind of shutdown. */
+async function shutdown(xend: Xend, params: Params, name: string): Promise<OldAnswer> {
+  const reason = params.choice('reason', ['poweroff', 'reboot', 'halt', 'sysrq']);
+  if (reason === 'sysrq') await xend.controls.sysrq(name, keyIn(params));
+  else await xend.shutdown(name, reason);
+  return sxp(0, 202);
+}
+
+/** As a character code. */
+function keyIn(params: Params): string {
+  const key = String.fromCharCode(params.whole('key'));
+  if (!/^[0-9a-zA-Z]$/.test(key)) throw new XendError('bad-request', `Invalid parameter: key=${params.one('key')}`);
+  return key;
 }
 
 /** 2.0 pins the whole domain, its successors one vCPU. */
@@ -235,28 +250,23 @@ function domainPart(domain: DomainView, params: Params): OldAnswer {
   if (op === undefined) return sxp(params.optional('detail') === '1' ? flatSxp(domain) : domainSxp(domain));
   const kind = /^(vbd|vif)s?$/.exec(op)?.[1];
   if (!kind) throw new XendError('not-implemented', op.slice(0, 80));
-  const devices = ((domain.config ? vmSxp(domain.config) : []) as Sxp[])
-    .filter((row) => headOf(row) === 'device')
-    .map((row) => (row as readonly Sxp[])[1]!)
-    .filter((device) => headOf(device) === kind)
-    .map((device, idx): Sxp => [kind, ['idx', idx], ...(device as readonly Sxp[]).slice(1)]);
+  const devices = kind === 'vbd' ? (domain.config?.disks ?? []).map(diskSxp) : vifs(domain);
   if (op === `${kind}s`) return sxp(devices);
   const found = devices[Number(params.one(kind))];
   if (found === undefined) throw new XendError('not-found', `invalid ${kind}:${params.one(kind).slice(0, 80)}`);
   return sxp(found);
 }
 
-function consoleSxp(domains: readonly DomainView[], port: string): OldAnswer {
+function vifs({ config }: DomainView): Sxp[] {
+  return ((config ? vmSxp(config) : []) as Sxp[])
+    .filter((row) => headOf(row) === 'device')
+    .map((row) => (row as readonly Sxp[])[1]!)
+    .filter((device) => headOf(device) === 'vif')
+    .map((device, idx): Sxp => ['vif', ['idx', idx], ...(device as readonly Sxp[]).slice(1)]);
+}
+
+function consoleOf(domains: readonly DomainView[], port: string): Sxp {
   const domain = domains.find(({ consolePort }) => consolePort !== undefined && String(consolePort) === port);
   if (!domain) throw new XendError('not-found', `invalid console:${port.slice(0, 80)}`);
-  const { domid, consolePort = 0 } = domain;
-  return sxp([
-    'console',
-    ['status', 'listening'],
-    ['id', consolePort],
-    ['domain', domid],
-    ['local_port', 0],
-    ['remote_port', 0],
-    ['console_port', consolePort],
-  ]);
+  return consoleSxp(domain)[0]!;
 }
