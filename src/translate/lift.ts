@@ -9,7 +9,7 @@
  * Order is the contract that makes faults precise: everything that can fault (loads, stores, `update`) comes before the first
  * change of a register or flag. A store to memory is therefore written first.
  */
-import { atomic, E, F32, F64, I32, I64, i32, i64, select, v128const } from '../wasm/expr.ts';
+import { atomic, E, F32, F64, I32, I64, i32, i64, i64pair, select, v128const } from '../wasm/expr.ts';
 import type { Fn } from '../wasm/module.ts';
 import { type Insn, Kind, type Operand } from '../x86/decode.ts';
 import type { Exit } from '../x86/exits.ts';
@@ -50,6 +50,21 @@ const MXCSR_MODE = 0x7fa0;
 
 /** MXCSR's rounding mode, masks and PE, as their difference from MXCSR_FAST: 0 is the usual case. */
 export const roundingState = (mxcsr: E): E => mxcsr.and(MXCSR_MODE).xor(MXCSR_FAST);
+
+/** The exponents of numbers that are neither zero, denormal, the least normal binade, infinite nor NaN, and where they stand. */
+const ORDINARY = { [F32]: { least: 2, count: 0xfd, bit: 24 }, [F64]: { least: 2, count: 0x7fd, bit: 53 } } as const;
+/** `count` exponents at their place in a number shifted left by 1. */
+const exponents = (type: typeof F32 | typeof F64, count: number): E =>
+  type === F64 ? i64pair(0, count << (ORDINARY[F64].bit - 32)) : i32(count << ORDINARY[F32].bit);
+/** What `ordinaryDistance` of an ordinary number is below, or 0 in another rounding state than the usual. */
+export const ordinaryLimit = (type: typeof F32 | typeof F64, state: E): E =>
+  select(state.eqz(), exponents(type, ORDINARY[type].count), exponents(type, 0));
+/** The sign is shifted out; what is below the ordinary exponents wraps. */
+export function ordinaryDistance(value: E): E {
+  const type = value.type as typeof F32 | typeof F64;
+  const bits = type === F64 ? value.asI64() : value.asI32();
+  return bits.shl(1).sub(exponents(type, ORDINARY[type].least));
+}
 
 /** The lowest single or double, or all of a register. */
 export type FloatFormat = 'f32' | 'f64' | 'f32x4' | 'f64x2';
@@ -255,12 +270,21 @@ export abstract class Lift {
   }
   /** What was just found out about operand `k`, or written to it. */
   noteNoDenormal(_k: number, _format: FloatFormat): void {}
+  /** The same for elements that are no NaN either. */
+  hasNumber(_k: number, _format: FloatFormat): boolean {
+    return false;
+  }
+  noteNumber(_k: number, _format: FloatFormat): void {}
   /** Raise #NM while CR0.TS is set: before anything else of a vector instruction. */
   checkTaskSwitched(raise: () => void): void {
     this.f.if(this.state32(STATE.taskSwitched), raise);
   }
   roundingState(): E {
     return roundingState(this.state32(STATE.mxcsr));
+  }
+  /** See ordinaryLimit. */
+  ordinaryLimit(type: typeof F32 | typeof F64): E {
+    return ordinaryLimit(type, this.roundingState());
   }
 
   isMem(k: number): boolean {

@@ -9,7 +9,21 @@
  *   jump    to `target`: straight into another region when there is one, else like leave
  */
 import type { MemoryLayout } from '../../hypervisor/memory.ts';
-import { type E, F64, I32, I64, i32, i64, load8u, load16u, load32, load64, load128, select } from '../../wasm/expr.ts';
+import {
+  type E,
+  F32,
+  F64,
+  I32,
+  I64,
+  i32,
+  i64,
+  load8u,
+  load16u,
+  load32,
+  load64,
+  load128,
+  select,
+} from '../../wasm/expr.ts';
 import { call, type Fn, type FnRef, type Label, ModuleBuilder } from '../../wasm/module.ts';
 import { Kind } from '../../x86/decode.ts';
 import { Exit } from '../../x86/exits.ts';
@@ -28,7 +42,7 @@ import {
   TLB_ENTRIES,
   TLB_FOLD,
 } from '../layout.ts';
-import { roundingState } from '../lift.ts';
+import { ordinaryLimit, roundingState } from '../lift.ts';
 import { forgetPage } from '../runtime/tlb.ts';
 import { SEMANTICS } from '../semantics/index.ts';
 import { type Block, endsBlock, isComputed, isDispatch, NOWHERE, type RegionPlan } from './discover.ts';
@@ -231,6 +245,7 @@ class RegionEmitter {
       crossing: undefined,
       taskSwitched: undefined,
       rounding: undefined,
+      limits: {},
       notSwitched: false,
       normal: new Uint8Array(16),
       gpr: Array.from({ length: 16 }, () => f.local(I64)),
@@ -354,9 +369,15 @@ class RegionEmitter {
 
   private emitVectorPrologue(): void {
     const { f, region } = this;
-    const { cpu, taskSwitched, rounding } = region;
+    const { cpu, taskSwitched, rounding, limits } = region;
     if (taskSwitched !== undefined) f.set(taskSwitched, load32(cpu, STATE.taskSwitched));
-    if (rounding !== undefined) f.set(rounding, roundingState(load32(cpu, STATE.mxcsr)));
+    if (rounding !== undefined) {
+      f.set(rounding, roundingState(load32(cpu, STATE.mxcsr)));
+      for (const type of [F32, F64] as const) {
+        const limit = limits[type];
+        if (limit !== undefined) f.set(limit, ordinaryLimit(type, rounding));
+      }
+    }
     for (const { local, value } of region.constants.values()) f.set(local, value);
     region.xmm.forEach((local, k) => {
       if (local !== undefined) f.set(local, load128(cpu, STATE.xmm + 16 * k));
@@ -555,8 +576,8 @@ class RegionEmitter {
     const { f, region } = this;
     const needs = this.liveness.behind.get(block)!;
     let offset = block.start;
-    region.notSwitched = false;
-    region.normal.fill(0);
+    // What comes from one block alone knows what that knew.
+    if (this.shape.isMerge[node] || this.shape.isLoop[node]) this.forget();
     const pages = this.pagesOf(node, block);
     block.insns.forEach((insn, k) => {
       const at = offset;
@@ -625,8 +646,12 @@ class RegionEmitter {
       this.emitEdge(node, edges[0]!, lift);
       return;
     }
+    const { notSwitched } = region;
+    const normal = region.normal.slice();
     f.if(branch.condition, taken);
     region.flags = state;
+    region.notSwitched = notSwitched;
+    region.normal.set(normal);
     next();
   }
 
@@ -665,7 +690,16 @@ class RegionEmitter {
     }
     if (back) f.br(this.loopLabels.get(to)!);
     else if (shape.isMerge[to]) f.br(this.mergeLabels.get(to)!);
-    else this.emitTree(to);
+    else {
+      if (this.blocks[from] === undefined) this.forget();
+      this.emitTree(to);
+    }
+  }
+
+  /** Nothing is known of the XMM registers any more. */
+  private forget(): void {
+    this.region.notSwitched = false;
+    this.region.normal.fill(0);
   }
 
   private noteFlags(lift: RegionLift | undefined): void {

@@ -5,7 +5,7 @@
  * A path that leaves in the middle of an instruction (a fault, a store to code) finds all locals as they were before it: the
  * semantics do what can fault before the first change.
  */
-import { type E, F64, I32, I64, i32, i64, i64pair, lane, load32, load64, V128 } from '../../wasm/expr.ts';
+import { type E, F32, F64, I32, I64, i32, i64, i64pair, lane, load32, load64, V128 } from '../../wasm/expr.ts';
 import { call, type Fn, type FnRef, type Label } from '../../wasm/module.ts';
 import { type Insn, Kind, type Operand, RIP } from '../../x86/decode.ts';
 import type { Exit } from '../../x86/exits.ts';
@@ -48,7 +48,9 @@ export interface RegionContext extends FlagContext {
   /** CR0.TS, and MXCSR's difference from the usual (Lift.roundingState): nothing in a region changes them. */
   taskSwitched: E | undefined;
   rounding: E | undefined;
-  /** What is known while translating a block: TS is clear; elements of XMM registers without denormals, a bit each. */
+  /** Lift.ordinaryLimit, by type. */
+  readonly limits: { [F32]?: E; [F64]?: E };
+  /** What is known where code is being made: TS is clear; elements of XMM registers without denormals, or NaN, a bit each. */
   notSwitched: boolean;
   readonly normal: Uint8Array;
   /** Bits of `gpr`, which are used and which are changed anywhere in the region; what else the prologue must load. */
@@ -80,6 +82,8 @@ export interface RegionContext extends FlagContext {
 
 /** Bits of RegionContext.normal: the lowest double, the upper one, the lowest single, the others. */
 const NORMAL: Record<FloatFormat, number> = { f64: 1, f64x2: 3, f32: 4, f32x4: 12 };
+/** The same bits so much further on: they are no NaN either. */
+const NUMBER_SHIFT = 4;
 
 /** How the last instruction of a block goes on. */
 export type Branch =
@@ -220,12 +224,24 @@ export class RegionLift extends FlagLift {
   override noteNoDenormal(k: number, format: FloatFormat): void {
     if (this.isXmm(k)) this.region.normal[this.operand(k).reg]! |= NORMAL[format];
   }
+  override hasNumber(k: number, format: FloatFormat): boolean {
+    const bits = NORMAL[format] << NUMBER_SHIFT;
+    return this.isXmm(k) && (this.region.normal[this.operand(k).reg]! & bits) === bits;
+  }
+  override noteNumber(k: number, format: FloatFormat): void {
+    this.noteNoDenormal(k, format);
+    if (this.isXmm(k)) this.region.normal[this.operand(k).reg]! |= NORMAL[format] << NUMBER_SHIFT;
+  }
   override checkTaskSwitched(raise: () => void): void {
     const { region } = this;
     if (region.notSwitched) return;
     region.taskSwitched ??= this.f.lasting(I32);
     this.f.if(region.taskSwitched, raise);
     region.notSwitched = true;
+  }
+  override ordinaryLimit(type: typeof F32 | typeof F64): E {
+    this.roundingState();
+    return (this.region.limits[type] ??= this.f.lasting(type === F64 ? I64 : I32));
   }
   override roundingState(): E {
     this.region.rounding ??= this.f.lasting(I32);

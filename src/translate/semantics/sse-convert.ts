@@ -32,7 +32,7 @@ const fromInteger =
     const v = operand(c, 1);
     const commit = (): void => {
       c.setFloat(0, type === F64 ? v.toF64() : v.toF32());
-      c.noteNoDenormal(0, type === F64 ? 'f64' : 'f32');
+      c.noteNumber(0, type === F64 ? 'f64' : 'f32');
     };
     if (type === F64 && v.type !== I64) {
       commit();
@@ -70,7 +70,7 @@ const widen: Semantics = (c) => {
   };
   unless(c, checks, () => {
     c.setFloat(0, x.promote());
-    c.noteNoDenormal(0, 'f64');
+    c.noteNumber(0, 'f64');
   });
 };
 const narrow: Semantics = (c) => {
@@ -86,7 +86,7 @@ const narrow: Semantics = (c) => {
     () => r.promote().eq(x),
     () => {
       c.setFloat(0, r);
-      c.noteNoDenormal(0, 'f32');
+      c.noteNumber(0, 'f32');
     },
   );
 };

@@ -12,6 +12,7 @@
  */
 import {
   type E,
+  F32,
   F64,
   I64,
   i32,
@@ -25,7 +26,7 @@ import {
   v128const,
 } from '../../wasm/expr.ts';
 import type { Label } from '../../wasm/module.ts';
-import type { Lift, Semantics } from '../lift.ts';
+import { type Lift, ordinaryDistance, type Semantics } from '../lift.ts';
 import { vector, vectorInstructions, vectorMemory } from './sse.ts';
 import { elements } from './sse-move.ts';
 
@@ -56,17 +57,21 @@ export const unlessRare = (c: Lift, certain: readonly E[], commit: () => void): 
   unless(c, allOf(c, certain), commit);
 /** The same for operations that round. */
 export function unlessRounded(c: Lift, check: Check, exact: () => E, commit: () => void): void {
-  const { f } = c;
   const rounds: Check = (rare) => {
     check(rare);
-    const state = c.roundingState();
-    f.if(state, () => {
-      f.cold();
-      f.brIf(rare, state.ne(PE));
-      f.brIf(rare, exact().eqz());
-    });
+    roundsAsUsual(c, rare, exact);
   };
   unless(c, rounds, commit);
+}
+/** Rounding is to nearest, all exceptions are masked, and PE is set or not going to be. */
+function roundsAsUsual(c: Lift, rare: Label, exact: () => E): void {
+  const { f } = c;
+  const state = c.roundingState();
+  f.if(state, () => {
+    f.cold();
+    f.brIf(rare, state.ne(PE));
+    f.brIf(rare, exact().eqz());
+  });
 }
 export const unlessRounding = (c: Lift, certain: readonly E[], exact: () => E, commit: () => void): void =>
   unlessRounded(c, allOf(c, certain), exact, commit);
@@ -203,33 +208,25 @@ const scalar =
     const { f } = c;
     const { a, b, check: operands } = op === SQRT ? squareRootOf(c) : numbersOf(c);
     const r = f.let(op.apply(a, b));
+    const type = isDouble(r) ? F64 : F32;
     const check: Check = (rare) => {
       operands(rare);
-      // The normal range without its lowest binade: a quick test that most pass.
-      f.if(
-        exponent(r)
-          .sub(2)
-          .geU(isDouble(r) ? 0x7fd : 0xfd),
-        () => {
-          f.cold();
-          f.brIf(
-            rare,
-            isNormal(r)
-              .or(op.small(a, b, r))
-              .eqz(),
-          );
-        },
-      );
+      // One quick test that most pass: of the number, and of the rounding state.
+      f.if(ordinaryDistance(r).geU(c.ordinaryLimit(type)), () => {
+        f.cold();
+        roundsAsUsual(c, rare, () => op.exact(c, a, b, r));
+        f.brIf(
+          rare,
+          isNormal(r)
+            .or(op.small(a, b, r))
+            .eqz(),
+        );
+      });
     };
-    unlessRounded(
-      c,
-      check,
-      () => op.exact(c, a, b, r),
-      () => {
-        c.setFloat(0, r);
-        c.noteNoDenormal(0, isDouble(r) ? 'f64' : 'f32');
-      },
-    );
+    unless(c, check, () => {
+      c.setFloat(0, r);
+      c.noteNumber(0, isDouble(r) ? 'f64' : 'f32');
+    });
   };
 const squareRootOf = (c: Lift): ReturnType<typeof numbersOf> => {
   const { value, check } = number(c, 1);
@@ -244,7 +241,15 @@ const ordered = (c: Lift): ReturnType<typeof numbersOf> => {
     b,
     check: (rare) => {
       check(rare);
-      c.f.brIf(rare, a.ne(a).or(b.ne(b)));
+      const format = isDouble(a) ? 'f64' : 'f32';
+      for (const [k, value] of [a, b].entries()) {
+        if (c.hasNumber(k, format)) continue;
+        c.f.if(value.ne(value), () => {
+          c.f.cold();
+          c.f.br(rare);
+        });
+        c.noteNumber(k, format);
+      }
     },
   };
 };
@@ -256,7 +261,7 @@ const scalarChoice =
     const { a, b, check } = ordered(c);
     unless(c, check, () => {
       c.setFloat(0, select(less ? a.lt(b) : a.gt(b), a, b));
-      c.noteNoDenormal(0, isDouble(a) ? 'f64' : 'f32');
+      c.noteNumber(0, isDouble(a) ? 'f64' : 'f32');
     });
   };
 
@@ -376,7 +381,7 @@ const packed =
     };
     unlessRounded(c, check, exact, () => {
       c.setVector(0, r);
-      c.noteNoDenormal(0, t);
+      c.noteNumber(0, t);
     });
   };
 

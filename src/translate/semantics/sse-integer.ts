@@ -183,8 +183,8 @@ const xor: Semantics = (c) => {
     return;
   }
   c.setVector(0, v128zero());
-  c.noteNoDenormal(0, 'f32x4');
-  c.noteNoDenormal(0, 'f64x2');
+  c.noteNumber(0, 'f32x4');
+  c.noteNumber(0, 'f64x2');
 };
 
 // biome-ignore format: a table

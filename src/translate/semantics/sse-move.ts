@@ -30,7 +30,10 @@ const move: Semantics = (c) => {
   if (kind === Kind.Mmx) markMmx(c, 0);
   // What is moved within its format stays what it was.
   if (kind !== Kind.Xmm || c.operand(1).kind !== Kind.Xmm) return;
-  for (const format of FORMATS_BY_SIZE[to as 4 | 8 | 16]) if (c.hasNoDenormal(1, format)) c.noteNoDenormal(0, format);
+  for (const format of FORMATS_BY_SIZE[to as 4 | 8 | 16]) {
+    if (c.hasNumber(1, format)) c.noteNumber(0, format);
+    else if (c.hasNoDenormal(1, format)) c.noteNoDenormal(0, format);
+  }
 };
 const FORMATS_BY_SIZE = { 4: ['f32'], 8: ['f64'], 16: ['f32', 'f64', 'f32x4', 'f64x2'] } as const;
 
