@@ -94,6 +94,7 @@ interface Exports {
   flushPage(cpu: number, lo: number, hi: number): void;
   modeChanged(cpu: number): void;
   entryChanged(cpu: number, frame: number, index: number): void;
+  tableDetached(cpu: number, frame: number): void;
   withholdWrites(cpu: number, frame: number): void;
   forgetRoot(cpu: number, root: number): void;
   /** Only with `EngineOptions.exitPaths`. */
@@ -487,6 +488,10 @@ export class WasmEngine implements Engine {
 
   entryChanged(frame: number, index: number): void {
     this.exports.entryChanged(this.cpu, frame, index);
+  }
+
+  tableDetached(frame: number): void {
+    this.exports.tableDetached(this.cpu, frame);
   }
 
   tableReleased(frame: number, level: number): void {

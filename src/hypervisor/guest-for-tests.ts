@@ -39,6 +39,7 @@ export class CountingEngine implements Engine {
   }
   modeChanged(): void {}
   entryChanged(): void {}
+  tableDetached(): void {}
   tableReleased(): void {}
   frameWritten(mfn: number): void {
     this.framesWritten.push(mfn);

@@ -73,6 +73,9 @@ export class ScriptedEngine implements Engine {
   entryChanged(frame: number, index: number): void {
     this.calls.push(`entryChanged ${frame} ${index}`);
   }
+  tableDetached(frame: number): void {
+    this.calls.push(`tableDetached ${frame}`);
+  }
   tableReleased(frame: number, level: number): void {
     this.calls.push(`tableReleased ${frame} ${level}`);
   }

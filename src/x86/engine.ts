@@ -19,11 +19,13 @@ export interface Engine {
   flushPage(lo: number, hi: number): void;
   /**
    * The mode or a root in the state block has changed. The engine may keep what it cached under other roots: it is told of
-   * every change to their tables by the two calls below, or asked to flush.
+   * every change to their tables by the calls below, or asked to flush.
    */
   modeChanged(): void;
   /** Entry `index` of the level 1 table in `frame`, present until now, was changed or taken away. */
   entryChanged(frame: number, index: number): void;
+  /** An entry that led to the level 1 table in `frame` was changed or taken away; the table itself is still one. */
+  tableDetached(frame: number): void;
   /** `frame` is no page table any more; it was one of `level`. Changes to it are not reported from now on. */
   tableReleased(frame: number, level: number): void;
   /** The bytes of guest frame `mfn` were changed from outside (hypercall, grant copy, device): drop code decoded from it. */

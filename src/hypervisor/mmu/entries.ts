@@ -7,7 +7,7 @@ import { PTE } from '../../abi/numbers.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { HOLE_END, HOLE_FIRST } from './walk.ts';
 
-/** What the caller still has to flush after `updateEntry`: an entry of an upper level was taken away or replaced. */
+/** What the caller still has to flush after `updateEntry`: an entry of level 3 or 4 was taken away or replaced. */
 export const TABLE_CHANGED = 1;
 
 /**
@@ -82,6 +82,11 @@ export function updateEntry(
   storeEntry(vcpu, slot, lo, hi, preserveAd);
   vcpu.frameTouched(frame);
   if (!(oldLo & PTE.P)) return 0;
-  if (!sameTarget && types.linkAllowed(oldLo, oldHi)) types.release(oldLo >>> 12, level - 1);
-  return TABLE_CHANGED;
+  const old = oldLo >>> 12;
+  // What a guest wrote behind our back may name any frame.
+  if (!types.linkAllowed(oldLo, oldHi) || old >= memory.layout.pages) return TABLE_CHANGED;
+  // Before the table is released: the engine knows by its frame what was translated through it.
+  if (level === 2) vcpu.engine.tableDetached(old);
+  if (!sameTarget) types.release(old, level - 1);
+  return level === 2 ? 0 : TABLE_CHANGED;
 }

@@ -149,7 +149,7 @@ test('an unpinned L4 may be a base pointer and is validated by that; user base p
   assert.deepEqual(levels(vcpu), [0, 0, 0, 0]);
 });
 
-test('an update of an upper level moves the reference and flushes only when something was taken away', () => {
+test('an update of an upper level moves the reference and forgets translations only when something was taken away', () => {
   const { vcpu, engine } = testDomain();
   newTree(vcpu);
   setEntry(vcpu.memory, 110, 0, leaf(201));
@@ -159,8 +159,11 @@ test('an update of an upper level moves the reference and flushes only when some
   assert.deepEqual(engine.calls, []);
   assert.equal(vcpu.domain.types.level(110), 1);
   assert.equal(mmuUpdate(vcpu, [[slotOf(NEW.l2, 7), 0n]]), 0);
-  assert.deepEqual(engine.calls, ['tableReleased 110 1', 'flushTlb']);
+  assert.deepEqual(engine.calls, ['tableDetached 110', 'tableReleased 110 1']);
   assert.equal(vcpu.domain.types.level(110), 0);
+  engine.calls.length = 0;
+  assert.equal(mmuUpdate(vcpu, [[slotOf(NEW.l3, 0), 0n]]), 0);
+  assert.deepEqual(engine.calls, [`tableReleased ${NEW.l2} 2`, `tableReleased ${NEW.l1} 1`, 'flushTlb']);
 });
 
 test('mmu_update keeps A and D when asked to, and stores plainly otherwise', () => {

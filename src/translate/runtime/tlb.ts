@@ -7,8 +7,8 @@
  *     there, as Linux' have: a PV guest has no global pages, but it has shared tables. The lower half goes.
  *   - A change of the user root takes the array that was filled under it, if there is one still.
  * So nothing may go stale while its root is not loaded. That holds because a page table in use changes only under the
- * hypervisor's hands (pv-abi 3.3): it reports each entry of level 1 that was present (`entryChanged`), flushes when an entry
- * of a higher level was, and says when a root is no table any more (`forgetRoot`). Which addresses an entry of level 1 is
+ * hypervisor's hands (pv-abi 3.3): it reports each entry of level 1 that was present (`entryChanged`) and each of level 2
+ * (`tableDetached`), flushes when an entry of a higher level was, and says when a root is no table any more (`forgetRoot`). Which addresses an entry of level 1 is
  * good for is written down when it is walked: `MemoryLayout.tableSpans` has for each frame the 2 MiB that were reached
  * through it as a level 1 table. A guest that finds a way round the reports confuses its own addresses only: every frame
  * number in an array was checked when it was put there.
@@ -59,6 +59,8 @@ export interface TlbRuntime {
   readonly modeChanged: FnRef;
   /** (cpu, frame, index): an entry of this level 1 table, present until now, was changed. */
   readonly entryChanged: FnRef;
+  /** (cpu, frame): an entry that led to this level 1 table was changed. */
+  readonly tableDetached: FnRef;
   /** (cpu, frame): no array may hold the frame for writing any more: code was decoded from it. */
   readonly withholdWrites: FnRef;
   /** (cpu, root): the frame is no level 4 table any more. */
@@ -177,23 +179,39 @@ export function buildTlb(m: ModuleBuilder, layout: MemoryLayout): TlbRuntime {
     'flushPage',
   );
 
+  /** The first address that was translated through the level 1 table in `frame`; returns when there is none, or flushes when many. */
+  const spanOf = (f: Fn, cpu: E, frame: E): E => {
+    const span = f.let(load32(frame.shl(2).add(layout.tableSpans)));
+    // Nothing was ever translated through this table.
+    f.if(span.eqz(), () => f.ret());
+    f.if(span.eq(SPAN_MANY), () => {
+      f.callVoid(flushTlb, cpu);
+      f.ret();
+    });
+    // Bits 47–21 of the address, to be extended to 64.
+    return f.let(span.extendU().shl(37).shrS(16));
+  };
+
   const entryChanged = m.function(
     [I32, I32, I32],
     [],
     (f) => {
       const cpu = f.param(0);
-      const span = f.let(load32(f.param(1).shl(2).add(layout.tableSpans)));
-      // Nothing was ever translated through this table.
-      f.if(span.eqz(), () => f.ret());
-      f.if(span.eq(SPAN_MANY), () => {
-        f.callVoid(flushTlb, cpu);
-        f.ret();
-      });
-      // Bits 47–21 of the address, to be extended to 64.
-      const first = span.extendU().shl(37).shrS(16);
+      const first = spanOf(f, cpu, f.param(1));
       f.callVoid(dropPage, cpu, first.add(f.param(2).extendU().shl(12)));
     },
     'entryChanged',
+  );
+
+  const tableDetached = m.function(
+    [I32, I32],
+    [],
+    (f) => {
+      const cpu = f.param(0);
+      const first = spanOf(f, cpu, f.param(1));
+      each(f, 512, (k) => f.callVoid(dropPage, cpu, first.add(k.extendU().shl(12))));
+    },
+    'tableDetached',
   );
 
   /** (array, frame): no entry of the array for this frame is good for writing. */
@@ -286,7 +304,7 @@ export function buildTlb(m: ModuleBuilder, layout: MemoryLayout): TlbRuntime {
     'modeChanged',
   );
 
-  return { flushTlb, flushPage, modeChanged, entryChanged, withholdWrites, forgetRoot };
+  return { flushTlb, flushPage, modeChanged, entryChanged, tableDetached, withholdWrites, forgetRoot };
 }
 
 /** In the page walk: a translation of `page` by the level 1 entry at linear address `slot` goes into an array. */
