@@ -27,7 +27,7 @@ export interface Patience {
   readonly pulseMs: number;
   readonly pulses: number;
 }
-export const PATIENCE: Patience = { diskMs: 10_000, pulseMs: 10_000, pulses: 6 };
+export const PATIENCE: Patience = { diskMs: 10_000, pulseMs: 20_000, pulses: 3 };
 
 export function logLine({ log }: XendPorts, level: Level, text: string): void {
   log.write(level, 'xend', text);
