@@ -182,6 +182,11 @@ test('xl says in its own words what it does not know', async () => {
     "Can't get domid of domain name 'nope', maybe this domain does not exist.\n",
   );
   assert.deepEqual(await xl('frob'), { code: 1, out: '', err: 'command not implemented\n' });
+  assert.equal((await xm('create', '-q', configFile)).code, 0);
+  const domid = (await xl('domid', 'guest')).out.trim();
+  assert.deepEqual(await xl('shutdown', 'guest'), { code: 0, out: '', err: `Shutting down domain ${domid}\n` });
+  assert.equal(await err('reboot', 'guest'), `Rebooting domain ${domid}\n`);
+  assert.equal(await err('destroy', 'guest'), '');
 });
 
 test('Domain-0 is up as long as the machine, whose clock is known', async () => {

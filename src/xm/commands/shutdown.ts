@@ -16,14 +16,16 @@ interface Asked {
 }
 
 /** Ask one domain, or all except Domain-0. */
-async function ask({ args, flags, xend, note }: Context, reason: ShutdownReason): Promise<Asked[]> {
+async function ask({ args, flags, xend, note, dialect }: Context, reason: ShutdownReason): Promise<Asked[]> {
   if (args.length === 0 && !flags.all) throw new UserError('Missing domain');
   if (args.length > 0 && flags.all) throw new UserError("Can't specify a domain together with --all");
-  const names = flags.all
-    ? (await xend.call('GET /domains', {})).filter(({ domid }) => domid !== 0).map(({ name }) => name)
-    : [(await xend.call('GET /domains/:name', { name: args[0]! })).name];
+  const domains = flags.all
+    ? (await xend.call('GET /domains', {})).filter(({ domid }) => domid !== 0)
+    : [await xend.call('GET /domains/:name', { name: args[0]! })];
   const asked: Asked[] = [];
-  for (const name of names) {
+  for (const { name, domid } of domains) {
+    // xl says so on standard error (xm-xend 1.8).
+    if (dialect === 'xl') note(`${reason === 'reboot' ? 'Rebooting' : 'Shutting down'} domain ${domid}`);
     try {
       asked.push({ name, ...(await xend.call('POST /domains/:name/shutdown', { name, reason })) });
     } catch (error) {
