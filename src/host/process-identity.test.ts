@@ -5,7 +5,16 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import os from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
-import { claimPidFile, identify, isAlive, readPidFile, signal, startTimeOf, waitGone } from './process-identity.ts';
+import {
+  claimPidFile,
+  hasEnded,
+  identify,
+  isAlive,
+  readPidFile,
+  signal,
+  startTimeOf,
+  waitGone,
+} from './process-identity.ts';
 
 const dir = mkdtempSync(path.join(os.tmpdir(), 'domus-pid-'));
 after(() => rmSync(dir, { recursive: true, force: true }));
@@ -13,6 +22,11 @@ after(() => rmSync(dir, { recursive: true, force: true }));
 test('the start time is found behind a command name with blanks and parentheses', () => {
   const fields = Array.from({ length: 40 }, (_, i) => String(i + 3));
   assert.equal(startTimeOf(`77 (a ) (b) ${fields.join(' ')}`), '22');
+});
+
+test('a process whose first thread has ended and another not is still there, with its files and locks', () => {
+  const stat = (state: string, threads: number) => `77 (a ) (b) ${state} ${'0 '.repeat(16)}${threads} 0 22 0`;
+  assert.deepEqual([stat('S', 1), stat('Z', 2), stat('Z', 1), stat('Z', 0)].map(hasEnded), [false, false, true, true]);
 });
 
 test('a process is known by its number and its start time', async () => {

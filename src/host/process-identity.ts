@@ -15,6 +15,13 @@ export function startTimeOf(statLine: string): string {
   return statLine.slice(statLine.lastIndexOf(')') + 2).split(' ')[19] ?? '';
 }
 
+/** Of a process that has ended: its first thread may be a zombie already while another still holds its files and locks. */
+export function hasEnded(statLine: string): boolean {
+  const fields = statLine.slice(statLine.lastIndexOf(')') + 2).split(' ');
+  const [state, threads] = [fields[0], Number(fields[17])];
+  return state === 'Z' && threads <= 1;
+}
+
 export function identify(pid: number): ProcessIdentity {
   try {
     return { pid, startTime: startTimeOf(readFileSync(`/proc/${pid}/stat`, 'latin1')) };
@@ -23,7 +30,7 @@ export function identify(pid: number): ProcessIdentity {
   }
 }
 
-/** Is exactly this process still there? A zombie counts as gone. */
+/** Is exactly this process still there? One that has ended and that its parent has not asked about counts as gone. */
 export function isAlive(who: ProcessIdentity): boolean {
   try {
     process.kill(who.pid, 0);
@@ -32,7 +39,7 @@ export function isAlive(who: ProcessIdentity): boolean {
   }
   try {
     const stat = readFileSync(`/proc/${who.pid}/stat`, 'latin1');
-    if (stat.slice(stat.lastIndexOf(')') + 2).startsWith('Z')) return false;
+    if (hasEnded(stat)) return false;
     return who.startTime === '' || startTimeOf(stat) === who.startTime;
   } catch {
     return process.platform !== 'linux';
