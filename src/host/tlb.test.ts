@@ -138,6 +138,20 @@ test('a table that maps several ranges is changed in all of them', () => {
   assert.deepEqual([seen(LOW + 0x5000n), seen(LOW + SPAN + 0x5000n)], [DATA + 1, DATA + 1]);
 });
 
+test('an entry of level 2 that changes takes along all that was translated through its table, and nothing else', () => {
+  const pages = [0n, 7n, 300n, 511n];
+  for (const page of pages) map(root(0) + 3, Number(page), DATA + Number(page % 8n));
+  map(root(0) + 4, 7, DATA + 9);
+  for (const page of pages) assert.equal(seen(LOW + page * 0x1000n), DATA + Number(page % 8n));
+  assert.equal(seen(LOW + SPAN + 0x7000n), DATA + 9);
+  link(root(0) + 2, 2, root(1) + 3);
+  // Behind the engine's back, to see what it remembers.
+  put(root(0) + 4, 7, 0);
+  engine.tableDetached(root(0) + 3);
+  for (const page of pages) assert.equal(seen(LOW + page * 0x1000n), 0);
+  assert.equal(seen(LOW + SPAN + 0x7000n), DATA + 9);
+});
+
 test('through any sequence of reported changes the engine finds what a plain walk finds', () => {
   let state = 20041105;
   const random = (below: number): number => {
