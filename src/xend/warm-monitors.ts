@@ -16,8 +16,8 @@ const SOURCES = fileURLToPath(new URL('..', import.meta.url));
 /** Below node_modules a program finds its packages. */
 const PROGRAMS = path.join(SOURCES, '..', 'node_modules', '.cache', 'domus');
 const JOIN = fileURLToPath(new URL('./monitor-program.ts', import.meta.url));
-/** Joined programs of 1 MB; the ones that have not been made lately go. */
-const KEPT_MAX = 4;
+/** Joined programs of 1 MB. Domains that live longer than so many changes of the sources cannot be rebooted. */
+const KEPT_MAX = 16;
 const LOW_PRIORITY = 10;
 
 /** Names, sizes and times of all sources, and Node's version: whoever loads them would load the same. */
@@ -59,7 +59,7 @@ async function prepare(mark: string, stamp: string, program: string | undefined)
 
 function removeOldest(): void {
   const age = (folder: string): number => statSync(folder).mtimeMs;
-  const programs = readdirSync(PROGRAMS).filter((name) => /^monitor-\w+$/.test(name));
+  const programs = readdirSync(PROGRAMS).filter((name) => name.startsWith('monitor-'));
   const folders = programs.map((name) => path.join(PROGRAMS, name)).toSorted((a, b) => age(b) - age(a));
   for (const folder of folders.slice(KEPT_MAX)) rmSync(folder, { recursive: true, force: true });
 }
