@@ -62,12 +62,12 @@ function pieces(
   random: Random,
   code: readonly number[],
   { counter, other, pointer }: Registers,
-  loops: boolean,
+  branches: boolean,
 ): Piece[] {
   const before = 2 + random.below(2);
   const instruction = before;
   const list: Piece[] = [];
-  const loopAt = loops && random.chance(2) ? random.below(before) : -1;
+  const loopAt = !branches && random.chance(2) ? random.below(before) : -1;
   for (let k = 0; k < before; k++) {
     if (k === loopAt) {
       // Back to itself or to a piece before it, as often as the counter says.
@@ -78,10 +78,14 @@ function pieces(
     const body = random.pick([
       () => lea(other, random.below(256)),
       () => test(other),
-      () => [...move(LOAD, other, pointer, near()), ...move(LOAD, other, pointer, near())],
-      () => [...move(STORE, other, pointer, near()), ...move(LOAD, other, pointer, near())],
       () => [],
-    ] as const)();
+      ...(branches
+        ? []
+        : [
+            () => [...move(LOAD, other, pointer, near()), ...move(LOAD, other, pointer, near())],
+            () => [...move(STORE, other, pointer, near()), ...move(LOAD, other, pointer, near())],
+          ]),
+    ])();
     const to = k + 1 + random.below(instruction - k);
     const condition = random.chance(3) ? undefined : { opcode: JCC | random.below(16), to };
     list.push({ body, ...(condition && { condition }), next: k + 1 });
@@ -114,8 +118,9 @@ export function fillFlow(random: Random, form: Form, buffer: Uint8Array, offset:
   const draft = begin(random, buffer, offset);
   const { code, steer } = emitCase(draft, form, choose(draft, form, form.rm === 'memory' || isMoffs(form)));
   const [counter, other, pointer] = freeRegisters(code) as [number, number, number];
-  // Code that branches anywhere may come back to the program, with the counter spent.
-  const list = pieces(random, code, { counter, other, pointer }, !/^(j|call|ret|loop)/.test(form.row.mnemonic));
+  // Code that branches anywhere may come back to the program with the counter spent, or into the middle of a load, whose address
+  // is then one that only the oracle's process has.
+  const list = pieces(random, code, { counter, other, pointer }, /^(j|call|ret|loop)/.test(form.row.mnemonic));
   const { at, length } = place(random, list);
   const instruction = list.length - 2;
   const start = random.chance(6) ? 0x1000 - 1 - random.below(length - 1) : 0x200 + random.below(0xc00);

@@ -9,8 +9,8 @@ import { fileURLToPath } from 'node:url';
 import { CASE, DIED, OUTCOME } from './layout.ts';
 
 /** Processor time for a batch, and for a case alone: by the clock, a busy machine would end cases that are healthy. */
-const BATCH_CPU_MS = 20_000;
-const CASE_CPU_MS = 1_000;
+const BATCH_CPU_MS = 3_000;
+const CASE_CPU_MS = 500;
 const LOOK_MS = 100;
 /** For a child that waits for something. */
 const STUCK_MS = 300_000;
