@@ -413,22 +413,26 @@ class DomainMachine implements Machine {
   profile(seconds: number, regions: number): Promise<Profile> {
     if (this.#ended) throw new BuildError('the guest has ended');
     if (this.#profiler) throw new BuildError('it is being profiled already');
+    if (this.#activity() === VcpuActivity.paused) throw new BuildError('it is paused: unpause it first');
     const { layout } = this.#memory;
-    this.#profiler = new Profiler(
+    const profiler = new Profiler(
       {
         isRunning: () => this.#activity() === VcpuActivity.running,
+        isPaused: () => this.#activity() === VcpuActivity.paused,
         look: () => this.#look(),
         observe: (on) => this.#record(CONTROL_VCPU.profile, on ? 1 + regions : 0),
         ram: this.#memory.u8.subarray(layout.ramBase, layout.ramBase + layout.pages * PAGE_SIZE),
       },
       seconds,
     );
-    return this.#profiler.result;
+    this.#profiler = profiler;
+    return profiler.result.finally(() => {
+      this.#profiler = undefined;
+    });
   }
 
   #profiled(found: VcpuProfile | undefined): void {
     this.#profiler?.finish(found);
-    this.#profiler = undefined;
   }
 
   async dumpCore(file: string): Promise<void> {

@@ -12,6 +12,8 @@ const REGION = /^region ([0-9a-f]+)$/;
 
 export interface ProfiledVcpu {
   readonly isRunning: () => boolean;
+  /** Its thread sees nothing until it is to go on. */
+  readonly isPaused: () => boolean;
   /** Have its thread look around and note where it is. */
   readonly look: () => void;
   /** Have it begin, or end and tell. */
@@ -49,9 +51,11 @@ export class Profiler {
     clearInterval(this.#timer);
     clearTimeout(this.#end);
     this.#vcpu.observe(false);
+    // The thread would tell only when it is to go on, and that may be never.
+    if (this.#vcpu.isPaused()) this.finish(undefined);
   }
 
-  /** What the vCPU's thread found; without it when the guest has ended. */
+  /** What the vCPU's thread found; without it when the guest has ended or stands still. */
   finish(found: VcpuProfile | undefined): void {
     this.stop();
     const seconds = (performance.now() - this.#started) / 1000;
