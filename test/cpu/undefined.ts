@@ -94,7 +94,7 @@ function operandOffset({ insn, before }: Judged): number {
     reg < 0
       ? 0
       : reg === RIP
-        ? before.getUint32(CASE.rip, true) + insn.length
+        ? before.getUint32(CASE.rip, true) + before.getUint32(CASE.insnAt, true) + insn.length
         : before.getUint32(CASE.gpr + 8 * reg, true);
   const segment = seg < 0 ? 0 : before.getUint32(seg === SEG.fs ? CASE.fsBase : CASE.gsBase, true);
   return (register(base) + register(index) * 2 ** scale + disp + segment - LOW_BASE - DATA_OFFSET) | 0;
