@@ -16,6 +16,8 @@ import { shapeKey, shapeNumber } from '../translate/interpreter/shape.ts';
 import {
   ACCESS,
   CODE_DROPPED,
+  COMPUTED_FROM,
+  COMPUTED_TARGET,
   KERNEL_TLB,
   NO_PAGE,
   RECORD,
@@ -394,7 +396,9 @@ export class WasmEngine implements Engine {
     // As a region it would stop there again.
     if (stopped === rip) return;
     const at = this.fetch(rip);
-    if (at !== 0) this.regions.request(record, at, rip, (n) => this.executable(page + BigInt(n * 4096)));
+    const led = view.getBigUint64(this.cpu + COMPUTED_TARGET, true) === rip;
+    const from = led ? view.getUint32(this.cpu + COMPUTED_FROM, true) : 0;
+    if (at !== 0) this.regions.request(record, at, rip, from, (n) => this.executable(page + BigInt(n * 4096)));
   }
 
   /** Linear address of the page at `va` if the TLB has it as one that code was fetched from, else 0. */

@@ -40,10 +40,13 @@ interface Region {
   /** Linear addresses of entries whose instructions had no record. */
   readonly waiting: readonly number[];
   readonly module: RegionModule;
+  /** What it was made for. */
+  readonly request: Request;
 }
 
 /** A region before its function is there. */
 interface Planned {
+  readonly request: Request;
   readonly plan: RegionPlan;
   /** Of its first entry. */
   readonly va: bigint;
@@ -62,8 +65,12 @@ interface Request {
   readonly around: readonly number[];
   /** The same of pages further away, as they are mapped now: perhaps by somebody else. */
   readonly mapped: (page: number) => number;
+  /** The slot of the region whose computed jump led here, or 0. */
+  readonly from: number;
 }
 const AROUND = LIMITS.pages - 1;
+/** So often at most is a region made, with targets of its computed jumps that it had not known before. */
+const TIMES_MADE = 2;
 
 /** A module lives as long as one of its functions can be reached. */
 interface RegionModule {
@@ -147,6 +154,10 @@ export class Regions {
   private readonly queue: Request[] = [];
   /** Record that is an entry → its region. */
   private readonly byEntry = new Map<number, Region>();
+  /** By their places in the table. */
+  private readonly bySlot = new Map<number, Region>();
+  /** Linear address of the first entry → how often its region was made, where that is more than once. */
+  private readonly timesMade = new Map<number, number>();
   /** Records that were hot inside of a region. */
   private readonly patiently = new Set<number>();
   /** Linear address of an entry that has had no record yet → its region, and which of its entries it is. */
@@ -180,12 +191,12 @@ export class Regions {
 
   /**
    * The code that begins with `record`, at linear address `at`, is hot: translate it, with others soon. `mapped` says where the
-   * n-th page behind it is, as far as that is known; 0 if it is not. `va` is its name.
+   * n-th page behind it is, as far as that is known; 0 if it is not. `va` is its name. `from`: the slot of the region whose computed jump led here, or 0.
    */
-  request(record: number, at: number, va: bigint, mapped: (page: number) => number): void {
+  request(record: number, at: number, va: bigint, from: number, mapped: (page: number) => number): void {
     if (this.queue.some((known) => known.record === record)) return;
     const around = Array.from({ length: 2 * AROUND + 1 }, (_, k) => mapped(k - AROUND));
-    this.queue.push({ record, va, at, around, mapped });
+    this.queue.push({ record, va, at, around, mapped, from });
     if (this.queue.length >= this.options.batch) this.flush();
   }
 
@@ -204,6 +215,13 @@ export class Regions {
     while (this.queue.length > 0 && instructions < AT_ONCE) {
       const request = this.queue.shift()!;
       if (this.options.patient && this.isCovered(request, planned)) continue;
+      const incomplete = claimed.has(request.record) ? undefined : this.incomplete(request);
+      if (incomplete !== undefined) {
+        this.release(incomplete);
+        const again = this.plan(incomplete.request, claimed);
+        if (again !== undefined) planned.push(again);
+        instructions += again?.plan.instructions ?? 0;
+      }
       const region = claimed.has(request.record) ? undefined : this.plan(request, claimed);
       if (region === undefined) continue;
       planned.push(region);
@@ -242,6 +260,17 @@ export class Regions {
     return this.stats.regionBytesLive > this.options.moduleBytes;
   }
 
+  /** The region whose computed jump led to what is hot now, if it is to be made anew: it did not know that target. */
+  private incomplete({ from, at }: Request): Region | undefined {
+    const region = from === 0 ? undefined : this.bySlot.get(from);
+    if (region === undefined) return undefined;
+    const base = at - ((at - this.memory.layout.ramBase) & 4095);
+    const times = this.timesMade.get(region.request.at) ?? 1;
+    if (times === TIMES_MADE || !region.parts.some((part) => part.base === base)) return undefined;
+    this.timesMade.set(region.request.at, times + 1);
+    return region;
+  }
+
   /** Is it inside of a region, and asked for the first time? */
   private isCovered({ record, at }: Request, planned: readonly Planned[]): boolean {
     if (this.patiently.has(record)) return false;
@@ -255,7 +284,8 @@ export class Regions {
     return true;
   }
 
-  private plan({ record, va, at, around, mapped }: Request, claimed: Set<number>): Planned | undefined {
+  private plan(request: Request, claimed: Set<number>): Planned | undefined {
+    const { record, va, at, around, mapped } = request;
     const { u16, u8, layout } = this.memory;
     const isFree = (entry: number): boolean => {
       const handler = u16[entry >>> 1]!;
@@ -337,7 +367,7 @@ export class Regions {
       return isFree(entry) ? entry : 0;
     });
     for (const entry of entries) if (typeof entry === 'number' && entry !== 0) claimed.add(entry);
-    return { plan, va, parts, entries };
+    return { request, plan, va, parts, entries };
   }
 
   /** The instruction at linear address `at` that goes on at `next`, in another page. */
@@ -352,12 +382,14 @@ export class Regions {
     return typeof insn === 'string' ? undefined : insn;
   }
 
-  private install({ plan, parts, entries: records }: Planned, code: unknown, module: RegionModule): void {
+  private install({ request, plan, parts, entries: records }: Planned, code: unknown, module: RegionModule): void {
     const slot = this.freeSlots.pop() ?? this.nextSlot++;
     this.table.set(slot, code);
     const waiting = records.flatMap((entry) => (typeof entry === 'number' ? [] : [entry.at]));
-    const region: Region = { slot, parts, pages: plan.pages, entries: new Map(), waiting, module };
+    const { pages } = plan;
+    const region: Region = { slot, parts, pages, entries: new Map(), waiting, module, request };
     module.live++;
+    this.bySlot.set(slot, region);
     records.forEach((entry, k) => {
       const byte = k | (plan.pages.indexOf(plan.entries[k]! >> 12) << ENTRY_PAGE_SHIFT);
       if (typeof entry !== 'number') this.waiting.set(entry.at, { region, byte });
@@ -411,6 +443,7 @@ export class Regions {
     const { u16 } = this.memory;
     const { slot, entries, parts, waiting } = region;
     this.table.set(slot, null);
+    this.bySlot.delete(slot);
     this.freeSlots.push(slot);
     for (const [record, handler] of entries) {
       // The code cache has taken the handlers of changed instructions back already.
@@ -433,6 +466,7 @@ export class Regions {
   dropAll(): void {
     this.queue.length = 0;
     this.patiently.clear();
+    this.timesMade.clear();
     for (const base of [...this.pages.keys()]) this.drop(base, 0xff);
   }
 }

@@ -60,6 +60,9 @@ export const HOT_COUNTER_ENTRIES = 0x10000;
 export const CODE_DROPPED = 0x400;
 /** u64: where a region was left so that the interpreter performs the instruction there: not the moment to translate it. */
 export const REGION_STOPPED = 0x408;
+/** u64, u32: where a computed jump led that left its region without finding another one, and the region's slot. */
+export const COMPUTED_TARGET = 0x498;
+export const COMPUTED_FROM = 0x4a0;
 /**
  * u64, i32: the page of the stack that a region may keep, and its addend as in the TLB; see runtime/mmu.ts. NO_PAGE for none: the
  * interpreter says so each time that it is entered or an exit was performed, as does what takes write tags away.

@@ -31,6 +31,8 @@ import { STATE } from '../../x86/state.ts';
 import {
   CODE_HASH,
   CODE_HASH_ENTRIES,
+  COMPUTED_FROM,
+  COMPUTED_TARGET,
   KEPT_PAGES,
   KEPT_PAGES_MAX,
   RECORD,
@@ -162,6 +164,8 @@ class RegionEmitter {
   /** The node that all entries are behind, with the number of the one meant. */
   private readonly entryNode: number;
   private readonly entry: E;
+  /** 1 when a computed target is not that of a RET, or of another jump to one place only. */
+  private readonly dispatching: E;
   /** The region's own slot in the table. */
   private readonly self: E;
   /** For `go`: the record at `target` if a region is entered there, else 0; and its handler. */
@@ -228,6 +232,7 @@ class RegionEmitter {
     this.budget = f.local(I32);
     this.entry = f.local(I32);
     this.self = f.local(I32);
+    this.dispatching = f.local(I32);
     this.found = f.local(I32);
     this.handler = f.local(I32);
     const labels = this.labels;
@@ -510,6 +515,13 @@ class RegionEmitter {
       });
       region.flags = state;
     });
+    if (inside !== undefined) {
+      f.if(found.eqz().and(this.dispatching), () => {
+        f.cold();
+        f.store64(region.cpu, region.target, COMPUTED_TARGET);
+        f.store32(region.cpu, this.self, COMPUTED_FROM);
+      });
+    }
     this.storeFlags(state);
     f.br(this.labels.go!);
   }
@@ -643,6 +655,7 @@ class RegionEmitter {
     const state = region.flags;
     if (branch.kind === 'computed') {
       f.set(region.target, branch.address);
+      f.set(this.dispatching, i32(isDispatch(last) ? 1 : 0));
       this.emitEdge(node, edges[0]!, lift);
       return;
     }

@@ -112,6 +112,30 @@ test('a small function far away is part of the region that calls it, as long as 
   assert.equal(machine.engine.statistics.regionsMoved, 1);
 });
 
+test('a region is made anew when its computed calls lead to what it did not know', () => {
+  // mov ecx,300; K: dec ecx; jnz K; mov ecx,2000; L: cmp ecx,1000; mov r10,r12; cmovl r10,r13; call r10; dec ecx; jnz L; syscall
+  // A: inc rax; ret; B: inc rdx; ret
+  // biome-ignore format: a loop a line
+  const code = [
+    0xb9, 0x2c, 0x01, 0, 0, 0xff, 0xc9, 0x75, 0xfc,
+    0xb9, 0xd0, 0x07, 0, 0, 0x81, 0xf9, 0xe8, 0x03, 0, 0, 0x4d, 0x89, 0xe2, 0x4d, 0x0f, 0x4c, 0xd5, 0x41, 0xff, 0xd2,
+    0xff, 0xc9, 0x75, 0xec,
+    ...SYSCALL,
+    0x48, 0xff, 0xc0, 0xc3, 0x48, 0xff, 0xc2, 0xc3,
+  ];
+  const machine = new TestMachine(50);
+  const registers = new Array<bigint>(16).fill(0n);
+  registers[GPR.r12] = BigInt(CODE + 36);
+  registers[GPR.r13] = BigInt(CODE + 40);
+  machine.load(Uint8Array.from(code), registers, 2);
+  // So that each is translated as soon as it is hot.
+  machine.run(() => 20);
+  assert.equal(machine.gpr(GPR.rax), 1001n);
+  assert.equal(machine.gpr(GPR.rdx), 999n);
+  const { regions, regionsLive } = machine.engine.statistics;
+  assert.ok(regions > regionsLive && regionsLive <= 2, `${regionsLive} of ${regions}`);
+});
+
 test('code that is mapped twice and jumps from one place to the other knows where it is', () => {
   // L: lea rax,[rip]; add rbx,rax; xor r12,0x5000; dec ecx; jz E; jmp r12; E: syscall
   // biome-ignore format: an instruction a line
