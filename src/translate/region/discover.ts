@@ -1,5 +1,5 @@
 /**
- * Which code belongs to a region: the blocks that direct jumps and calls reach from an entry, inside a window of a few pages
+ * Which code belongs to a region: the blocks that direct jumps and calls reach from an entry, in a few pages
  * that follow one another in the guest's virtual memory, as far as the interpreter has seen them run. Code behind a call, or
  * behind an instruction performed in TypeScript, is a further entry: control comes back there from outside.
  *
