@@ -1,7 +1,8 @@
 /**
- * Which code belongs to a region: the blocks that direct jumps and calls reach from an entry, in a few pages
- * that follow one another in the guest's virtual memory, as far as the interpreter has seen them run. Code behind a call, or
- * behind an instruction performed in TypeScript, is a further entry: control comes back there from outside.
+ * Which code belongs to a region: the blocks that direct jumps and calls reach from an entry, in a few pages near it (of small
+ * functions: anywhere), as far as the interpreter has seen them run. Code behind a call, or behind an instruction performed
+ * in TypeScript, is a further entry: control comes back there from outside. So is, in a region with computed jumps, code that
+ * control has often come to by branches.
  *
  * Offsets count from the beginning of the page with the first entry; those in the pages before it are negative.
  */
