@@ -5,16 +5,18 @@ import { Exit } from '../x86/exits.ts';
 import { GPR } from '../x86/state.ts';
 import { WatchedRegions } from './watched-regions.ts';
 
-/** O: call rdx; dec rcx; jnz O; syscall; int3; F: inc rax; ret */
-const PROGRAM = [0xff, 0xd2, 0x48, 0xff, 0xc9, 0x75, 0xf9, 0x0f, 0x05, 0xcc, 0x48, 0xff, 0xc0, 0xc3];
-const F = CODE + 10;
+/** O: call rdx; dec rcx; jnz O; syscall; and in the next page, so that they are two regions, F: inc rax; ret */
+const PROGRAM = new Uint8Array(0x1004);
+PROGRAM.set([0xff, 0xd2, 0x48, 0xff, 0xc9, 0x75, 0xf9, 0x0f, 0x05]);
+PROGRAM.set([0x48, 0xff, 0xc0, 0xc3], 0x1000);
+const F = CODE + 0x1000;
 const ROUNDS = 500;
 
 function run(machine: TestMachine): void {
   const registers = new Array<bigint>(16).fill(0n);
   registers[GPR.rcx] = BigInt(ROUNDS);
   registers[GPR.rdx] = BigInt(F);
-  machine.load(Uint8Array.from(PROGRAM), registers, 2);
+  machine.load(PROGRAM, registers, 2);
   assert.equal(
     machine.run(() => 1_000_000),
     Exit.Syscall,

@@ -318,13 +318,13 @@ function pattern(length: number): Uint8Array {
 function canaries(memory: GuestMemory): { name: string; at: number; bytes: Uint8Array }[] {
   const { layout } = memory;
   const end = layout.ramBase + layout.frames * 4096;
-  const flagsEnd = layout.tableSpans + layout.frames * 4;
+  const typesEnd = layout.frameTypes + layout.frames * 4;
   const ranges: [string, number, number][] = [
     ['the page at 0', 0, 0x1000],
     ['the unused end of the CONTROL region', CONTROL.free, Math.min(CONTROL.free + 0x20000, CONTROL.end)],
     ['the space before the vCPUs', CONTROL.end, VCPUS_BASE],
     ['the other vCPU’s state block', memory.vcpuBase(1), memory.vcpuBase(1) + 0x20000],
-    ['the space before the frames', flagsEnd, Math.min(flagsEnd + 0x20000, layout.ramBase)],
+    ['the space before the frames', typesEnd, Math.min(typesEnd + 0x20000, layout.ramBase)],
     ['the space right before frame 0', layout.ramBase - 0x1000, layout.ramBase],
     ['the space behind the last frame', end, layout.bytes],
   ];
