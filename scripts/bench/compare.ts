@@ -7,7 +7,7 @@ import { median } from './report.ts';
 import type { Subject, SubjectName, Timing } from './subject.ts';
 
 /** Of time in one subject on one program. */
-const LONG_MS = 4000;
+const LONG_MS = 15_000;
 
 export interface ProgramRow {
   readonly id: string;
