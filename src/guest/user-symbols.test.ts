@@ -79,3 +79,20 @@ test('page tables and headers that name frames beyond the memory lead nowhere', 
   assert.equal(new UserSpace(ram, ROOT).symbolAt(BASE + FIRST), undefined);
   assert.equal(new UserSpace(ram, 1 << 30).symbolAt(BASE + FIRST), undefined);
 });
+
+test('what is in no object is looked for once a page, not once an address', () => {
+  class Counted extends UserSpace {
+    looks = 0;
+    override page(va: bigint): number | undefined {
+      this.looks++;
+      return super.page(va);
+    }
+  }
+  const space = new Counted(guest(), ROOT);
+  const away = BASE + 0x10_0000n;
+  assert.equal(space.symbolAt(away), undefined);
+  const { looks } = space;
+  assert.ok(looks > 0);
+  for (let k = 0n; k < 4096n; k += 16n) assert.equal(space.symbolAt(away + k), undefined);
+  assert.equal(space.looks, looks);
+});

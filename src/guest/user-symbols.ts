@@ -22,7 +22,9 @@ const STT_FUNC = 2;
 export class UserSpace {
   readonly #ram: DataView;
   readonly #root: number;
-  readonly #objects: (UserObject | undefined)[] = [];
+  readonly #objects: UserObject[] = [];
+  /** Pages of addresses that are in no object: looking through all before them takes its time. */
+  readonly #nowhere = new Set<bigint>();
 
   /** `root`: the frame of the top table in `ram`, the guest's frames from 0 on. */
   constructor(ram: Uint8Array, root: number) {
@@ -32,10 +34,13 @@ export class UserSpace {
 
   /** Name and offset of the function that `va` is in, with the name of a library before it. */
   symbolAt(va: bigint): { readonly name: string; readonly offset: number } | undefined {
-    let object = this.#objects.find((known) => known !== undefined && va >= known.start && va < known.end);
+    const page = va & ~0xfffn;
+    if (this.#nowhere.has(page)) return undefined;
+    let object = this.#objects.find(({ start, end }) => va >= start && va < end);
     if (object === undefined) {
       object = findObject(this, va);
-      this.#objects.push(object);
+      if (object === undefined) this.#nowhere.add(page);
+      else this.#objects.push(object);
     }
     const found = object?.functions.find(({ start, end }) => va >= start && va < end);
     if (!object || !found) return undefined;
