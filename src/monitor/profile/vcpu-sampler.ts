@@ -86,31 +86,37 @@ export class VcpuSampler {
 
 /**
  * Where a line is, counted from 0: file of src/ and line or, in a joined program (xend/monitor-program.ts), only the file that
- * it came from, as its name stands above.
+ * it came from, as its name stands above. `lines` keeps what was read.
  */
-function placeOf(url: string, line: number): string {
+function placeOf(url: string, line: number, lines: Map<string, string[]>): string {
   if (/\/vcpu-worker\.m?js$/.test(url)) {
-    const above = readFileSync(fileURLToPath(url), 'utf8').split('\n').slice(0, line);
-    const name = above.findLast((text) => text.startsWith('// src/'));
-    if (name) return name.slice('// src/'.length);
+    let all = lines.get(url);
+    if (all === undefined) lines.set(url, (all = readFileSync(fileURLToPath(url), 'utf8').split('\n')));
+    for (let k = Math.min(line, all.length) - 1; k >= 0; k--) {
+      if (all[k]!.startsWith('// src/')) return all[k]!.slice('// src/'.length);
+    }
   }
   return `${url.replace(/^.*\/src\//, '')}:${line + 1}`;
 }
 
 /** Time of each function itself, without what it called. */
 function functionsOf({ nodes, samples = [], timeDeltas = [] }: V8Profile): MonitorFunction[] {
-  const names = new Map(nodes.map(({ id, callFrame }) => [id, callFrame]));
-  const functions = new Map<string, { name: string; where: string; us: number }>();
+  const times = new Map<number, number>();
   samples.forEach((id, k) => {
-    const frame = names.get(id);
-    if (!frame) return;
-    const where = frame.url === '' ? '' : placeOf(frame.url, frame.lineNumber);
+    // The time up to the next sample was spent where this one was.
+    times.set(id, (times.get(id) ?? 0) + (timeDeltas[k + 1] ?? 0));
+  });
+  const functions = new Map<string, { name: string; where: string; us: number }>();
+  const lines = new Map<string, string[]>();
+  for (const { id, callFrame: frame } of nodes) {
+    const us = times.get(id);
+    if (us === undefined) continue;
+    const where = frame.url === '' ? '' : placeOf(frame.url, frame.lineNumber, lines);
     const key = `${frame.functionName} ${where}`;
     const known = functions.get(key) ?? { name: frame.functionName || '(anonymous)', where, us: 0 };
-    // The time up to the next sample was spent where this one was.
-    known.us += timeDeltas[k + 1] ?? 0;
+    known.us += us;
     functions.set(key, known);
-  });
+  }
   return [...functions.values()]
     .sort((a, b) => b.us - a.us)
     .slice(0, FUNCTIONS_MAX)
