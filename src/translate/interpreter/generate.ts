@@ -38,13 +38,11 @@ import {
   RECORD_BYTES,
   STACK_PAGE,
   Status,
-  TLB_ENTRIES,
-  TLB_FOLD,
 } from '../layout.ts';
 import { exitTools } from '../runtime/exit-tools.ts';
 import { buildFlags } from '../runtime/flags.ts';
 import { buildMmu } from '../runtime/mmu.ts';
-import { buildTlb, forgetPage } from '../runtime/tlb.ts';
+import { buildTlb, forgetPage, tlbEntry } from '../runtime/tlb.ts';
 import { SEMANTICS } from '../semantics/index.ts';
 import { type Flow, InterpreterLift, type Runtime } from './lift.ts';
 
@@ -255,15 +253,7 @@ export function generateInterpreter(
       function emitResolve(fn: Fn, leave: Label): void {
         countDown(fn, leave);
         const rip = fn.let(load64(cpu, STATE.rip));
-        const number = fn.let(rip.shrU(12).wrap());
-        const entry = fn.let(
-          load32(cpu, STATE.tlb).add(
-            number
-              .add(number.shrU(TLB_FOLD))
-              .and(TLB_ENTRIES - 1)
-              .shl(5),
-          ),
-        );
+        const entry = fn.let(tlbEntry(fn, load32(cpu, STATE.tlb), rip));
         const at = fn.local(I32);
         fn.if(
           load64(entry, 16).eq(rip.and(-4096)),

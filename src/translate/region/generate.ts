@@ -41,11 +41,9 @@ import {
   STACK_ADDEND,
   STACK_PAGE,
   Status,
-  TLB_ENTRIES,
-  TLB_FOLD,
 } from '../layout.ts';
 import { ordinaryLimit, roundingState } from '../lift.ts';
-import { forgetPage } from '../runtime/tlb.ts';
+import { forgetPage, tlbEntry } from '../runtime/tlb.ts';
 import { SEMANTICS } from '../semantics/index.ts';
 import { type Block, endsBlock, isComputed, isDispatch, NOWHERE, type RegionPlan } from './discover.ts';
 import { DYNAMIC, type FlagState, PAIR } from './flag-lift.ts';
@@ -130,17 +128,6 @@ interface ImportRefs {
   readonly helper: FnRef;
   readonly moved: FnRef;
   readonly now: FnRef;
-}
-
-/** Address of the TLB entry for `va`. */
-function tlbEntry(f: Fn, tlb: E, va: E): E {
-  const number = f.let(va.shrU(12).wrap());
-  return tlb.add(
-    number
-      .add(number.shrU(TLB_FOLD))
-      .and(TLB_ENTRIES - 1)
-      .shl(5),
-  );
 }
 
 class RegionEmitter {

@@ -11,8 +11,9 @@ import { type Insn, Kind, type Operand, RIP } from '../../x86/decode.ts';
 import type { Exit } from '../../x86/exits.ts';
 import { GPR, SEG, STATE } from '../../x86/state.ts';
 import { isAbsolute, isSimpleMemory } from '../interpreter/shape.ts';
-import { ACCESS, NO_PAGE, STACK_ADDEND, STACK_PAGE, Status, TLB_ENTRIES, TLB_FOLD } from '../layout.ts';
+import { ACCESS, NO_PAGE, STACK_ADDEND, STACK_PAGE, Status } from '../layout.ts';
 import type { FloatFormat } from '../lift.ts';
+import { tlbEntry } from '../runtime/tlb.ts';
 import { type FlagContext, FlagLift } from './flag-lift.ts';
 import type { InsnUse } from './probe.ts';
 
@@ -389,12 +390,7 @@ export class RegionLift extends FlagLift {
   private lookUp(va: E, size: number, forWriting: boolean, hit: (addend: E) => void, miss: () => void): void {
     const { f } = this;
     f.scope(() => {
-      const number = f.let(va.shrU(12).wrap());
-      const slot = number
-        .add(number.shrU(TLB_FOLD))
-        .and(TLB_ENTRIES - 1)
-        .shl(5);
-      const entry = f.let(this.region.tlb.add(slot));
+      const entry = f.let(tlbEntry(f, this.region.tlb, va));
       const last = (size === 1 ? va : va.add(size - 1)).and(-4096);
       f.if(load64(entry, forWriting ? 8 : 0).eq(last), () => hit(f.let(load32(entry, 24))), miss);
     });

@@ -23,8 +23,8 @@ import {
 } from '../../wasm/expr.ts';
 import { call, type Fn, type FnRef, type ModuleBuilder } from '../../wasm/module.ts';
 import { STATE } from '../../x86/state.ts';
-import { ACCESS, CODE_DROPPED, STACK_ADDEND, STACK_PAGE, TLB_ENTRIES, TLB_FOLD } from '../layout.ts';
-import { entryOffset, forgetPage, noteFill, noteSpan } from './tlb.ts';
+import { ACCESS, CODE_DROPPED, STACK_ADDEND, STACK_PAGE } from '../layout.ts';
+import { forgetPage, noteFill, noteSpan, tlbEntry } from './tlb.ts';
 
 const PAGE_FAULT = 14;
 const GENERAL_PROTECTION = 13;
@@ -53,11 +53,6 @@ export interface MmuRuntime {
   readonly regionStack: FnRef;
 }
 
-/** Address of the TLB entry for `va`. */
-function tlbEntry(f: Fn, cpu: E, va: E): E {
-  return load32(cpu, STATE.tlb).add(entryOffset(f.let(va.shrU(12).wrap())));
-}
-
 /**
  * The inline TLB look-up: the tag compare folds in the test that the access ends in its first page. That is sound as the
  * index of page p+1 differs from that of page p: index = p + (p >> TLB_FOLD) grows by 1 or 2, never by a multiple of TLB_ENTRIES.
@@ -72,15 +67,7 @@ export function probe(
   miss: () => void,
 ): void {
   f.scope(() => {
-    const page = f.let(va.shrU(12).wrap());
-    const entry = f.let(
-      load32(cpu, STATE.tlb).add(
-        page
-          .add(page.shrU(TLB_FOLD))
-          .and(TLB_ENTRIES - 1)
-          .shl(5),
-      ),
-    );
+    const entry = f.let(tlbEntry(f, load32(cpu, STATE.tlb), va));
     const end = size === 1 ? va : va.add(size - 1);
     f.if(
       load64(entry, tag).eq(end.and(-4096)),
@@ -173,7 +160,7 @@ export function buildMmu(m: ModuleBuilder, layout: MemoryLayout, codeWrite: FnRe
         });
       });
       // Refill.
-      const slot = f.let(load32(cpu, STATE.tlb).add(entryOffset(f.let(va.shrU(12).wrap()))));
+      const slot = f.let(tlbEntry(f, load32(cpu, STATE.tlb), va));
       const tag = f.let(va.and(-4096));
       const addend = f.let(linear.sub(tag.wrap()));
       f.if(load64(slot).ne(tag).or(load32(slot, 24).ne(addend)), () => {
@@ -254,15 +241,7 @@ export function buildMmu(m: ModuleBuilder, layout: MemoryLayout, codeWrite: FnRe
       const access = f.param(2);
       // The TLB's tags lie 8 bytes apart: read, write, execute.
       const tag = f.let(access.and(ACCESS.write).ne(0).shl(3).or(access.and(ACCESS.execute).ne(0).shl(4)));
-      const number = f.let(va.shrU(12).wrap());
-      const entry = f.let(
-        load32(cpu, STATE.tlb).add(
-          number
-            .add(number.shrU(TLB_FOLD))
-            .and(TLB_ENTRIES - 1)
-            .shl(5),
-        ),
-      );
+      const entry = f.let(tlbEntry(f, load32(cpu, STATE.tlb), va));
       f.if(load64(entry.add(tag)).eq(va.add(access.and(ACCESS.size).extendU()).sub(1).and(-4096)), () =>
         f.ret(va.wrap().add(load32(entry, 24))),
       );
@@ -299,7 +278,7 @@ export function buildMmu(m: ModuleBuilder, layout: MemoryLayout, codeWrite: FnRe
       const cpu = f.param(0);
       const va = f.param(1);
       const access = f.param(2);
-      const entry = f.let(tlbEntry(f, cpu, va));
+      const entry = f.let(tlbEntry(f, load32(cpu, STATE.tlb), va));
       const last = va.add(access.and(ACCESS.size).extendU()).sub(1).and(-4096);
       const tag = load64(entry.add(access.and(ACCESS.write).ne(0).shl(3)));
       f.if(tag.eq(last), () => f.ret(va.wrap().add(load32(entry, 24))));
@@ -317,7 +296,7 @@ export function buildMmu(m: ModuleBuilder, layout: MemoryLayout, codeWrite: FnRe
       const va = f.param(1);
       const access = f.param(2);
       const linear = f.local(I32);
-      const entry = f.let(tlbEntry(f, cpu, va));
+      const entry = f.let(tlbEntry(f, load32(cpu, STATE.tlb), va));
       const last = f.let(va.add(access.and(ACCESS.size).extendU()).sub(1).and(-4096));
       forgetPage(f, cpu, STACK_PAGE);
       f.if(load64(entry, 8).eq(last).eqz(), () => {

@@ -74,6 +74,9 @@ export const entryOffset = (page: E): E =>
     .and(TLB_ENTRIES - 1)
     .shl(5);
 
+/** Address of the entry for `va` in the array `tlb`. */
+export const tlbEntry = (f: Fn, tlb: E, va: E): E => tlb.add(entryOffset(f.let(va.shrU(12).wrap())));
+
 /** Keep no page any more at this offset of the state block: STACK_PAGE or one of KEPT_PAGES. */
 export function forgetPage(f: Fn, cpu: E, offset: number): void {
   f.store64(cpu, load64(cpu, NO_PAGE), offset);
