@@ -236,6 +236,7 @@ export class WasmEngine implements Engine {
       batch: tier1 !== false && tier1.threshold > 1 ? BATCH : 1,
       patient: tier1 !== false && tier1.threshold > 1,
       arrivals: tier1 === false ? 0 : Math.floor(tier1.threshold / 5),
+      rare: tier1 === false ? 0 : Math.floor(tier1.threshold / 32),
       unseen: tier1 !== false && tier1.unseen === true,
       ...(tier1 !== false && tier1.instructions !== undefined && { instructions: tier1.instructions }),
       moduleBytes,

@@ -93,6 +93,8 @@ export interface RegionOptions {
   readonly instructions?: number;
   /** So often must control have come to what a region takes for a target of its computed jumps. */
   readonly arrivals: number;
+  /** Code to which control has come less often is not part of a region. */
+  readonly rare: number;
   /** Bytes of modules that may live at the same time. */
   readonly moduleBytes: number;
 }
@@ -341,6 +343,10 @@ export class Regions {
         return found.sort((a, b) => b.count - a.count).map(({ offset }) => offset);
       },
       known: (offset) => this.options.unseen || recordAt(offset) !== 0,
+      rare: (offset) => {
+        const record = recordAt(offset);
+        return record !== 0 && this.cache.flow(record) < this.options.rare;
+      },
     };
     const plan = discover(first, ports, this.options.instructions);
     if (plan === undefined) return undefined;

@@ -56,6 +56,9 @@ export const CODE_HASH_OTHER = 8;
 /** u16 each: how often control came to a record (hashed by its address), see HOT_COUNTERS' use in interpreter/generate.ts. */
 export const HOT_COUNTERS = 0xa0000;
 export const HOT_COUNTER_ENTRIES = 0x10000;
+/** u32 each, hashed alike: how often the interpreter came to a record by any branch, taken or not. */
+export const FLOW_COUNTERS = 0xc0000;
+export const FLOW_COUNTER_ENTRIES = 0x10000;
 /** u32: set when a store of the guest dropped code, for the region that may have been running it. */
 export const CODE_DROPPED = 0x400;
 /** u64: where a region was left so that the interpreter performs the instruction there: not the moment to translate it. */

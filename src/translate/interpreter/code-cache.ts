@@ -14,6 +14,8 @@ import {
   CODE_HASH,
   CODE_HASH_ENTRIES,
   CODE_HASH_OTHER,
+  FLOW_COUNTER_ENTRIES,
+  FLOW_COUNTERS,
   HOT_COUNTER_ENTRIES,
   HOT_COUNTERS,
   RECORD,
@@ -227,6 +229,10 @@ export class CodeCache {
   arrivals(record: number): number {
     return this.memory.u16[this.counter(record)]!;
   }
+  /** How often the interpreter came to `record` by a branch, taken or not. */
+  flow(record: number): number {
+    return this.memory.u32[(this.cpu + FLOW_COUNTERS + ((record >>> 3) & (4 * FLOW_COUNTER_ENTRIES - 4))) >>> 2]!;
+  }
   /** Count anew how often control comes to `record`. */
   cool(record: number): void {
     this.memory.u16[this.counter(record)] = 0;
@@ -353,6 +359,7 @@ export class CodeCache {
     this.crossings.clear();
     this.memory.u32.fill(0, (this.cpu + CODE_HASH) >>> 2, (this.cpu + CODE_HASH + CODE_HASH_ENTRIES * 8) >>> 2);
     this.memory.u8.fill(0, this.cpu + HOT_COUNTERS, this.cpu + HOT_COUNTERS + HOT_COUNTER_ENTRIES * 2);
+    this.memory.u8.fill(0, this.cpu + FLOW_COUNTERS, this.cpu + FLOW_COUNTERS + FLOW_COUNTER_ENTRIES * 4);
     this.next = this.cpu + ARENA;
     this.ports.forgetAll();
   }

@@ -32,6 +32,8 @@ import {
   CODE_HASH,
   CODE_HASH_ENTRIES,
   CODE_HASH_OTHER,
+  FLOW_COUNTER_ENTRIES,
+  FLOW_COUNTERS,
   HOT_COUNTER_ENTRIES,
   HOT_COUNTERS,
   RECORD,
@@ -186,6 +188,7 @@ export function generateInterpreter(
                 f.closeBlock();
                 // Arm.Goto
                 f.set(record, load32(record, RECORD.immHi));
+                emitFlow(f);
                 f.br(next);
                 f.closeBlock();
                 // Arm.Stop
@@ -204,8 +207,10 @@ export function generateInterpreter(
                 f.closeBlock();
                 for (const insn of arms) {
                   f.scope(() => {
-                    runBody(insn, new InterpreterLift(f, insn, cpu, record, flowAt(), runtime));
+                    const lift = new InterpreterLift(f, insn, cpu, record, flowAt(), runtime);
+                    runBody(insn, lift);
                     f.set(record, record.add(RECORD_BYTES));
+                    if (lift.isConditional) emitFlow(f);
                     f.br(next);
                   });
                   f.closeBlock();
@@ -302,7 +307,17 @@ export function generateInterpreter(
         });
         fn.set(page, rip.and(-4096));
         fn.store64(cpu, page, STATE.codePage);
+        emitFlow(fn);
         emitCount(fn);
+      }
+
+      /** Control came to `record` by a branch, or because one was not taken: what the translator takes for how often code runs. */
+      function emitFlow(fn: Fn): void {
+        if (threshold <= 1) return;
+        fn.scope(() => {
+          const counter = fn.let(cpu.add(record.shrU(3).and(4 * FLOW_COUNTER_ENTRIES - 4)));
+          fn.store32(counter, load32(counter, FLOW_COUNTERS).add(1), FLOW_COUNTERS);
+        });
       }
 
       /** Another time control came to `record` by a branch. The counters are hashed: two records may share one. */
@@ -348,6 +363,7 @@ export function generateInterpreter(
           // Loops are what goes back; records of one block follow one another.
           const back = fn.let(target.leU(record));
           fn.set(record, target);
+          emitFlow(fn);
           if (threshold !== 0) fn.if(back, () => emitCount(fn));
           fn.br(next);
         });

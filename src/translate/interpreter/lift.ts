@@ -40,6 +40,8 @@ export class InterpreterLift extends Lift {
   private readonly record: E;
   private readonly flow: Flow;
   private readonly runtime: Runtime;
+  /** Is it a branch that may go on behind itself? */
+  isConditional = false;
 
   constructor(f: Fn, insn: Insn, cpu: E, record: E, flow: Flow, runtime: Runtime) {
     super(f, insn, cpu);
@@ -170,6 +172,7 @@ export class InterpreterLift extends Lift {
     this.flow.link();
   }
   jumpIf(condition: E): void {
+    this.isConditional = true;
     this.f.if(condition, () => this.jump());
   }
   jumpTo(address: E): void {

@@ -46,6 +46,8 @@ export interface DiscoverPorts {
   arrivals(page: number): readonly number[];
   /** Has the interpreter run the code at `offset`? */
   known(offset: number): boolean;
+  /** Has it come there so rarely, by branches taken or not, that the code does not belong to what is hot? */
+  rare(offset: number): boolean;
 }
 
 /** Pages may lie anywhere. */
@@ -59,6 +61,9 @@ export const NOWHERE = -(2 ** 31);
 
 /** After these the next instruction in memory does not follow, as far as the region can tell. */
 const ENDS = new Set(['jmp', 'call', 'ret', 'syscall', 'int3']);
+
+/** Branches of which the interpreter does not count how often they are not taken. */
+const UNCOUNTED = new Set(['loop', 'loope', 'loopne', 'jrcxz']);
 
 const isBranch = (insn: Insn): boolean => insn.operands[0]?.kind === Kind.Rel;
 
@@ -146,14 +151,19 @@ export function discover(
         const after = offset + insn.length;
         if (isBranch(insn)) {
           const target = after + insn.operands[0]!.immLo;
-          if (insn.mnemonic !== 'jmp' && insn.mnemonic !== 'call' && !ports.taken(after)) work.push(after);
+          const isCounted = insn.mnemonic !== 'jmp' && !UNCOUNTED.has(insn.mnemonic);
+          if (insn.mnemonic !== 'jmp' && insn.mnemonic !== 'call' && !ports.taken(after)) {
+            if (!isCounted || !ports.rare(after)) work.push(after);
+          }
           const isNear = Math.abs((target >> 12) - (offset >> 12)) < LIMITS.pages;
           if ((isNear && !ports.taken(target)) || (insn.mnemonic === 'call' && isSmall(target))) {
-            if (seen(target)) work.push(target);
+            if (seen(target) && (!isCounted || !ports.rare(target))) work.push(target);
           }
         }
         if (endsBlock(insn)) {
-          if (insn.mnemonic === 'call' || insn.mnemonic === 'syscall') resume(after);
+          if (insn.mnemonic === 'call' || insn.mnemonic === 'syscall') {
+            if (!ports.rare(after)) resume(after);
+          }
           break;
         }
         offset = after;
