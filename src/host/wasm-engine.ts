@@ -91,6 +91,7 @@ interface Exports {
   regionMiss(cpu: number, va: bigint, access: number): number;
   regionAgain(cpu: number, va: bigint, access: number): number;
   regionStack(cpu: number, va: bigint, access: number): number;
+  codePage(cpu: number, va: bigint): number;
   flags(cpu: number, code: number, a: bigint, b: bigint, r: bigint): void;
   flushTlb(cpu: number): void;
   flushPage(cpu: number, lo: number, hi: number): void;
@@ -217,7 +218,7 @@ export class WasmEngine implements Engine {
       },
       records,
     );
-    const { regionMiss, regionAgain, regionStack, scatter, flags } = this.exports;
+    const { regionMiss, regionAgain, regionStack, codePage, scatter, flags } = this.exports;
     const regionHelper = (): number => this.helpRegion();
     const regionMoved = (_cpu: number, record: number): number => this.regionMoved(record);
     const regionImports = {
@@ -226,6 +227,7 @@ export class WasmEngine implements Engine {
       regionMiss,
       regionAgain,
       regionStack,
+      codePage,
       scatter,
       flags,
       now,

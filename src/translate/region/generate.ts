@@ -69,6 +69,8 @@ export const ENTRY_PAGE_SHIFT = 6;
 export interface RegionImports {
   /** Entered at `record`, it cannot see that its pages are mapped where they were: 0 when they are, else it has been dropped. */
   regionMoved(cpu: number, record: number): number;
+  /** Linear address of the code page at `va`, 0 when it cannot be run; without a trace of a fault. */
+  codePage(cpu: number, va: bigint): number;
   /** runtime/mmu.ts, with 1 for "the interpreter shall run this instruction". */
   regionMiss(cpu: number, va: bigint, access: number): number;
   regionAgain(cpu: number, va: bigint, access: number): number;
@@ -95,6 +97,7 @@ export function generateRegions(layout: MemoryLayout, regions: readonly RegionSo
     flags: m.importFunction('flags', [I32, I32, I64, I64, I64], []),
     helper: m.importFunction('regionHelper', [I32], [I32]),
     moved: m.importFunction('regionMoved', [I32, I32], [I32]),
+    codePage: m.importFunction('codePage', [I32, I64], [I32]),
     now: m.importFunction('now', [], [F64]),
   };
   const type = m.typeIndex([I32, I32], [I32]);
@@ -127,6 +130,7 @@ interface ImportRefs {
   readonly flags: FnRef;
   readonly helper: FnRef;
   readonly moved: FnRef;
+  readonly codePage: FnRef;
   readonly now: FnRef;
 }
 
@@ -388,8 +392,15 @@ class RegionEmitter {
           f.scope(() => {
             const va = f.let(region.page.add(i64(page * 4096)));
             const entry = f.let(tlbEntry(f, region.tlb, va));
-            const moved = load32(entry, 24).add(va.wrap()).ne(i32(source.bases[k]!));
-            f.brIf(unsure, load64(entry, 16).ne(va).or(moved));
+            const base = i32(source.bases[k]!);
+            f.if(
+              load64(entry, 16).eq(va),
+              () => f.brIf(unsure, load32(entry, 24).add(va.wrap()).ne(base)),
+              () => {
+                f.cold();
+                f.brIf(unsure, call(this.imports.codePage, region.cpu, va).ne(base));
+              },
+            );
           });
         });
         f.br(good);

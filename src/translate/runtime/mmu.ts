@@ -24,7 +24,7 @@ import {
 import { call, type Fn, type FnRef, type ModuleBuilder } from '../../wasm/module.ts';
 import { STATE } from '../../x86/state.ts';
 import { ACCESS, CODE_DROPPED, STACK_ADDEND, STACK_PAGE } from '../layout.ts';
-import { forgetPage, noteFill, noteSpan, tlbEntry } from './tlb.ts';
+import { bringBack, displace, forgetPage, noteSpan, tlbEntry } from './tlb.ts';
 
 const PAGE_FAULT = 14;
 const GENERAL_PROTECTION = 13;
@@ -51,6 +51,8 @@ export interface MmuRuntime {
    * accesses that follow by: a page that can be written, or NO_PAGE.
    */
   readonly regionStack: FnRef;
+  /** (cpu, va) → linear address of the page of code at the page address `va`, or 0: for regions, which look where theirs are. */
+  readonly codePage: FnRef;
 }
 
 /**
@@ -100,6 +102,12 @@ export function buildMmu(m: ModuleBuilder, layout: MemoryLayout, codeWrite: FnRe
     const rights = f.local(I64);
     const at = f.local(I32);
     const top = f.let(va.shrU(39).wrap().and(511));
+    const tlb = f.let(load32(cpu, STATE.tlb));
+    const slot = f.let(tlbEntry(f, tlb, va));
+    const tag = f.let(va.and(-4096));
+    f.if(load64(slot).ne(tag), () => bringBack(f, cpu, tlb, slot, tag));
+    const wanted = select(write, i32(8), select(access.and(ACCESS.execute), i32(16), i32(0)));
+    f.if(load64(slot.add(wanted)).eq(tag), () => f.ret(tag.wrap().add(load32(slot, 24))));
 
     f.block((fault) => {
       f.set(error, i32(0));
@@ -160,21 +168,21 @@ export function buildMmu(m: ModuleBuilder, layout: MemoryLayout, codeWrite: FnRe
         });
       });
       // Refill.
-      const slot = f.let(tlbEntry(f, load32(cpu, STATE.tlb), va));
-      const tag = f.let(va.and(-4096));
       const addend = f.let(linear.sub(tag.wrap()));
-      f.if(load64(slot).ne(tag).or(load32(slot, 24).ne(addend)), () => {
+      const here = f.let(load64(slot).eq(tag));
+      f.if(here.eqz().or(load32(slot, 24).ne(addend)), () => {
+        f.if(here.eqz(), () => displace(f, cpu, tlb, slot, tag));
         f.store64(slot, tag, 0);
-        f.store64(slot, i64(-1), 8);
-        f.store64(slot, i64(-1), 16);
         f.store32(slot, addend, 24);
         f.store32(slot, frame, 28);
-        noteFill(f, cpu, slot, va);
         // The hypervisor's own range has no table of the guest's.
         f.if(top.sub(256).geU(16), () => noteSpan(f, layout, at, va));
       });
-      f.if(write.and(code.eqz()), () => f.store64(slot, tag, 8));
-      f.if(access.and(ACCESS.execute), () => f.store64(slot, tag, 16));
+      // All that the page may be used for without another look at the tables, not only what it is used for now.
+      const dirty = write.or(entry.wrap().and(DIRTY).ne(0));
+      const writable = rights.wrap().and(WRITABLE).ne(0).and(dirty).and(code.eqz());
+      f.store64(slot, select(writable, tag, i64(-1)), 8);
+      f.store64(slot, select(rights.ltS(0), i64(-1), tag), 16);
       f.ret(linear);
     });
     f.store32(cpu, i32(PAGE_FAULT), STATE.exitVector);
@@ -311,5 +319,19 @@ export function buildMmu(m: ModuleBuilder, layout: MemoryLayout, codeWrite: FnRe
     },
     'regionStack',
   );
-  return { miss, scatter, translate, regionMiss, regionAgain, regionStack };
+
+  const codePage = m.function(
+    [I32, I64],
+    [I32],
+    (f) => {
+      const cpu = f.param(0);
+      const cr2 = f.let(load64(cpu, STATE.cr2));
+      const linear = f.let(call(miss, cpu, f.param(1), i32(ACCESS.execute | 1)));
+      f.if(linear.eqz(), () => f.store64(cpu, cr2, STATE.cr2));
+      f.ret(linear);
+      f.unreachable();
+    },
+    'codePage',
+  );
+  return { miss, scatter, translate, regionMiss, regionAgain, regionStack, codePage };
 }

@@ -2,7 +2,8 @@
  * The translation lookaside buffers of one vCPU, and what keeps them true: which array is in use, and what leaves them when
  * roots, entries and tables change. Filling them is the page walk's (mmu.ts), looking into them is inlined everywhere.
  *
- * There is one array for guest kernel mode and one for each of the last few user roots (layout.ts).
+ * There is one array for guest kernel mode and one for each of the last few user roots (layout.ts). A page is in one of two
+ * places of an array, never in both.
  *   - A change of the kernel root leaves the upper half of the kernel's array alone when both tables have the same entries
  *     there, as Linux' have: a PV guest has no global pages, but it has shared tables. The lower half goes.
  *   - A change of the user root takes the array that was filled under it, if there is one still.
@@ -14,7 +15,7 @@
  * number in an array was checked when it was put there.
  */
 import type { MemoryLayout } from '../../hypervisor/memory.ts';
-import { type E, I32, I64, i32, i64, load32, load64, select } from '../../wasm/expr.ts';
+import { type E, I32, I64, i32, i64, load32, load64, load128, select } from '../../wasm/expr.ts';
 import { call, type Fn, type FnRef, type ModuleBuilder } from '../../wasm/module.ts';
 import { STATE } from '../../x86/state.ts';
 import {
@@ -37,6 +38,7 @@ import {
   TLB_FILL_LIST_ENTRIES,
   TLB_FILLS,
   TLB_FOLD,
+  TLB_OTHER,
   TLB_STRIDE,
   USER_SPACES,
   USER_TLB,
@@ -82,6 +84,9 @@ export function forgetPage(f: Fn, cpu: E, offset: number): void {
   f.store64(cpu, load64(cpu, NO_PAGE), offset);
   f.store32(cpu, i32(0), offset + STACK_ADDEND - STACK_PAGE);
 }
+
+/** Address of the other place of `entry`, one of the array `tlb`. */
+export const otherPlace = (tlb: E, entry: E): E => entry.sub(tlb).xor(TLB_OTHER).add(tlb);
 
 const dropEntry = (f: Fn, entry: E): void => {
   for (const tag of [0, 8, 16]) f.store64(entry, i64(-1), tag);
@@ -166,10 +171,20 @@ export function buildTlb(m: ModuleBuilder, layout: MemoryLayout): TlbRuntime {
   const dropPage = m.function([I32, I64], [], (f) => {
     const cpu = f.param(0);
     const page = f.param(1);
-    const at = f.let(cpu.add(entryOffset(f.let(page.shrU(12).wrap()))));
-    const dropIfSame = (entry: E): void => f.if(load64(entry).eq(page), () => dropEntry(f, entry));
-    dropIfSame(f.let(at.add(KERNEL_TLB)));
-    each(f, USER_SPACES, (k) => dropIfSame(f.let(at.add(USER_TLBS).add(k.mul(TLB_STRIDE)))));
+    const first = f.let(cpu.add(KERNEL_TLB).add(entryOffset(f.let(page.shrU(12).wrap()))));
+    const other = f.let(otherPlace(cpu.add(KERNEL_TLB), first));
+    const dropFrom = (array: E): void => {
+      for (const place of [first, other]) {
+        const entry = f.let(place.add(array));
+        f.if(load64(entry).eq(page), () => dropEntry(f, entry));
+      }
+    };
+    dropFrom(i32(0));
+    each(f, USER_SPACES, (k) => {
+      // What nobody owns is emptied before it is used.
+      const owned = load32(cpu.add(k.shl(2)), SPACE_ROOTS).ne(SPACE_FREE);
+      f.if(owned, () => dropFrom(f.let(k.add(1).mul(TLB_STRIDE))));
+    });
   });
 
   const flushPage = m.function(
@@ -323,15 +338,51 @@ export function noteSpan(f: Fn, layout: MemoryLayout, slot: E, va: E): void {
   });
 }
 
-/** In the page walk: an entry was filled. Those of the kernel's array for the lower half are in a list of their own too. */
-export function noteFill(f: Fn, cpu: E, entry: E, va: E): void {
-  const array = f.let(load32(cpu, STATE.tlb));
-  const all = f.let(load32(array, TLB_FILLS));
-  f.if(all.ltU(TLB_FILL_LIST_ENTRIES), () => f.store32(array.add(all.shl(2)), entry, TLB_FILL_LIST));
-  f.store32(array, all.add(1), TLB_FILLS);
-  f.if(va.geS(0).and(load32(cpu, STATE.kernelMode)), () => {
+/** The entry in this place was empty before (`before`: its page) or was not; now it is that of `page`. */
+function noteFill(f: Fn, cpu: E, tlb: E, entry: E, before: E, page: E): void {
+  f.if(before.eq(-1), () => {
+    const all = f.let(load32(tlb, TLB_FILLS));
+    f.if(all.ltU(TLB_FILL_LIST_ENTRIES), () => f.store32(tlb.add(all.shl(2)), entry, TLB_FILL_LIST));
+    f.store32(tlb, all.add(1), TLB_FILLS);
+  });
+  // Those of the kernel's array for the lower half are in a list of their own too.
+  f.if(page.geS(0).and(load32(cpu, STATE.kernelMode)), () => {
     const fills = f.let(load32(cpu, LOW_FILLS));
     f.if(fills.ltU(LOW_FILL_LIST_ENTRIES), () => f.store32(cpu.add(fills.shl(2)), entry, LOW_FILL_LIST));
     f.store32(cpu, fills.add(1), LOW_FILLS);
+  });
+}
+
+/**
+ * In the page walk: make room in the first place `entry` for `page`, which is in neither of its places. A page whose first place
+ * this is, too, goes to the other one. One that had been displaced to here is forgotten: moved again, it would displace a
+ * page that is in use.
+ */
+export function displace(f: Fn, cpu: E, tlb: E, entry: E, page: E): void {
+  const before = f.let(load64(entry));
+  f.if(before.ne(-1).and(tlbEntry(f, tlb, before).eq(entry)), () => {
+    const other = f.let(otherPlace(tlb, entry));
+    noteFill(f, cpu, tlb, other, f.let(load64(other)), before);
+    for (const half of [0, 16]) f.store128(other, load128(entry, half), half);
+  });
+  noteFill(f, cpu, tlb, entry, before, page);
+}
+
+/** After a miss in the first place `entry`: if `page` is in its other place, exchange the two. */
+export function bringBack(f: Fn, cpu: E, tlb: E, entry: E, page: E): void {
+  const other = f.let(otherPlace(tlb, entry));
+  f.if(load64(other).eq(page), () => {
+    const before = f.let(load64(entry));
+    const halves = [0, 16].map((half) => ({
+      half,
+      first: f.let(load128(entry, half)),
+      second: f.let(load128(other, half)),
+    }));
+    for (const { half, first, second } of halves) {
+      f.store128(entry, second, half);
+      f.store128(other, first, half);
+    }
+    noteFill(f, cpu, tlb, entry, before, page);
+    noteFill(f, cpu, tlb, other, page, before);
   });
 }
