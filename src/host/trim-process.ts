@@ -12,6 +12,8 @@ import { createRequire } from 'node:module';
 const WORKED_MS = 500;
 /** A process that works for more than this part of the time since the last look is not idle. */
 const BUSY_SHARE = 0.1;
+/** One that works for less leaves nothing to give back, however long that goes on: giving back costs 30 ms and page faults after it. */
+const IDLE_SHARE = 0.01;
 const MADV_DONTNEED = 4;
 
 export interface ProcessPorts {
@@ -26,16 +28,18 @@ export interface ProcessPorts {
 export function processTrimmer({ now, cpuMs, giveBack }: ProcessPorts = thisProcess()): () => void {
   let looked = now();
   let seen = cpuMs();
-  let trimmed = 0;
+  let worked = seen;
   return () => {
     const at = now();
     const cpu = cpuMs();
-    const quiet = cpu - seen <= BUSY_SHARE * (at - looked);
+    const share = (cpu - seen) / (at - looked);
+    if (share > IDLE_SHARE) worked += cpu - seen;
     looked = at;
     seen = cpu;
-    if (giveBack === undefined || !quiet || cpu - trimmed < WORKED_MS) return;
+    if (giveBack === undefined || share > BUSY_SHARE || worked < WORKED_MS) return;
     giveBack();
-    trimmed = cpuMs();
+    worked = 0;
+    seen = cpuMs();
   };
 }
 

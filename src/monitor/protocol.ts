@@ -1,13 +1,16 @@
 /**
  * What is said on a monitor's control socket: one JSON value a line. The client sends requests, the monitor answers each by
- * its id, in any order, and sends every client a state message whenever the state changes (and one on connecting).
+ * its id, in any order, and sends every client a state message whenever the state changes (and one on connecting). That it
+ * lives it says unasked, as often as its configuration wants: nobody has to wake a hundred idle monitors by asking.
  * Rows are only ever added: a monitor may be older than the xend that finds it.
  */
 import type { ConsoleStatus } from './console/server.ts';
 import type { DomainState } from './lifecycle.ts';
 import type { DiskConfig, MachineConfig, MachineExit, MachineInfo, Scheduling } from './machine-types.ts';
 
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
+/** The first that says unasked that it lives; older ones have to be asked. */
+export const PROTOCOL_ALIVE = 2;
 
 export interface MonitorStatus {
   readonly protocol: number;
@@ -75,7 +78,8 @@ export interface Failure {
 export type Message =
   | { readonly id: number; readonly result: MonitorStatus }
   | { readonly id: number; readonly error: Failure }
-  | { readonly event: 'state'; readonly status: MonitorStatus };
+  | { readonly event: 'state'; readonly status: MonitorStatus }
+  | { readonly event: 'alive' };
 
 export const LINE_MAX = 1 << 20;
 

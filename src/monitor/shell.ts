@@ -251,6 +251,11 @@ export class Shell {
     this.announce();
   }
 
+  /** Tell every client that this process is not hanging. */
+  beat(): void {
+    for (const client of this.#clients) this.#send(client, { event: 'alive' });
+  }
+
   /** Tell every client how things are: something in the status has changed. */
   announce(): void {
     const status = this.status();

@@ -45,6 +45,7 @@ export interface CreateContext {
   readonly paths: Paths;
   readonly store: DomainStore;
   readonly consolePortBase: number;
+  readonly pulseMs: number;
   /** Take name, id and memory in the books; throws when they are taken. */
   reserve(domain: Domain): void;
   /** Strike the domain out of the books; false when another has its uuid. */
@@ -168,7 +169,7 @@ export function machineConfig({ domain, paths }: Pick<CreateContext, 'domain' | 
 }
 
 function makeFolder(c: CreateContext): void {
-  const { domain, paths, consolePortBase } = c;
+  const { domain, paths, consolePortBase, pulseMs } = c;
   const { runDir, config, domid } = domain;
   rmSync(runDir, { recursive: true, force: true });
   delete domain.record.loggedAs;
@@ -178,6 +179,7 @@ function makeFolder(c: CreateContext): void {
     consoleLog: consoleLog(paths, domain.name),
     consolePort: { port: config.consolePort ?? consolePortBase + domid, fixed: config.consolePort !== undefined },
     monitorLog: monitorLog(paths, domain.name),
+    pulseMs,
   };
   writeFileSync(path.join(runDir, 'config.json'), `${JSON.stringify(monitor, null, 1)}\n`, { mode: 0o600 });
 }

@@ -72,6 +72,7 @@ export class Endings {
       paths: this.#ports.paths,
       store: this.#ports.store,
       consolePortBase: this.#ports.consolePortBase,
+      pulseMs: this.#ports.patience.pulseMs,
       reserve: (one) => this.#books.reserve(one),
       forget: (one) => this.#books.strike(one),
       events: (one) => this.events(one),

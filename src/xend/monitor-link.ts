@@ -31,6 +31,7 @@ export class MonitorLink {
   readonly #events: LinkEvents;
   readonly #waiting = new Map<number, { resolve(s: MonitorStatus): void; reject(e: Error): void }>();
   #nextId = 1;
+  #heard = 0;
 
   private constructor(socket: net.Socket, events: LinkEvents) {
     this.#socket = socket;
@@ -45,6 +46,7 @@ export class MonitorLink {
       let open = false;
       const split = lineSplitter((line) => {
         const message = JSON.parse(line) as Message;
+        link.#heard++;
         if ('event' in message) {
           if (message.event === 'state') events.state(message.status);
           if (!open) resolve(link);
@@ -76,6 +78,11 @@ export class MonitorLink {
       this.#waiting.set(id, { resolve, reject });
       this.#socket.write(`${JSON.stringify({ id, method, params })}\n`);
     });
+  }
+
+  /** How many messages have come: a monitor from which none comes any more hangs. */
+  get heard(): number {
+    return this.#heard;
   }
 
   close(): void {

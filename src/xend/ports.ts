@@ -23,7 +23,7 @@ export interface XendPorts {
 export interface Patience {
   /** A guest that is to let go of a disk. */
   readonly diskMs: number;
-  /** How often each monitor is asked whether it lives, and how many questions in a row may stay without an answer. */
+  /** How often each monitor says that it lives, and how many times in a row that may be missed. */
   readonly pulseMs: number;
   readonly pulses: number;
 }

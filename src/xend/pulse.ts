@@ -1,18 +1,22 @@
 /**
- * A watch on monitors that live and do not answer. Each is asked now and then how it is; one that leaves several questions
- * without an answer hangs, and is ended, which endings.ts takes for a crash of its domain. A process that somebody has
- * stopped (a debugger, SIGSTOP) is left alone. Questions are counted, not seconds: time in which this machine slept is not
- * held against anybody.
+ * A watch on monitors that live and do nothing any more. Each says now and then that it lives (monitor/protocol.ts); one that
+ * was not heard of at several looks in a row hangs, and is ended, which endings.ts takes for a crash of its domain. A process
+ * that somebody has stopped (a debugger, SIGSTOP) is left alone. Looks are counted, not seconds: time in which this machine
+ * slept is not held against anybody.
  */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { readPidFile, signal } from '../host/process-identity.ts';
+import { PROTOCOL_ALIVE } from '../monitor/protocol.ts';
 import type { Books } from './books.ts';
 import type { Domain } from './domain.ts';
+import type { MonitorLink } from './monitor-link.ts';
 import { logLine, tell, type XendPorts } from './ports.ts';
 
 interface Beat {
-  answered: boolean;
+  readonly link: MonitorLink;
+  /** Messages that had come at the last look, and looks since then that found none more. */
+  readonly heard: number;
   missed: number;
 }
 
@@ -39,20 +43,18 @@ export class Pulse {
   }
 
   #feel(domain: Domain): void {
+    const { link, status } = domain;
     // A machine that is being built keeps its monitor busy for as long as that takes.
-    if (!domain.link || domain.record.phase !== 'alive' || domain.status?.state === 'building') return;
-    const last = this.#beats.get(domain);
-    if (last && !last.answered) {
-      last.missed++;
-      if (last.missed >= this.#ports.patience.pulses) this.#end(domain, last);
+    if (!link || domain.record.phase !== 'alive' || status?.state === 'building') return;
+    if ((status?.protocol ?? 0) < PROTOCOL_ALIVE) link.call('status').catch(() => {});
+    const { heard } = link;
+    const beat = this.#beats.get(domain);
+    if (beat?.link !== link || beat.heard !== heard) {
+      this.#beats.set(domain, { link, heard, missed: 0 });
       return;
     }
-    const beat: Beat = { answered: false, missed: 0 };
-    this.#beats.set(domain, beat);
-    const answered = () => {
-      beat.answered = true;
-    };
-    domain.link.call('status').then(answered, answered);
+    beat.missed++;
+    if (beat.missed >= this.#ports.patience.pulses) this.#end(domain, beat);
   }
 
   #end(domain: Domain, beat: Beat): void {
@@ -68,7 +70,7 @@ export class Pulse {
     const { pulseMs, pulses } = this.#ports.patience;
     tell(
       this.#ports,
-      `d${domid} "${name}": its monitor has not answered for ${(pulseMs * pulses) / 1000} s and is ended`,
+      `d${domid} "${name}": nothing was heard of its monitor for ${(pulseMs * pulses) / 1000} s: it is ended`,
     );
     signal(who, 'SIGKILL');
   }

@@ -52,7 +52,7 @@ export function families(observed: Observed): Family[] {
     family('domus_xend_log_lines_total',           'counter', 'Lines for the log, by level.',               Object.entries(logLines).map(([level, count]) => [{ level }, count])),
     family('domus_xend_requests_total',            'counter', 'Requests served.',                           [...requests].map(([key, count]) => [requestLabels(key), count])),
     family('domus_xend_streams',                   'gauge',   'WebSockets open.',                           [[{}, streams]]),
-    family('domus_xend_loop_delay_seconds',        'gauge',   'How late xend came to its work, worst since it started.', [[{}, loopDelay.max / 1e9]]),
+    family('domus_xend_loop_delay_seconds',        'gauge',   'How late xend came to a look that it takes each second, worst since it started.', [[{}, loopDelay.max / 1e9]]),
     family('process_cpu_seconds_total',            'counter', "xend's own CPU time.",                       [[{}, (user + system) / 1e6]]),
     family('process_resident_memory_bytes',        'gauge',   "xend's own memory.",                         [[{}, process.memoryUsage.rss()]]),
     family('process_start_time_seconds',           'gauge',   'When xend started, since 1970.',             [[{}, startedAtS]]),
@@ -77,7 +77,9 @@ function io(guests: readonly DomainView[]): Family[] {
 }
 
 const startedAtS = performance.timeOrigin / 1000;
-const loopDelay = monitorEventLoopDelay({ resolution: 20 });
+/** Each look wakes an idle xend. */
+const LOOP_LOOKS_MS = 1000;
+const loopDelay = monitorEventLoopDelay({ resolution: LOOP_LOOKS_MS });
 loopDelay.enable();
 
 const family = (
