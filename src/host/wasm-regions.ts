@@ -296,7 +296,7 @@ export class Regions {
     const first = (at - layout.ramBase) & 4095;
     const home = at - first;
     // It may have been dropped since.
-    if (this.cache.recordsOf(home)?.get(first) !== record || !isFree(record)) return undefined;
+    if (this.cache.recordAt(at) !== record || !isFree(record)) return undefined;
     const waiting = this.waiting.get(at);
     if (waiting !== undefined) {
       this.waiting.delete(at);
@@ -316,7 +316,7 @@ export class Regions {
     };
     const recordAt = (offset: number): number => {
       const base = baseOf(offset >> 12);
-      return base === 0 ? 0 : (this.cache.recordsOf(base)?.get(offset & 4095) ?? 0);
+      return base === 0 ? 0 : this.cache.recordAt(base + (offset & 4095));
     };
     const ports: DiscoverPorts = {
       mapped: (page) => baseOf(page) !== 0,
@@ -334,12 +334,10 @@ export class Regions {
       },
       arrivals: (page) => {
         const found: { readonly offset: number; readonly count: number }[] = [];
-        for (let offset = page * 4096; offset < (page + 1) * 4096; offset++) {
-          const entry = recordAt(offset);
-          if (entry === 0) continue;
+        this.cache.eachRecord(baseOf(page), (offset, entry) => {
           const count = this.cache.arrivals(entry);
-          if (count >= this.options.arrivals) found.push({ offset, count });
-        }
+          if (count >= this.options.arrivals) found.push({ offset: page * 4096 + offset, count });
+        });
         return found.sort((a, b) => b.count - a.count).map(({ offset }) => offset);
       },
       known: (offset) => this.options.unseen || recordAt(offset) !== 0,

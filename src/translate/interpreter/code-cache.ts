@@ -51,14 +51,10 @@ interface CodePage {
   readonly base: number;
   /** How many records there are for instructions that begin in it. */
   records: number;
+  /** Bit per byte that one of them begins at: what looks for records passes by the others, which are most. */
+  readonly starts: Uint32Array;
   /** Linear addresses of crossing instructions that end in this page. */
   readonly crossers: Set<number>;
-}
-
-/** The records of one page, by their offset in it. */
-export interface PageRecords {
-  get(offset: number): number | undefined;
-  has(offset: number): boolean;
 }
 
 interface Crossing {
@@ -109,7 +105,7 @@ export class CodeCache {
     const base = at - ((at - this.memory.layout.ramBase) & 4095);
     let page = this.pages.get(base);
     if (page === undefined) {
-      page = { base, records: 0, crossers: new Set() };
+      page = { base, records: 0, starts: new Uint32Array(4096 / 32), crossers: new Set() };
       this.pages.set(base, page);
     }
     return page;
@@ -199,6 +195,7 @@ export class CodeCache {
 
   private enter(page: CodePage, offset: number, record: number): void {
     this.records.set(page.base + offset, record);
+    page.starts[offset >> 5]! |= 1 << (offset & 31);
     page.records++;
   }
 
@@ -209,12 +206,30 @@ export class CodeCache {
     this.ports.remember(record, insn);
   }
 
-  /** The records of the page at linear address `base`. */
-  recordsOf(base: number): PageRecords | undefined {
-    if (!this.pages.has(base)) return undefined;
-    const get = (offset: number): number | undefined =>
-      offset >= 0 && offset < 4096 ? this.records.get(base + offset) || undefined : undefined;
-    return { get, has: (offset) => get(offset) !== undefined };
+  /** The record of the instruction that begins at linear address `at`, or 0. */
+  recordAt(at: number): number {
+    return this.records.get(at);
+  }
+
+  /** Calls `visit` with the offset and the record of each instruction that begins in the page at linear address `base`. */
+  eachRecord(base: number, visit: (offset: number, record: number) => void): void {
+    const page = this.pages.get(base);
+    if (page !== undefined) this.visit(page, 0, 4096, visit);
+  }
+
+  /** The same for offsets from `from` to below `to`. */
+  private visit(
+    { base, starts }: CodePage,
+    from: number,
+    to: number,
+    visit: (offset: number, record: number) => void,
+  ): void {
+    for (let word = from >> 5; word < (to + 31) >> 5; word++) {
+      for (let bits = starts[word]!; bits !== 0; bits &= bits - 1) {
+        const offset = (word << 5) + 31 - Math.clz32(bits & -bits);
+        if (offset >= from && offset < to) visit(offset, this.records.get(base + offset));
+      }
+    }
   }
 
   /** Code of these 512-byte pieces was decoded beyond what records say: a store to them has to drop it. */
@@ -298,15 +313,14 @@ export class CodeCache {
     for (let piece = 0; piece < 8 && page.records > 0; piece++) {
       if ((pieces & (1 << piece)) === 0) continue;
       // The last instructions of the piece before may reach into this one.
-      for (let offset = Math.max(piece * 512 - INSN_MAX + 1, 0); offset < (piece + 1) * 512; offset++) {
-        const record = this.records.get(base + offset);
-        if (record === 0) continue;
+      this.visit(page, Math.max(piece * 512 - INSN_MAX + 1, 0), (piece + 1) * 512, (offset, record) => {
         u16[record >>> 1] = Arm.Resolve;
         this.records.delete(base + offset);
+        page.starts[offset >> 5]! &= ~(1 << (offset & 31));
         page.records--;
         this.unhash(base + offset);
         this.dropCrossing(base + offset, u16);
-      }
+      });
     }
     if ((pieces & 1) !== 0) {
       for (const at of page.crossers) {
