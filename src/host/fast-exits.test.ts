@@ -19,6 +19,7 @@ import {
   installHandlers,
   leaf,
   link,
+  poke,
   setEntry,
   testDomain,
   va,
@@ -107,17 +108,22 @@ function randomFrame(): void {
   });
 }
 
-/**
- * An mmu_update: mostly of one entry of a level 1 table, with entries that are lawful, and ones that name frames of ours, frames
- * that do not exist, or nothing; also of tables of higher levels, of data, and of frames beyond RAM.
- */
-function randomUpdate(): void {
+/** An entry of level 1: a lawful one, or one that names a frame of ours, one that does not exist, or nothing. */
+function randomEntry(): bigint {
   const { pages, frames } = memory.layout;
   const target = chance(3)
     ? pick([pages, pages + SPECIAL.m2p - 1, pages + SPECIAL.m2p, frames - 1, frames, 2 ** 20 + 3, 2 ** 36])
     : FRAME.free + random(8);
   const high = chance(6) ? random64() & 0xfff0_0000_0000_0000n : 0n;
-  const entry = high | (BigInt(target) << 12n) | BigInt(pick([0x67, 0x67, 0x25, 0x27, 3, 1, 2, 0, random(4096)]));
+  return high | (BigInt(target) << 12n) | BigInt(pick([0x67, 0x67, 0x25, 0x27, 3, 1, 2, 0, random(4096)]));
+}
+
+/**
+ * An mmu_update: mostly of one entry of a level 1 table, also of tables of higher levels, of data, and of frames beyond RAM.
+ */
+function randomUpdate(): void {
+  const { pages } = memory.layout;
+  const entry = randomEntry();
   const table = chance(4)
     ? pick([FRAME.l1, FRAME.l2, FRAME.l4, FRAME.userL4, FRAME.data, FRAME.free, pages, 2 ** 20 + FRAME.userL1])
     : FRAME.userL1;
@@ -131,27 +137,91 @@ function randomUpdate(): void {
   vcpu.setReg64(GPR.rdx, chance(8) ? va(FRAME.scratch + 1) : 0n);
   vcpu.setReg64(GPR.r10, BigInt(chance(10) ? pick([0, 1, 0x7ff1, 2 ** 31 + 0x7ff0]) : 0x7ff0));
   memory.frameFlags[FRAME.userL1] = chance(12) ? 1 : 0;
-  for (let i = 0; i < 8; i++) {
-    const present = leaf(FRAME.free + random(8), pick([0x67, 0x65, 0x27, 0x25]));
-    setEntry(memory, FRAME.userL1, CHANGED + i, chance(4) ? 0n : present);
-  }
+  randomEntries();
   const known = !chance(8);
   const written = random(256);
   prepare = () => {
     engine.flushTlb();
     if (known) engine.translate(request, false);
-    // So that there is something to forget.
-    vcpu.setKernelMode(false);
-    for (let i = 0; i < 8; i++) engine.translate(changedVa(i), ((written >> i) & 1) !== 0);
-    vcpu.setKernelMode(true);
+    remember(written);
   };
   prepare();
+}
+/** An entry of the user's level 1 table, and for each of those that changes are about, what the engine knows of it. */
+function randomEntries(): void {
+  for (let i = 0; i < 8; i++) {
+    const present = leaf(FRAME.free + random(8), pick([0x67, 0x65, 0x27, 0x25])) | (chance(3) ? 1n << 63n : 0n);
+    setEntry(memory, FRAME.userL1, CHANGED + i, chance(4) ? 0n : present);
+  }
+}
+/** Translate by the user's table, so that there is something to forget. */
+function remember(written: number): void {
+  vcpu.setKernelMode(false);
+  for (let i = 0; i < 8; i++) engine.translate(changedVa(i), ((written >> i) & 1) !== 0);
+  vcpu.setKernelMode(true);
 }
 /** Gives the engine the translations that a case begins with, where they matter. */
 let prepare: () => void = () => {};
 /** The entries of the user's level 1 table that updates are about, from index CHANGED on. */
 const CHANGED = 16;
 const changedVa = (i: number): bigint => 0x400000n + BigInt((CHANGED + i) * 4096);
+
+/**
+ * A store of the kernel to a page table that its mapping does not allow: by XCHG, MOV or AND with any way to say where, by
+ * other instructions, to tables of other levels, with an operand across two entries.
+ */
+function randomTableWrite(): void {
+  const table = chance(12) ? pick([FRAME.l1, FRAME.l2, FRAME.userL2, FRAME.userL4]) : FRAME.userL1;
+  const byte = chance(3);
+  const shift = byte ? random(8) : chance(20) ? random(8) : 0;
+  const target = va(table, 8 * (chance(20) ? 0 : CHANGED + random(8)) + shift);
+  const lock = chance(3) ? [0xf0] : [];
+  const wide = chance(20) ? 0 : 8;
+  const [source, base] = [random(16), pick([0, 3, 6, 7, 9, 11, 14, 15])];
+  const rex = 0x40 | wide | ((source >> 3) << 2) | (base >> 3);
+  const ip = va(FRAME.text, chance(20) ? 4080 + random(8) : random(4000));
+  vcpu.rip = ip;
+  vcpu.setU64(STATE.codePage, ip & ~0xfffn);
+  vcpu.setReg64(source, chance(3) ? randomEntry() & 0xffn : randomEntry());
+  const digit = byte ? (chance(8) ? random(8) : 4) : source & 7;
+  const opcode = byte
+    ? [chance(12) ? 0x83 : 0x80]
+    : pick([[0x87], [0x87], [0x89], [0x89], [0x0f, 0xb1], [0x0f, 0xc1], [0x01]]);
+  const immediate = byte ? [pick([0xfd, 0xff, 0, 0xfe, random(256)])] : [];
+  const prefixes = byte && chance(2) && base < 8 ? lock : [...lock, rex];
+  const head = [...prefixes, ...opcode];
+  const modrm = (mod: number, rm: number): number => (mod << 6) | (digit << 3) | rm;
+  const [near, far] = [random(256) - 128, random(2 ** 31)];
+  const le32 = (n: number): number[] => [n & 255, (n >> 8) & 255, (n >> 16) & 255, (n >> 24) & 255];
+  const operand = pick([
+    () => ({ bytes: [modrm(0, base & 7)], add: 0 }),
+    () => ({ bytes: [modrm(1, base & 7), near & 255], add: near }),
+    () => ({ bytes: [modrm(2, base & 7), ...le32(far)], add: far }),
+    () => ({ bytes: [modrm(0, 4), 0x20 | (base & 7)], add: 0 }),
+    () => ({ bytes: [modrm(1, 4), 0x20 | (base & 7), near & 255], add: near }),
+    () => ({ bytes: [modrm(2, 4), 0x20 | (base & 7), ...le32(far)], add: far }),
+    () => {
+      const end = ip + BigInt(head.length + 5 + immediate.length);
+      return { bytes: [modrm(0, 5), ...le32(Number(BigInt.asIntN(32, target - end)))], add: 0 };
+    },
+  ])();
+  vcpu.setReg64(base, BigInt.asUintN(64, target - BigInt(operand.add)));
+  poke(vcpu, ip, [...head, ...operand.bytes, ...immediate]);
+  randomEntries();
+  memory.frameFlags[FRAME.userL1] = chance(12) ? 1 : 0;
+  const [known, codeKnown] = [!chance(12), !chance(12)];
+  const written = random(256);
+  prepare = () => {
+    engine.flushTlb();
+    if (known) engine.translate(target, false);
+    if (codeKnown) engine.translate(ip, false);
+    remember(written);
+    vcpu.setU32(STATE.exitVector, 14);
+    vcpu.setU32(STATE.exitErrorCode, 3);
+    vcpu.setU64(STATE.cr2, target);
+  };
+  prepare();
+}
 
 /** A mmuext_op: mostly of the two roots, which are tables with few or many references, or something else. */
 function randomRoots(): void {
@@ -192,6 +262,9 @@ function randomRoots(): void {
   prepare();
 }
 
+/** Is the state that of a store to a page table? */
+let tableWrite = false;
+
 /** The user's translations agree with the user's table. */
 function assertNothingStale(where: string): void {
   if (!vcpu.hasUserRoot) return;
@@ -212,6 +285,7 @@ function assertNothingStale(where: string): void {
 /** A vCPU in some state, and why it exits. */
 function randomState(): Exit {
   vcpu.setKernelMode(true);
+  tableWrite = false;
   prepare = () => {};
   if (chance(50)) engine.flushTlb();
   for (let i = 0; i < 16; i++) vcpu.setReg64(i, random64());
@@ -244,6 +318,11 @@ function randomState(): Exit {
   }
   // Codes of the right kind, so that most states are ones that occur.
   if (chance(2) && vcpu.hasUserRoot) vcpu.setKernelMode(false);
+  if (vcpu.kernelMode && chance(5)) {
+    tableWrite = true;
+    randomTableWrite();
+    return Exit.Exception;
+  }
   if (chance(3)) {
     vcpu.setU32(STATE.exitVector, chance(20) ? 13 : 14);
     vcpu.setU32(STATE.exitErrorCode, random(32) & ~4);
@@ -292,7 +371,7 @@ test('each exit is performed as its twin performs it, or declined without a trac
     const exit = randomState();
     const from = vcpu.kernelMode ? 'kernel' : 'user';
     const call = exit === Exit.Syscall && vcpu.kernelMode ? ` ${vcpu.reg64(GPR.rax)}` : '';
-    const name = `${from} ${exit === Exit.Syscall ? 'syscall' : 'exception'}${call}`;
+    const name = tableWrite ? 'table write' : `${from} ${exit === Exit.Syscall ? 'syscall' : 'exception'}${call}`;
     const start = save();
     const blocked = vcpu.nmiBlocked;
     handle(vcpu, exit);
@@ -311,17 +390,17 @@ test('each exit is performed as its twin performs it, or declined without a trac
     if (done) assert.equal(crashed, false, where);
     assert.equal(difference(done ? slow : start, fast), undefined, where);
     if (done) performed.set(name, (performed.get(name) ?? 0) + 1);
-    if (name === 'kernel syscall 1') assertNothingStale(where);
+    if (tableWrite || name === 'kernel syscall 1') assertNothingStale(where);
     if (name === 'kernel syscall 26') {
       const code = [WITH_USER, ...ROOTS.user].some((root) => root === vcpu.kernelRoot) ? memory.at(FRAME.userCode) : 0;
       assert.equal(engine.translate(0x400000n, false), code, where);
     }
     restore(start);
     // Tables were put back behind the engine's back.
-    if (/ (1|26)$/.test(name)) engine.flushTlb();
+    if (tableWrite || / (1|26)$/.test(name)) engine.flushTlb();
     memory.frameFlags[FRAME.userL1] = 0;
   }
-  for (const name of ['user syscall', 'user exception', 'kernel exception']) {
+  for (const name of ['user syscall', 'user exception', 'kernel exception', 'table write']) {
     assert.ok((performed.get(name) ?? 0) > 100, `${name}: ${performed.get(name)} of ${CASES}`);
   }
   for (const call of [1, 3, 5, 23, 25, 26]) {

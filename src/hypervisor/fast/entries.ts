@@ -13,6 +13,7 @@ import { CLEARED, Entry } from '../traps/bounce.ts';
 import { PF, Vector } from '../traps/exceptions.ts';
 import { TRAP_MASK_EVENTS } from '../traps/trap-table.ts';
 import { gpr, setGpr, toggleMode, trace, vcpuInfo } from './parts.ts';
+import { buildTableWrite } from './table-write.ts';
 
 const SELECTOR = (slot: number): number => STATE.selector + 4 * slot;
 /** Frames of exceptions with and without an error code. */
@@ -102,15 +103,16 @@ export function buildUserSyscall(m: ModuleBuilder, tools: ExitTools): FnRef {
   });
 }
 
-/** (cpu) → 1 when the page fault in the state block was delivered to the guest. */
+/** (cpu) → 1 when the page fault in the state block was delivered to the guest, or was a store to a page table and is done. */
 export function buildPageFault(m: ModuleBuilder, tools: ExitTools): FnRef {
+  const tableWrite = buildTableWrite(m, tools);
   return m.function([I32], [I32], (f) => {
     const cpu = f.param(0);
     const code = f.let(load32(cpu, STATE.exitErrorCode));
     const kernel = f.let(load32(cpu, STATE.kernelMode).ne(0));
-    // A store of the kernel to a read-only page may be one to a page table (mmu/ptwr.ts).
+    // A store of the kernel to a read-only page may be one to a page table.
     const protection = code.and(PF.present | PF.write | PF.reserved | PF.fetch).eq(PF.present | PF.write);
-    f.if(kernel.and(protection), () => f.ret(i32(0)));
+    f.if(kernel.and(protection), () => f.ret(call(tableWrite, cpu)));
     const cr2 = f.let(load64(cpu, STATE.cr2));
     const into: Into = {
       handler: f.let(load64(cpu, GATES.trapAddress + 8 * Vector.PF)),

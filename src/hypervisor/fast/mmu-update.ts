@@ -7,22 +7,10 @@ import type { ExitTools } from '../../translate/exit-paths.ts';
 import { type E, i64, load8u, load32, load64 } from '../../wasm/expr.ts';
 import type { Fn } from '../../wasm/module.ts';
 import { GPR } from '../../x86/state.ts';
-import { type MemoryLayout, SPECIAL } from '../memory.ts';
 import { LEVEL } from '../mmu/frame-types.ts';
-import { gpr } from './parts.ts';
+import { gpr, leafAllowed } from './parts.ts';
 
 const REQUEST = 16;
-/** An entry's frame number moved to the bottom: bits 51–12. */
-const frameOf = (entry: E): E => entry.shl(12).shrU(24);
-
-/** FrameTypes.leafAllowed, for an entry that is present. */
-function leafAllowed(layout: MemoryLayout, entry: E): E {
-  const frame = frameOf(entry);
-  const readable = frame.ltU(i64(layout.frames));
-  const writable = frame.ltU(i64(layout.pages + SPECIAL.m2p));
-  return readable.and(writable.or(entry.wrap().and(PTE.RW).eqz()));
-}
-
 /** The body of hypercall 1; `requests` and `count` are its first two arguments. */
 export function mmuUpdate(f: Fn, cpu: E, tools: ExitTools, requests: E, count: E, unusual: () => void): void {
   const { layout } = tools;

@@ -1,9 +1,11 @@
-/** What the fast paths have in common: registers, the trace, the change between guest kernel and user mode. */
+/** What the fast paths have in common: registers, the trace, the change between guest kernel and user mode, page-table entries. */
+import { PTE } from '../../abi/numbers.ts';
 import type { ExitTools } from '../../translate/exit-paths.ts';
 import { type E, i32, i64, load32, load64 } from '../../wasm/expr.ts';
 import type { Fn } from '../../wasm/module.ts';
 import { STATE } from '../../x86/state.ts';
 import { GATES } from '../gates.ts';
+import { type MemoryLayout, SPECIAL } from '../memory.ts';
 import { KEEP } from '../trace.ts';
 
 export const gpr = (cpu: E, register: number): E => load64(cpu, STATE.gpr + 8 * register);
@@ -37,3 +39,14 @@ export function toggleMode(f: Fn, cpu: E, tools: ExitTools, kernel: boolean): vo
 
 /** Bits 63–47 are all the same: a canonical address. */
 export const isCanonical = (va: E): E => va.shl(16).shrS(16).eq(va);
+
+/** An entry's frame number moved to the bottom: bits 51–12. */
+const frameOf = (entry: E): E => entry.shl(12).shrU(24);
+
+/** FrameTypes.leafAllowed, for an entry that is present. */
+export function leafAllowed(layout: MemoryLayout, entry: E): E {
+  const frame = frameOf(entry);
+  const readable = frame.ltU(i64(layout.frames));
+  const writable = frame.ltU(i64(layout.pages + SPECIAL.m2p));
+  return readable.and(writable.or(entry.wrap().and(PTE.RW).eqz()));
+}

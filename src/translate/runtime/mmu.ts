@@ -146,7 +146,6 @@ export function buildMmu(m: ModuleBuilder, layout: MemoryLayout, codeWrite: FnRe
       f.if(write.and(rights.wrap().and(WRITABLE).eqz()), () => {
         // One store to a page table under the hypervisor's supervision (Engine.step).
         f.if(frame.ne(load32(cpu, STATE.writableFrame)), () => f.br(fault));
-        f.if(entry.wrap().and(DIRTY).eqz(), () => f.drop(atomic.or64(at, i64(ACCESSED | DIRTY))));
         f.ret(frame.shl(12).add(layout.ramBase));
       });
       f.if(access.and(ACCESS.execute).ne(0).and(rights.ltS(0)), () => f.br(fault));
