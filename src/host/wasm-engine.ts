@@ -91,7 +91,7 @@ interface Exports {
   regionMiss(cpu: number, va: bigint, access: number): number;
   regionAgain(cpu: number, va: bigint, access: number): number;
   regionStack(cpu: number, va: bigint, access: number): number;
-  codePage(cpu: number, va: bigint): number;
+  regionEnter(cpu: number, record: number): number;
   flags(cpu: number, code: number, a: bigint, b: bigint, r: bigint): void;
   flushTlb(cpu: number): void;
   flushPage(cpu: number, lo: number, hi: number): void;
@@ -196,6 +196,7 @@ export class WasmEngine implements Engine {
       now,
       hot: (record: number) => this.hot(record),
       helper: (_cpu: number, record: number) => this.help(record),
+      regionMoved: (_cpu: number, record: number) => this.regionMoved(record),
     };
     this.exports = new WebAssembly.Instance(module, { e: imports }).exports as unknown as Exports;
     const random = randomness();
@@ -218,21 +219,19 @@ export class WasmEngine implements Engine {
       },
       records,
     );
-    const { regionMiss, regionAgain, regionStack, codePage, scatter, flags } = this.exports;
+    const { regionMiss, regionAgain, regionStack, regionEnter, scatter, flags } = this.exports;
     const regionHelper = (): number => this.helpRegion();
-    const regionMoved = (_cpu: number, record: number): number => this.regionMoved(record);
     const regionImports = {
       m: wasmMemory,
       t: this.table,
       regionMiss,
       regionAgain,
       regionStack,
-      codePage,
       scatter,
       flags,
       now,
       regionHelper,
-      regionMoved,
+      regionEnter,
     };
     this.regions = new Regions(memory, this.cache, this.table, regionImports, threadCpuMs, {
       batch: tier1 !== false && tier1.threshold > 1 ? BATCH : 1,
@@ -412,7 +411,7 @@ export class WasmEngine implements Engine {
     return (view.getUint32(entry + 24, true) + Number(va & 0xffffffffn)) >>> 0;
   }
 
-  /** RegionImports.regionMoved: looks at the page tables, and leaves no trace of a fault. */
+  /** InterpreterImports.regionMoved: looks at the page tables, and leaves no trace of a fault. */
   private regionMoved(record: number): number {
     const { view } = this.memory;
     const page = view.getBigUint64(this.cpu + STATE.codePage, true);

@@ -5,15 +5,16 @@
 import type { GuestMemory } from '../hypervisor/memory.ts';
 import type { CodeCache } from '../translate/interpreter/code-cache.ts';
 import { Arm } from '../translate/interpreter/generate.ts';
-import { RECORD, REGION_SLOTS, REGION_SLOTS_END } from '../translate/layout.ts';
 import {
-  type DiscoverPorts,
-  discover,
   ENTRY_PAGE_SHIFT,
-  generateRegions,
-  LIMITS,
-  type RegionPlan,
-} from '../translate/region/index.ts';
+  PLACE,
+  RECORD,
+  REGION_PLACE_BYTES,
+  REGION_PLACES,
+  REGION_SLOTS,
+  REGION_SLOTS_END,
+} from '../translate/layout.ts';
+import { type DiscoverPorts, discover, generateRegions, LIMITS, type RegionPlan } from '../translate/region/index.ts';
 import { decode, INSN_MAX, type Insn } from '../x86/decode.ts';
 import type { WatchedRegions } from './watched-regions.ts';
 
@@ -232,7 +233,7 @@ export class Regions {
     if (planned.length > 0) {
       const bytes = generateRegions(
         layout,
-        planned.map(({ plan, va, parts }) => ({ plan, name: nameOf(va), bases: parts.map(({ base }) => base) })),
+        planned.map(({ plan, va }) => ({ plan, name: nameOf(va) })),
       );
       const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: this.imports });
       const module: RegionModule = { bytes: bytes.length, live: 0 };
@@ -257,9 +258,10 @@ export class Regions {
     this.watched = watched;
   }
 
-  /** There are more modules than may live: it is time to drop all code. */
+  /** There are more modules than may live, or as many regions as there is room for: it is time to drop all code. */
   get full(): boolean {
-    return this.stats.regionBytesLive > this.options.moduleBytes;
+    const noSlot = this.freeSlots.length === 0 && this.nextSlot === REGION_SLOTS_END;
+    return noSlot || this.stats.regionBytesLive > this.options.moduleBytes;
   }
 
   /** The region whose computed jump led to what is hot now, if it is to be made anew: it did not know that target. */
@@ -389,6 +391,7 @@ export class Regions {
   private install({ request, plan, parts, entries: records }: Planned, code: unknown, module: RegionModule): void {
     const slot = this.freeSlots.pop() ?? this.nextSlot++;
     this.table.set(slot, code);
+    this.place(slot, plan.pages, parts);
     const waiting = records.flatMap((entry) => (typeof entry === 'number' ? [] : [entry.at]));
     const { pages } = plan;
     const region: Region = { slot, parts, pages, entries: new Map(), waiting, module, request };
@@ -407,6 +410,18 @@ export class Regions {
     this.stats.regions++;
     this.stats.regionsLive++;
     this.stats.regionInstructions += plan.instructions;
+  }
+
+  /** Write down for runtime/region-places.ts where the pages of the region in `slot` are; that they are is not known yet. */
+  private place(slot: number, pages: readonly number[], parts: readonly Part[]): void {
+    const { view } = this.memory;
+    const at = this.cache.cpu + REGION_PLACES + (slot - REGION_SLOTS) * REGION_PLACE_BYTES;
+    view.setBigUint64(at + PLACE.stamp, 0n, true);
+    view.setUint32(at + PLACE.count, pages.length, true);
+    pages.forEach((page, k) => {
+      view.setInt32(at + PLACE.pages + 8 * k, page, true);
+      view.setUint32(at + PLACE.pages + 8 * k + 4, parts[k]!.base, true);
+    });
   }
 
   /** From now on `record` leads into `region`, at the entry that `byte` names. */

@@ -22,6 +22,11 @@ export const TLB_OTHER = (TLB_ENTRIES / 2) * 32;
 export const TLB_FILLS = TLB_ENTRIES * 32;
 export const TLB_FILL_LIST = TLB_FILLS + 8;
 export const TLB_FILL_LIST_ENTRIES = 1000;
+/**
+ * i64 behind the list: changes with every change of the addresses that the array lets code be fetched from, never back to what it was in
+ * this or another array (see TLB_STAMPS).
+ */
+export const TLB_STAMP = TLB_FILLS + 0xff8;
 /** From one array to the next. */
 export const TLB_STRIDE = TLB_FILLS + 0x1000;
 /** 0x9000 to 0x9fff are the hypervisor's (hypervisor/gates.ts). */
@@ -30,6 +35,8 @@ export const TLB_STRIDE = TLB_FILLS + 0x1000;
 export const KERNEL_TLB = 0x100000;
 export const USER_TLBS = KERNEL_TLB + TLB_STRIDE;
 export const USER_SPACES = 8;
+/** i64: the last stamp that an array has got. */
+export const TLB_STAMPS = 0x4a8;
 /** u32 for each user array: the root that it was filled under, and when it was last taken. */
 export const SPACE_ROOTS = 0x420;
 export const SPACE_STAMPS = 0x440;
@@ -88,11 +95,18 @@ export const KEPT_PAGES = 0x500;
 export const KEPT_PAGES_MAX = 16;
 /** Table slots from here on are regions' (tier 1); below are handlers of single instructions. */
 export const REGION_SLOTS = 0x4000;
-export const REGION_SLOTS_END = 0x10000;
+export const REGION_SLOTS_END = 0x8000;
+/** For each of these slots where its region's pages are: see runtime/region-places.ts. */
+export const REGION_PLACES = 0x240000;
+export const REGION_PLACE_BYTES = 128;
+/** i64, i64, u32, and for each page an i32 (distance in pages) and a u32 (linear address). */
+export const PLACE = { stamp: 0, first: 8, count: 16, pages: 24 } as const;
+/** RECORD.entry: the number of the entry, and above it that of its page. */
+export const ENTRY_PAGE_SHIFT = 5;
 /** Scratch records for single steps. */
 export const STEP_RECORDS = 0x800;
 /** Decoded instruction records. */
-export const ARENA = 0x240000;
+export const ARENA = REGION_PLACES + (REGION_SLOTS_END - REGION_SLOTS) * REGION_PLACE_BYTES;
 export const ARENA_END = 0x2800000;
 
 /** Bits of an access descriptor, beside the size in bytes (up to 4096) in bits 0–12. */

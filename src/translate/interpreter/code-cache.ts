@@ -79,7 +79,8 @@ export interface CodeCachePorts {
 
 export class CodeCache {
   private readonly memory: GuestMemory;
-  private readonly cpu: number;
+  /** Linear address of the vCPU's state block. */
+  readonly cpu: number;
   private readonly ports: CodeCachePorts;
   private readonly pages = new Map<number, CodePage>();
   private readonly records = new RecordIndex();

@@ -44,6 +44,7 @@ import {
 import { exitTools } from '../runtime/exit-tools.ts';
 import { buildFlags } from '../runtime/flags.ts';
 import { buildMmu } from '../runtime/mmu.ts';
+import { buildRegionPlaces } from '../runtime/region-places.ts';
 import { buildTlb, forgetPage, tlbEntry } from '../runtime/tlb.ts';
 import { SEMANTICS } from '../semantics/index.ts';
 import { type Flow, InterpreterLift, type Runtime } from './lift.ts';
@@ -80,6 +81,8 @@ export interface InterpreterImports {
   helper(cpu: number, record: number): number;
   /** Control has come to `record` often: translate it. Only with a threshold. */
   hot(record: number): void;
+  /** A region is entered at `record`, and one of its pages is somewhere else: 1 when it has been dropped. */
+  regionMoved(cpu: number, record: number): number;
 }
 
 /** What an exit that was performed on the spot takes of the budget of branches. */
@@ -119,10 +122,12 @@ export function generateInterpreter(
   const _helper = m.importFunction('helper', [I32, I32], [I32]);
   const hot = m.importFunction('hot', [I32], []);
   const now = m.importFunction('now', [], [F64]);
+  const moved = m.importFunction('regionMoved', [I32, I32], [I32]);
   const mmu = buildMmu(m, layout, codeWrite);
   const runtime: Runtime = { ...mmu, now };
   const tlb = buildTlb(m, layout);
   buildFlags(m);
+  buildRegionPlaces(m, mmu.codePage, moved);
   const exitPaths = buildExitPaths?.(m, exitTools(m, layout, tlb));
   if (exitPaths !== undefined) {
     m.function([I32, I32], [I32], (f) => f.ret(call(exitPaths, f.param(0), f.param(1))), 'exitPaths');

@@ -51,7 +51,7 @@ export interface DiscoverPorts {
 }
 
 /** Pages may lie anywhere. */
-export const LIMITS = { instructions: 300, entries: 60, pages: 4 } as const;
+export const LIMITS = { instructions: 300, entries: 32, pages: 8 } as const;
 /** Instructions of a function that is copied to where it is called although it is far away, or another region's. */
 const SMALL = 32;
 /** Pages that a region reaches out to at most, either way. */

@@ -33,16 +33,20 @@ import {
   CODE_HASH_ENTRIES,
   COMPUTED_FROM,
   COMPUTED_TARGET,
+  ENTRY_PAGE_SHIFT,
   KEPT_PAGES,
   KEPT_PAGES_MAX,
+  PLACE,
   RECORD,
   REGION_SLOTS,
   REGION_STOPPED,
   STACK_ADDEND,
   STACK_PAGE,
   Status,
+  TLB_STAMP,
 } from '../layout.ts';
 import { ordinaryLimit, roundingState } from '../lift.ts';
+import { placeOf } from '../runtime/region-places.ts';
 import { forgetPage, tlbEntry } from '../runtime/tlb.ts';
 import { SEMANTICS } from '../semantics/index.ts';
 import { type Block, endsBlock, isComputed, isDispatch, NOWHERE, type RegionPlan } from './discover.ts';
@@ -56,21 +60,14 @@ import { type Edge, type Graph, type Structure, structure } from './structure.ts
 /** A region to generate: what discover found, and where its pages are. */
 export interface RegionSource {
   readonly plan: RegionPlan;
-  /** Linear address of each of the plan's pages. */
-  readonly bases: readonly number[];
   /** For profilers. */
   readonly name: string;
 }
 
-/** RECORD.entry: the number of the entry, and above it that of its page. */
-export const ENTRY_PAGE_SHIFT = 6;
-
 /** What a region module imports from "e", beside memory "m" and table "t". */
 export interface RegionImports {
-  /** Entered at `record`, it cannot see that its pages are mapped where they were: 0 when they are, else it has been dropped. */
-  regionMoved(cpu: number, record: number): number;
-  /** Linear address of the code page at `va`, 0 when it cannot be run; without a trace of a fault. */
-  codePage(cpu: number, va: bigint): number;
+  /** runtime/region-places.ts */
+  regionEnter(cpu: number, record: number): number;
   /** runtime/mmu.ts, with 1 for "the interpreter shall run this instruction". */
   regionMiss(cpu: number, va: bigint, access: number): number;
   regionAgain(cpu: number, va: bigint, access: number): number;
@@ -96,8 +93,7 @@ export function generateRegions(layout: MemoryLayout, regions: readonly RegionSo
     scatter: m.importFunction('scatter', [I32, I64, I32], []),
     flags: m.importFunction('flags', [I32, I32, I64, I64, I64], []),
     helper: m.importFunction('regionHelper', [I32], [I32]),
-    moved: m.importFunction('regionMoved', [I32, I32], [I32]),
-    codePage: m.importFunction('codePage', [I32, I64], [I32]),
+    enter: m.importFunction('regionEnter', [I32, I32], [I32]),
     now: m.importFunction('now', [], [F64]),
   };
   const type = m.typeIndex([I32, I32], [I32]);
@@ -129,8 +125,7 @@ interface ImportRefs {
   readonly scatter: FnRef;
   readonly flags: FnRef;
   readonly helper: FnRef;
-  readonly moved: FnRef;
-  readonly codePage: FnRef;
+  readonly enter: FnRef;
   readonly now: FnRef;
 }
 
@@ -382,30 +377,16 @@ class RegionEmitter {
 
   /** From the page that the region is entered in to its first one, and a look whether all are where they were. */
   private emitPages(): void {
-    const { f, region, source } = this;
-    const { pages } = source.plan;
+    const { f, region } = this;
     const place = f.let(load8u(f.param(1), RECORD.entry).shrU(ENTRY_PAGE_SHIFT));
     f.set(region.page, region.page.sub(this.pageAt(place)));
-    f.block((good) => {
-      f.block((unsure) => {
-        pages.forEach((page, k) => {
-          f.scope(() => {
-            const va = f.let(region.page.add(i64(page * 4096)));
-            const entry = f.let(tlbEntry(f, region.tlb, va));
-            const base = i32(source.bases[k]!);
-            f.if(
-              load64(entry, 16).eq(va),
-              () => f.brIf(unsure, load32(entry, 24).add(va.wrap()).ne(base)),
-              () => {
-                f.cold();
-                f.brIf(unsure, call(this.imports.codePage, region.cpu, va).ne(base));
-              },
-            );
-          });
-        });
-        f.br(good);
-      });
-      f.if(call(this.imports.moved, region.cpu, f.param(1)), () => f.ret(i32(Status.Jump)));
+    const at = f.let(placeOf(region.cpu, load16u(f.param(1), RECORD.handler)));
+    const isOther = load64(at, PLACE.stamp)
+      .ne(load64(region.tlb, TLB_STAMP))
+      .or(load64(at, PLACE.first).ne(region.page));
+    f.if(isOther, () => {
+      f.cold();
+      f.if(call(this.imports.enter, region.cpu, f.param(1)), () => f.ret(i32(Status.Jump)));
     });
   }
 

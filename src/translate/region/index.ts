@@ -1,3 +1,3 @@
 /** The translator (tier 1): hot code as WebAssembly functions of whole regions. */
 export { type DiscoverPorts, discover, LIMITS, type RegionPlan } from './discover.ts';
-export { ENTRY_PAGE_SHIFT, generateRegions, type RegionImports } from './generate.ts';
+export { generateRegions, type RegionImports } from './generate.ts';

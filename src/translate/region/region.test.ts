@@ -91,7 +91,13 @@ test('a way that is hardly ever gone is not translated with the loop that it is 
   assert.ok(translated(1) > 12, 'each second time');
 });
 
-test('a small function far away is part of the region that calls it, as long as it stays there', () => {
+for (const evicted of [false, true]) {
+  const also = evicted ? ', even if the TLB forgot it before it went away' : '';
+  test(`a small function far away is part of the region that calls it, as long as it stays there${also}`, () =>
+    farAway(evicted));
+}
+
+function farAway(evicted: boolean): void {
   const far = CODE + 0x7000;
   const elsewhere = 40;
   // L: call F; dec ecx; jnz L; syscall; at 0x40: inc rdx; ret
@@ -121,6 +127,14 @@ test('a small function far away is part of the region that calls it, as long as 
   const { regions, regionsMoved } = machine.engine.statistics;
   assert.deepEqual({ regions, regionsMoved }, { regions: 1, regionsMoved: 0 });
 
+  if (evicted) {
+    // Its first place in the TLB is that of two other pages, too.
+    for (const rival of [0x1403000, 0x33fc000]) {
+      view.setBigUint64(machine.memory.at(3) + 8 * (rival >> 21), 0x6067n, true);
+      view.setBigUint64(machine.memory.at(6) + 8 * ((rival >> 12) & 511), BigInt((41 << 12) | 0x67), true);
+      assert.equal(machine.engine.translate(BigInt(rival), false), machine.memory.at(41));
+    }
+  }
   view.setBigUint64(machine.memory.at(4) + 8 * 7, BigInt((elsewhere << 12) | 0x67), true);
   machine.engine.flushPage(far, 0);
   machine.goto(CODE);
@@ -128,7 +142,7 @@ test('a small function far away is part of the region that calls it, as long as 
   machine.run(many);
   assert.equal(machine.gpr(GPR.rbx), 2700n);
   assert.equal(machine.engine.statistics.regionsMoved, 1);
-});
+}
 
 test('a region is made anew when its computed calls lead to what it did not know', () => {
   // mov ecx,300; K: dec ecx; jnz K; mov ecx,2000; L: cmp ecx,1000; mov r10,r12; cmovl r10,r13; call r10; dec ecx; jnz L; syscall

@@ -24,7 +24,7 @@ import {
 import { call, type Fn, type FnRef, type ModuleBuilder } from '../../wasm/module.ts';
 import { STATE } from '../../x86/state.ts';
 import { ACCESS, CODE_DROPPED, STACK_ADDEND, STACK_PAGE } from '../layout.ts';
-import { bringBack, displace, forgetPage, noteSpan, tlbEntry } from './tlb.ts';
+import { bringBack, displace, forgetPage, noteLoss, noteSpan, tlbEntry } from './tlb.ts';
 
 const PAGE_FAULT = 14;
 const GENERAL_PROTECTION = 13;
@@ -170,7 +170,11 @@ export function buildMmu(m: ModuleBuilder, layout: MemoryLayout, codeWrite: FnRe
       const addend = f.let(linear.sub(tag.wrap()));
       const here = f.let(load64(slot).eq(tag));
       f.if(here.eqz().or(load32(slot, 24).ne(addend)), () => {
-        f.if(here.eqz(), () => displace(f, cpu, tlb, slot, tag));
+        f.if(
+          here,
+          () => noteLoss(f, cpu, tlb, slot),
+          () => displace(f, cpu, tlb, slot, tag),
+        );
         f.store64(slot, tag, 0);
         f.store32(slot, addend, 24);
         f.store32(slot, frame, 28);

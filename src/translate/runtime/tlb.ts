@@ -39,6 +39,8 @@ import {
   TLB_FILLS,
   TLB_FOLD,
   TLB_OTHER,
+  TLB_STAMP,
+  TLB_STAMPS,
   TLB_STRIDE,
   USER_SPACES,
   USER_TLB,
@@ -88,7 +90,18 @@ export function forgetPage(f: Fn, cpu: E, offset: number): void {
 /** Address of the other place of `entry`, one of the array `tlb`. */
 export const otherPlace = (tlb: E, entry: E): E => entry.sub(tlb).xor(TLB_OTHER).add(tlb);
 
-const dropEntry = (f: Fn, entry: E): void => {
+/** The addresses that `array` lets code be fetched from are about to change. */
+function renewStamp(f: Fn, cpu: E, array: E): void {
+  f.store64(cpu, load64(cpu, TLB_STAMPS).add(i64(1)), TLB_STAMPS);
+  f.store64(array, load64(cpu, TLB_STAMPS), TLB_STAMP);
+}
+
+/** What `entry` of `array` holds will not be known any more, or be something else. */
+export const noteLoss = (f: Fn, cpu: E, array: E, entry: E): void =>
+  f.if(load64(entry, 16).ne(-1), () => renewStamp(f, cpu, array));
+
+const dropEntry = (f: Fn, cpu: E, array: E, entry: E): void => {
+  noteLoss(f, cpu, array, entry);
   for (const tag of [0, 8, 16]) f.store64(entry, i64(-1), tag);
 };
 
@@ -109,18 +122,20 @@ function each(f: Fn, end: E | number, body: (index: E) => void): void {
 }
 
 export function buildTlb(m: ModuleBuilder, layout: MemoryLayout): TlbRuntime {
-  /** (array): drop all of its entries. */
-  const clearArray = m.function([I32], [], (f) => {
-    const array = f.param(0);
+  /** (cpu, array): drop all of its entries. */
+  const clearArray = m.function([I32, I32], [], (f) => {
+    const cpu = f.param(0);
+    const array = f.param(1);
+    renewStamp(f, cpu, array);
     const fills = f.let(load32(array, TLB_FILLS));
     f.store32(array, i32(0), TLB_FILLS);
     f.if(fills.leU(TLB_FILL_LIST_ENTRIES), () => {
-      each(f, fills, (k) => dropEntry(f, f.let(load32(array.add(k.shl(2)), TLB_FILL_LIST))));
+      each(f, fills, (k) => dropEntry(f, cpu, array, f.let(load32(array.add(k.shl(2)), TLB_FILL_LIST))));
       f.ret();
     });
     f.memoryFill(array, i32(0xff), i32(TLB_FILLS));
   });
-  const clear = (f: Fn, array: E): void => f.callVoid(clearArray, array);
+  const clear = (f: Fn, cpu: E, array: E): void => f.callVoid(clearArray, cpu, array);
 
   /** Take the array of the user root in the state block, or the one longest unused for it. */
   const adoptSpace = m.function([I32], [], (f) => {
@@ -141,7 +156,7 @@ export function buildTlb(m: ModuleBuilder, layout: MemoryLayout): TlbRuntime {
     const word = f.let(cpu.add(chosen.shl(2)));
     f.if(known.eqz(), () => {
       f.store32(word, root, SPACE_ROOTS);
-      clear(f, array);
+      clear(f, cpu, array);
     });
     const now = f.let(load32(cpu, SPACE_CLOCK).add(1));
     f.store32(cpu, now, SPACE_CLOCK);
@@ -158,7 +173,7 @@ export function buildTlb(m: ModuleBuilder, layout: MemoryLayout): TlbRuntime {
     [],
     (f) => {
       const cpu = f.param(0);
-      clear(f, cpu.add(KERNEL_TLB));
+      clear(f, cpu, cpu.add(KERNEL_TLB));
       f.store32(cpu, i32(0), LOW_FILLS);
       each(f, USER_SPACES, (k) => f.store32(cpu.add(k.shl(2)), i32(SPACE_FREE), SPACE_ROOTS));
       f.callVoid(adoptSpace, cpu);
@@ -171,19 +186,19 @@ export function buildTlb(m: ModuleBuilder, layout: MemoryLayout): TlbRuntime {
   const dropPage = m.function([I32, I64], [], (f) => {
     const cpu = f.param(0);
     const page = f.param(1);
-    const first = f.let(cpu.add(KERNEL_TLB).add(entryOffset(f.let(page.shrU(12).wrap()))));
-    const other = f.let(otherPlace(cpu.add(KERNEL_TLB), first));
+    const first = f.let(entryOffset(f.let(page.shrU(12).wrap())));
+    const other = f.let(first.xor(TLB_OTHER));
     const dropFrom = (array: E): void => {
       for (const place of [first, other]) {
         const entry = f.let(place.add(array));
-        f.if(load64(entry).eq(page), () => dropEntry(f, entry));
+        f.if(load64(entry).eq(page), () => dropEntry(f, cpu, array, entry));
       }
     };
-    dropFrom(i32(0));
+    dropFrom(f.let(cpu.add(KERNEL_TLB)));
     each(f, USER_SPACES, (k) => {
       // What nobody owns is emptied before it is used.
       const owned = load32(cpu.add(k.shl(2)), SPACE_ROOTS).ne(SPACE_FREE);
-      f.if(owned, () => dropFrom(f.let(k.add(1).mul(TLB_STRIDE))));
+      f.if(owned, () => dropFrom(f.let(cpu.add(USER_TLBS).add(k.mul(TLB_STRIDE)))));
     });
   });
 
@@ -275,14 +290,15 @@ export function buildTlb(m: ModuleBuilder, layout: MemoryLayout): TlbRuntime {
   const dropLowHalf = m.function([I32], [], (f) => {
     const cpu = f.param(0);
     const fills = f.let(load32(cpu, LOW_FILLS));
+    const array = f.let(cpu.add(KERNEL_TLB));
     f.store32(cpu, i32(0), LOW_FILLS);
     f.if(fills.leU(LOW_FILL_LIST_ENTRIES), () => {
-      each(f, fills, (k) => dropEntry(f, f.let(load32(cpu.add(k.shl(2)), LOW_FILL_LIST))));
+      each(f, fills, (k) => dropEntry(f, cpu, array, f.let(load32(cpu.add(k.shl(2)), LOW_FILL_LIST))));
       f.ret();
     });
     each(f, TLB_ENTRIES, (k) => {
-      const entry = f.let(cpu.add(k.shl(5)).add(KERNEL_TLB));
-      f.if(load64(entry).geS(0), () => dropEntry(f, entry));
+      const entry = f.let(array.add(k.shl(5)));
+      f.if(load64(entry).geS(0), () => dropEntry(f, cpu, array, entry));
     });
   });
 
@@ -311,7 +327,7 @@ export function buildTlb(m: ModuleBuilder, layout: MemoryLayout): TlbRuntime {
       const before = f.let(load32(cpu, KERNEL_TLB_ROOT));
       f.if(root.ne(before), () => {
         f.callVoid(dropLowHalf, cpu);
-        f.if(call(sameKernel, before, root).eqz(), () => clear(f, cpu.add(KERNEL_TLB)));
+        f.if(call(sameKernel, before, root).eqz(), () => clear(f, cpu, cpu.add(KERNEL_TLB)));
         f.store32(cpu, root, KERNEL_TLB_ROOT);
       });
       const space = f.let(load32(cpu, USER_TLB).sub(cpu).sub(USER_TLBS).divU(TLB_STRIDE));
@@ -360,8 +376,11 @@ function noteFill(f: Fn, cpu: E, tlb: E, entry: E, before: E, page: E): void {
  */
 export function displace(f: Fn, cpu: E, tlb: E, entry: E, page: E): void {
   const before = f.let(load64(entry));
-  f.if(before.ne(-1).and(tlbEntry(f, tlb, before).eq(entry)), () => {
+  const isAtHome = f.let(tlbEntry(f, tlb, before).eq(entry));
+  f.if(isAtHome.eqz(), () => noteLoss(f, cpu, tlb, entry));
+  f.if(before.ne(-1).and(isAtHome), () => {
     const other = f.let(otherPlace(tlb, entry));
+    noteLoss(f, cpu, tlb, other);
     noteFill(f, cpu, tlb, other, f.let(load64(other)), before);
     for (const half of [0, 16]) f.store128(other, load128(entry, half), half);
   });
