@@ -400,7 +400,19 @@ export class WasmEngine implements Engine {
     const at = this.fetch(rip);
     const led = view.getBigUint64(this.cpu + COMPUTED_TARGET, true) === rip;
     const from = led ? view.getUint32(this.cpu + COMPUTED_FROM, true) : 0;
-    if (at !== 0) this.regions.request(record, at, rip, from, (n) => this.executable(page + BigInt(n * 4096)));
+    if (at === 0) return;
+    const mapped = (n: number): number => this.executable(page + BigInt(n * 4096));
+    this.regions.request(record, at, rip, from, mapped, (offset) => this.distance(page, page + BigInt(offset)));
+  }
+
+  /** How far from `page` the pointer at `va` leads, if the TLB has it; undefined if it does not. */
+  private distance(page: bigint, va: bigint): number | undefined {
+    const { view } = this.memory;
+    const entry = view.getUint32(this.cpu + STATE.tlb, true) + tlbSlot(va);
+    const known = BigInt.asUintN(64, (va + 7n) & ~0xfffn);
+    if (view.getBigUint64(entry, true) !== known) return undefined;
+    const at = (view.getUint32(entry + 24, true) + Number(va & 0xffffffffn)) >>> 0;
+    return Number(BigInt.asIntN(64, view.getBigUint64(at, true) - page));
   }
 
   /** Linear address of the page at `va` if the TLB has it as one that code was fetched from, else 0. */

@@ -66,6 +66,8 @@ interface Request {
   readonly around: readonly number[];
   /** The same of pages further away, as they are mapped now: perhaps by somebody else. */
   readonly mapped: (page: number) => number;
+  /** The pointer so many bytes behind the beginning of the page, as an offset from there itself; undefined if it is not at hand. */
+  readonly pointer: (offset: number) => number | undefined;
   /** The slot of the region whose computed jump led here, or 0. */
   readonly from: number;
 }
@@ -196,10 +198,17 @@ export class Regions {
    * The code that begins with `record`, at linear address `at`, is hot: translate it, with others soon. `mapped` says where the
    * n-th page behind it is, as far as that is known; 0 if it is not. `va` is its name. `from`: the slot of the region whose computed jump led here, or 0.
    */
-  request(record: number, at: number, va: bigint, from: number, mapped: (page: number) => number): void {
+  request(
+    record: number,
+    at: number,
+    va: bigint,
+    from: number,
+    mapped: Request['mapped'],
+    pointer: Request['pointer'],
+  ): void {
     if (this.queue.some((known) => known.record === record)) return;
     const around = Array.from({ length: 2 * AROUND + 1 }, (_, k) => mapped(k - AROUND));
-    this.queue.push({ record, va, at, around, mapped, from });
+    this.queue.push({ record, va, at, around, mapped, pointer, from });
     if (this.queue.length >= this.options.batch) this.flush();
   }
 
@@ -289,7 +298,7 @@ export class Regions {
   }
 
   private plan(request: Request, claimed: Set<number>): Planned | undefined {
-    const { record, va, at, around, mapped } = request;
+    const { record, va, at, around, mapped, pointer } = request;
     const { u16, u8, layout } = this.memory;
     const isFree = (entry: number): boolean => {
       const handler = u16[entry >>> 1]!;
@@ -329,6 +338,7 @@ export class Regions {
         if (insn !== 'more') return typeof insn === 'string' ? undefined : insn;
         return this.decodeCrossing(base + (offset & 4095), baseOf((offset >> 12) + 1));
       },
+      leads: (offset, insn) => pointer(offset + insn.length + insn.operands[0]!.disp),
       taken: (offset) => {
         const entry = recordAt(offset);
         if (entry === 0) return this.waiting.has(baseOf(offset >> 12) + (offset & 4095));
@@ -343,10 +353,11 @@ export class Regions {
         return found.sort((a, b) => b.count - a.count).map(({ offset }) => offset);
       },
       known: (offset) => this.options.unseen || recordAt(offset) !== 0,
-      rare: (offset) => {
+      flow: (offset) => {
         const record = recordAt(offset);
-        return record !== 0 && this.cache.flow(record) < this.options.rare;
+        return record === 0 ? Number.POSITIVE_INFINITY : this.cache.flow(record);
       },
+      rare: this.options.rare,
     };
     const plan = discover(first, ports, this.options.instructions);
     if (plan === undefined) return undefined;

@@ -18,7 +18,7 @@ export interface Block {
   readonly end: number;
   /**
    * Offsets of the blocks that follow: NOWHERE when control does not leave that way, or leaves the region there. A call's target
-   * is `taken`; what comes after the call is found when it returns.
+   * is `taken`; what comes after the call is found when it returns. So is what a computed jump or call probably leads to.
    */
   readonly taken: number;
   readonly next: number;
@@ -42,12 +42,16 @@ export interface DiscoverPorts {
   decode(offset: number): Insn | undefined;
   /** Is there a region that is entered at `offset`? */
   taken(offset: number): boolean;
+  /** Where a jump or call through memory at a fixed address leads now, if that can be told: `insn` is at `offset`. */
+  leads(offset: number, insn: Insn): number | undefined;
   /** Offsets in the page to which control has come by branches, those first to which it came most. */
   arrivals(page: number): readonly number[];
   /** Has the interpreter run the code at `offset`? */
   known(offset: number): boolean;
-  /** Has it come there so rarely, by branches taken or not, that the code does not belong to what is hot? */
-  rare(offset: number): boolean;
+  /** How often it has come there by a branch, taken or not. */
+  flow(offset: number): number;
+  /** What it has come to less often does not belong to hot code. */
+  readonly rare: number;
 }
 
 /** Pages may lie anywhere. */
@@ -56,6 +60,11 @@ export const LIMITS = { instructions: 300, entries: 32, pages: 8 } as const;
 const SMALL = 32;
 /** Pages that a region reaches out to at most, either way. */
 const FAR = 2 ** 17;
+/**
+ * And for what a pointer says: further away is another library, which with another program may lie elsewhere, so that
+ * the region would be good for one of them only.
+ */
+const NEAR = 2 ** 10;
 /** No offset of a block. */
 export const NOWHERE = -(2 ** 31);
 
@@ -75,6 +84,9 @@ export const isComputed = (insn: Insn): boolean =>
 /** … and not to one place only, like RET and the jumps of a procedure linkage table? */
 export const isDispatch = (insn: Insn): boolean =>
   isComputed(insn) && insn.mnemonic !== 'ret' && !(insn.mnemonic === 'jmp' && insn.operands[0]!.base === RIP);
+/** Through a pointer at a fixed address, as the procedure linkage tables and global offset tables of libraries have it? */
+const isThroughTable = (insn: Insn): boolean =>
+  isComputed(insn) && insn.operands[0]?.kind === Kind.Mem && insn.operands[0].base === RIP;
 /** They read or change, in the state block, what a region keeps in locals: XMM registers and MXCSR, bases of segments. */
 const APART = new Set(['fxsave', 'fxrstor', 'ldmxcsr', 'mov_to_seg']);
 /** Can it be part of a region? Otherwise the region ends before it. */
@@ -90,6 +102,8 @@ export function discover(
   const code = new Map<number, Insn>();
   const leaders = new Set<number>();
   const entries = [entry];
+  /** Offset of a jump or call → what it leads to in the region. */
+  const targets = new Map<number, number>();
   let instructions = 0;
   /** The pages that the region may have code from. */
   const pagesUsed = new Set([0]);
@@ -107,6 +121,15 @@ export function discover(
     return insn !== undefined && within(offset + insn.length - 1) ? insn : undefined;
   };
 
+  /** Where the jump or call at `offset` leads, as far as the region can tell. */
+  const targetOf = (offset: number, insn: Insn): number | undefined => {
+    if (isBranch(insn)) return offset + insn.length + insn.operands[0]!.immLo;
+    const target = isThroughTable(insn) ? ports.leads(offset, insn) : undefined;
+    return target !== undefined && Math.abs(target - offset) < NEAR * 4096 ? target : undefined;
+  };
+
+  const isRare = (offset: number): boolean => ports.flow(offset) < ports.rare;
+
   /** Is what is called at `start` no larger than it costs to call it elsewhere? */
   const isSmall = (start: number): boolean => {
     const found = new Set<number>();
@@ -117,17 +140,34 @@ export function discover(
         if (insn === undefined) break;
         if (found.add(offset).size > SMALL) return false;
         offset += insn.length;
-        if (isBranch(insn) && insn.mnemonic !== 'call') work.push(offset + insn.operands[0]!.immLo);
-        if (insn.mnemonic === 'jmp' || insn.mnemonic === 'ret') break;
+        if (insn.mnemonic === 'jmp' || insn.mnemonic === 'ret') {
+          if (isBranch(insn)) work.push(offset + insn.operands[0]!.immLo);
+          break;
+        }
+        if (isBranch(insn) && insn.mnemonic !== 'call') {
+          const target = offset + insn.operands[0]!.immLo;
+          if (!isRare(target)) work.push(target);
+          if (isRare(offset)) break;
+        }
       }
     }
     return true;
   };
 
-  const reach = (start: number): void => {
-    const work = [start];
+  /** Is it worth having what the jump or call at `offset` leads to, so many times, in this region? */
+  const belongs = (offset: number, insn: Insn, target: number, times: number): boolean => {
+    if (insn.mnemonic === 'call' && isSmall(target)) return true;
+    if (ports.taken(target)) return false;
+    if (insn.mnemonic !== 'call' && Math.abs((target >> 12) - (offset >> 12)) < LIMITS.pages) return true;
+    // A function that others call more often is better off alone: each would have its own copy.
+    return 2 * times >= ports.flow(target);
+  };
+
+  /** `times`: how often about control came to `start`, as the region sees it. */
+  const reach = (start: number, times: number): void => {
+    const work = [{ leader: start, times }];
     while (work.length > 0) {
-      const leader = work.shift()!;
+      const { leader, times } = work.shift()!;
       if (leaders.has(leader) || instructions >= most) continue;
       const first = code.get(leader) ?? fetch(leader);
       if (first === undefined || !translatable(first)) {
@@ -149,21 +189,20 @@ export function discover(
         code.set(offset, insn);
         instructions++;
         const after = offset + insn.length;
-        if (isBranch(insn)) {
-          const target = after + insn.operands[0]!.immLo;
-          const isCounted = insn.mnemonic !== 'jmp' && !UNCOUNTED.has(insn.mnemonic);
-          if (insn.mnemonic !== 'jmp' && insn.mnemonic !== 'call' && !ports.taken(after)) {
-            if (!isCounted || !ports.rare(after)) work.push(after);
-          }
-          const isNear = Math.abs((target >> 12) - (offset >> 12)) < LIMITS.pages;
-          if ((isNear && !ports.taken(target)) || (insn.mnemonic === 'call' && isSmall(target))) {
-            if (seen(target) && (!isCounted || !ports.rare(target))) work.push(target);
+        const isCounted = insn.mnemonic !== 'jmp' && !UNCOUNTED.has(insn.mnemonic);
+        if (isBranch(insn) && insn.mnemonic !== 'jmp' && insn.mnemonic !== 'call' && !ports.taken(after)) {
+          if (!isCounted || !isRare(after)) work.push({ leader: after, times });
+        }
+        const target = targetOf(offset, insn);
+        if (target !== undefined && !(isCounted && isRare(target))) {
+          const there = insn.mnemonic === 'call' ? ports.flow(after) : times;
+          if (belongs(offset, insn, target, there) && seen(target)) {
+            work.push({ leader: target, times: there });
+            targets.set(offset, target);
           }
         }
         if (endsBlock(insn)) {
-          if (insn.mnemonic === 'call' || insn.mnemonic === 'syscall') {
-            if (!ports.rare(after)) resume(after);
-          }
+          if ((insn.mnemonic === 'call' || insn.mnemonic === 'syscall') && !isRare(after)) resume(after);
           break;
         }
         offset = after;
@@ -179,7 +218,7 @@ export function discover(
   };
 
   const reachAll = (): void => {
-    for (; reached < entries.length; reached++) reach(entries[reached]!);
+    for (; reached < entries.length; reached++) reach(entries[reached]!, ports.flow(entries[reached]!));
   };
   let reached = 0;
   reachAll();
@@ -205,12 +244,10 @@ export function discover(
       const insn = code.get(offset);
       if (insn === undefined) break;
       insns.push(insn);
+      const target = targets.get(offset) ?? (isBranch(insn) ? targetOf(offset, insn) : undefined);
       offset += insn.length;
       if (endsBlock(insn)) {
-        if (isBranch(insn)) {
-          const target = offset + insn.operands[0]!.immLo;
-          if (leaders.has(target)) taken = target;
-        }
+        if (target !== undefined && leaders.has(target)) taken = target;
         if (insn.mnemonic === 'call') {
           if ((taken !== NOWHERE || isDispatch(insn)) && leaders.has(offset)) returns.add(offset);
         } else if (isBranch(insn) && insn.mnemonic !== 'jmp' && leaders.has(offset)) next = offset;

@@ -634,8 +634,16 @@ class RegionEmitter {
     const state = region.flags;
     if (branch.kind === 'computed') {
       f.set(region.target, branch.address);
+      if (block.taken !== NOWHERE) {
+        const { notSwitched } = region;
+        const normal = region.normal.slice();
+        f.if(region.target.eq(region.page.add(i64(block.taken))), () => this.emitEdge(node, edges[0]!, lift));
+        region.flags = state;
+        region.notSwitched = notSwitched;
+        region.normal.set(normal);
+      }
       f.set(this.dispatching, i32(isDispatch(last) ? 1 : 0));
-      this.emitEdge(node, edges[0]!, lift);
+      this.emitEdge(node, edges.at(-1)!, lift);
       return;
     }
     const { notSwitched } = region;

@@ -144,6 +144,35 @@ function farAway(evicted: boolean): void {
   assert.equal(machine.engine.statistics.regionsMoved, 1);
 }
 
+test('a call through a table of pointers is followed into the region, until the table has another pointer', () => {
+  // L: call P; dec ecx; jnz L; syscall; P: jmp [DATA]
+  const code = new Uint8Array(0x1100).fill(0xcc);
+  code.set([0xe8, 0x06, 0, 0, 0, 0xff, 0xc9, 0x75, 0xf7, ...SYSCALL, 0xff, 0x25, 0xef, 0x2f, 0, 0]);
+  // Two functions that are too large to be copied: 40 x inc rax; ret, and the same with rdx
+  const body = (modrm: number): number[] => [...Array.from({ length: 40 }, () => [0x48, 0xff, modrm]).flat(), 0xc3];
+  const [f, g] = [CODE + 0x800, CODE + 0x1000];
+  code.set(body(0xc0), 0x800);
+  code.set(body(0xc2), 0x1000);
+  const machine = new TestMachine(50);
+  const { view } = machine.memory;
+  const registers = new Array<bigint>(16).fill(0n);
+  machine.load(code, registers, 2);
+  const run = (rounds: bigint, target: number): void => {
+    view.setBigUint64(machine.at(DATA), BigInt(target), true);
+    view.setBigUint64(machine.cpu + 8 * GPR.rcx, rounds, true);
+    machine.goto(CODE);
+    machine.run(() => 20);
+  };
+  run(500n, f);
+  assert.equal(machine.gpr(GPR.rax), 40n * 500n);
+  const { regions, regionInstructions } = machine.engine.statistics;
+  assert.deepEqual({ regions, regionInstructions }, { regions: 1, regionInstructions: 3 + 1 + 41 });
+  run(10n, g);
+  run(10n, f);
+  assert.equal(machine.gpr(GPR.rax), 40n * 510n);
+  assert.equal(machine.gpr(GPR.rdx), 40n * 10n);
+});
+
 test('a region is made anew when its computed calls lead to what it did not know', () => {
   // mov ecx,300; K: dec ecx; jnz K; mov ecx,2000; L: cmp ecx,1000; mov r10,r12; cmovl r10,r13; call r10; dec ecx; jnz L; syscall
   // A: inc rax; ret; B: inc rdx; ret
