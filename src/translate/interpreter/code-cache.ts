@@ -342,9 +342,11 @@ export class CodeCache {
   private hash(at: number, record: number): void {
     const { u32 } = this.memory;
     const slot = this.slotOf(at);
-    if (u32[slot] !== at && u32[slot] !== 0) {
+    const before = u32[slot]!;
+    // What had been displaced to here is forgotten. Moved again, it displaced an address in use, and two of them came here for ever.
+    if (before !== at && before !== 0 && this.slotOf(before) === slot) {
       const other = slot ^ (CODE_HASH_OTHER >>> 2);
-      u32[other] = u32[slot]!;
+      u32[other] = before;
       u32[other + 1] = u32[slot + 1]!;
     }
     u32[slot] = at;
