@@ -28,8 +28,8 @@ import {
   STEP_RECORDS,
   Status,
   TLB_ENTRIES,
+  TLB_ENTRY_BYTES,
   TLB_FILLS,
-  TLB_FOLD,
   TLB_STRIDE,
   USER_SPACES,
 } from '../translate/layout.ts';
@@ -112,8 +112,7 @@ function threadCpuMs(): number {
 
 /** Place of the TLB entry for `va`. */
 function tlbSlot(va: bigint): number {
-  const page = Number((va >> 12n) & 0xffffffffn) | 0;
-  return ((page + (page >>> TLB_FOLD)) & (TLB_ENTRIES - 1)) * 32;
+  return (Number((va >> 12n) & 0xffffffffn) % TLB_ENTRIES) * TLB_ENTRY_BYTES;
 }
 
 /** An instruction whose handler only calls `helper`. */

@@ -7,19 +7,18 @@
  */
 /** With 1024, a page fault of Linux walked 58 times, a ping-pong of two processes 42 times; with 4096 it was 35 and 13. */
 export const TLB_ENTRIES = 4096;
-/** An address's entry is number (page + (page >>> TLB_FOLD)) modulo TLB_ENTRIES, of its page number's low 32 bits. */
-export const TLB_FOLD = 10;
+export const TLB_ENTRY_BYTES = 32;
 /**
  * Exclusive-or of an entry's offset: its other place, where a page is kept that another one has displaced. Generated code
  * looks into the first place only; a miss looks into the other and exchanges the two. It is never the place of the next page
  * (`probe` in runtime/mmu.ts). Without it a page fault of Linux walked 13 times instead of 5, a fork 306 times instead of 61.
  */
-export const TLB_OTHER = (TLB_ENTRIES / 2) * 32;
+export const TLB_OTHER = (TLB_ENTRIES / 2) * TLB_ENTRY_BYTES;
 /**
  * Behind an array's entries, u32: how many were filled since it was last emptied, and the linear addresses of the first of
  * them: emptying an array of which little was used costs little.
  */
-export const TLB_FILLS = TLB_ENTRIES * 32;
+export const TLB_FILLS = TLB_ENTRIES * TLB_ENTRY_BYTES;
 export const TLB_FILL_LIST = TLB_FILLS + 8;
 export const TLB_FILL_LIST_ENTRIES = 1000;
 /**

@@ -263,7 +263,7 @@ export function generateInterpreter(
       function emitResolve(fn: Fn, leave: Label): void {
         countDown(fn, leave);
         const rip = fn.let(load64(cpu, STATE.rip));
-        const entry = fn.let(tlbEntry(fn, load32(cpu, STATE.tlb), rip));
+        const entry = fn.let(tlbEntry(load32(cpu, STATE.tlb), rip));
         const at = fn.local(I32);
         fn.if(
           load64(entry, 16).eq(rip.and(-4096)),

@@ -410,7 +410,7 @@ class RegionEmitter {
   private emitLookUp(target: E): void {
     const { f, region, found, handler } = this;
     f.set(found, i32(0));
-    const entry = f.let(tlbEntry(f, region.tlb, target));
+    const entry = f.let(tlbEntry(region.tlb, target));
     f.if(load64(entry, 16).eq(target.and(-4096)), () => {
       const at = f.let(target.wrap().add(load32(entry, 24)));
       const hash = at.xor(at.shrU(14)).and(CODE_HASH_ENTRIES - 1);

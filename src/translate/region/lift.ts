@@ -390,7 +390,7 @@ export class RegionLift extends FlagLift {
   private lookUp(va: E, size: number, forWriting: boolean, hit: (addend: E) => void, miss: () => void): void {
     const { f } = this;
     f.scope(() => {
-      const entry = f.let(tlbEntry(f, this.region.tlb, va));
+      const entry = f.let(tlbEntry(this.region.tlb, va));
       const last = (size === 1 ? va : va.add(size - 1)).and(-4096);
       f.if(load64(entry, forWriting ? 8 : 0).eq(last), () => hit(f.let(load32(entry, 24))), miss);
     });

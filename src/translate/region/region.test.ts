@@ -129,7 +129,7 @@ function farAway(evicted: boolean): void {
 
   if (evicted) {
     // Its first place in the TLB is that of two other pages, too.
-    for (const rival of [0x1403000, 0x33fc000]) {
+    for (const rival of [0x1407000, 0x2407000]) {
       view.setBigUint64(machine.memory.at(3) + 8 * (rival >> 21), 0x6067n, true);
       view.setBigUint64(machine.memory.at(6) + 8 * ((rival >> 12) & 511), BigInt((41 << 12) | 0x67), true);
       assert.equal(machine.engine.translate(BigInt(rival), false), machine.memory.at(41));

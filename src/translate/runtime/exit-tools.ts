@@ -46,8 +46,7 @@ export function exitTools(
 
   /** As `probe` in mmu.ts, in the array of kernel mode. */
   const kernelAddress = (f: Fn, cpu: E, va: E, size: number, write: boolean): E => {
-    const page = f.let(va.shrU(12).wrap());
-    const entry = f.let(cpu.add(KERNEL_TLB).add(entryOffset(page)));
+    const entry = f.let(cpu.add(KERNEL_TLB).add(entryOffset(va)));
     const hit = load64(entry, write ? 8 : 0).eq(va.add(size - 1).and(-4096));
     return select(hit, va.wrap().add(load32(entry, 24)), i32(0));
   };

@@ -56,8 +56,8 @@ export interface MmuRuntime {
 }
 
 /**
- * The inline TLB look-up: the tag compare folds in the test that the access ends in its first page. That is sound as the
- * index of page p+1 differs from that of page p: index = p + (p >> TLB_FOLD) grows by 1 or 2, never by a multiple of TLB_ENTRIES.
+ * The inline TLB look-up: the tag compare folds in the test that the access ends in its first page. That is sound as a page
+ * and the next one never have the same place.
  */
 export function probe(
   f: Fn,
@@ -69,7 +69,7 @@ export function probe(
   miss: () => void,
 ): void {
   f.scope(() => {
-    const entry = f.let(tlbEntry(f, load32(cpu, STATE.tlb), va));
+    const entry = f.let(tlbEntry(load32(cpu, STATE.tlb), va));
     const end = size === 1 ? va : va.add(size - 1);
     f.if(
       load64(entry, tag).eq(end.and(-4096)),
@@ -103,7 +103,7 @@ export function buildMmu(m: ModuleBuilder, layout: MemoryLayout, codeWrite: FnRe
     const at = f.local(I32);
     const top = f.let(va.shrU(39).wrap().and(511));
     const tlb = f.let(load32(cpu, STATE.tlb));
-    const slot = f.let(tlbEntry(f, tlb, va));
+    const slot = f.let(tlbEntry(tlb, va));
     const tag = f.let(va.and(-4096));
     f.if(load64(slot).ne(tag), () => bringBack(f, cpu, tlb, slot, tag));
     const wanted = select(write, i32(8), select(access.and(ACCESS.execute), i32(16), i32(0)));
@@ -252,7 +252,7 @@ export function buildMmu(m: ModuleBuilder, layout: MemoryLayout, codeWrite: FnRe
       const access = f.param(2);
       // The TLB's tags lie 8 bytes apart: read, write, execute.
       const tag = f.let(access.and(ACCESS.write).ne(0).shl(3).or(access.and(ACCESS.execute).ne(0).shl(4)));
-      const entry = f.let(tlbEntry(f, load32(cpu, STATE.tlb), va));
+      const entry = f.let(tlbEntry(load32(cpu, STATE.tlb), va));
       f.if(load64(entry.add(tag)).eq(va.add(access.and(ACCESS.size).extendU()).sub(1).and(-4096)), () =>
         f.ret(va.wrap().add(load32(entry, 24))),
       );
@@ -289,7 +289,7 @@ export function buildMmu(m: ModuleBuilder, layout: MemoryLayout, codeWrite: FnRe
       const cpu = f.param(0);
       const va = f.param(1);
       const access = f.param(2);
-      const entry = f.let(tlbEntry(f, load32(cpu, STATE.tlb), va));
+      const entry = f.let(tlbEntry(load32(cpu, STATE.tlb), va));
       const last = va.add(access.and(ACCESS.size).extendU()).sub(1).and(-4096);
       const tag = load64(entry.add(access.and(ACCESS.write).ne(0).shl(3)));
       f.if(tag.eq(last), () => f.ret(va.wrap().add(load32(entry, 24))));
@@ -307,7 +307,7 @@ export function buildMmu(m: ModuleBuilder, layout: MemoryLayout, codeWrite: FnRe
       const va = f.param(1);
       const access = f.param(2);
       const linear = f.local(I32);
-      const entry = f.let(tlbEntry(f, load32(cpu, STATE.tlb), va));
+      const entry = f.let(tlbEntry(load32(cpu, STATE.tlb), va));
       const last = f.let(va.add(access.and(ACCESS.size).extendU()).sub(1).and(-4096));
       forgetPage(f, cpu, STACK_PAGE);
       f.if(load64(entry, 8).eq(last).eqz(), () => {

@@ -34,10 +34,10 @@ import {
   STACK_ADDEND,
   STACK_PAGE,
   TLB_ENTRIES,
+  TLB_ENTRY_BYTES,
   TLB_FILL_LIST,
   TLB_FILL_LIST_ENTRIES,
   TLB_FILLS,
-  TLB_FOLD,
   TLB_OTHER,
   TLB_STAMP,
   TLB_STAMPS,
@@ -71,15 +71,15 @@ export interface TlbRuntime {
   readonly forgetRoot: FnRef;
 }
 
-/** Byte offset in an array of the entry for page number `page` (i32). */
-export const entryOffset = (page: E): E =>
-  page
-    .add(page.shrU(TLB_FOLD))
-    .and(TLB_ENTRIES - 1)
-    .shl(5);
+/** Byte offset in an array of the entry for `va`: its number is the page's, modulo TLB_ENTRIES. */
+export const entryOffset = (va: E): E =>
+  va
+    .shrU(12 - Math.log2(TLB_ENTRY_BYTES))
+    .wrap()
+    .and((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES);
 
 /** Address of the entry for `va` in the array `tlb`. */
-export const tlbEntry = (f: Fn, tlb: E, va: E): E => tlb.add(entryOffset(f.let(va.shrU(12).wrap())));
+export const tlbEntry = (tlb: E, va: E): E => tlb.add(entryOffset(va));
 
 /** Keep no page any more at this offset of the state block: STACK_PAGE or one of KEPT_PAGES. */
 export function forgetPage(f: Fn, cpu: E, offset: number): void {
@@ -186,7 +186,7 @@ export function buildTlb(m: ModuleBuilder, layout: MemoryLayout): TlbRuntime {
   const dropPage = m.function([I32, I64], [], (f) => {
     const cpu = f.param(0);
     const page = f.param(1);
-    const first = f.let(entryOffset(f.let(page.shrU(12).wrap())));
+    const first = f.let(entryOffset(page));
     const other = f.let(first.xor(TLB_OTHER));
     const dropFrom = (array: E): void => {
       for (const place of [first, other]) {
@@ -376,7 +376,7 @@ function noteFill(f: Fn, cpu: E, tlb: E, entry: E, before: E, page: E): void {
  */
 export function displace(f: Fn, cpu: E, tlb: E, entry: E, page: E): void {
   const before = f.let(load64(entry));
-  const isAtHome = f.let(tlbEntry(f, tlb, before).eq(entry));
+  const isAtHome = f.let(tlbEntry(tlb, before).eq(entry));
   f.if(isAtHome.eqz(), () => noteLoss(f, cpu, tlb, entry));
   f.if(before.ne(-1).and(isAtHome), () => {
     const other = f.let(otherPlace(tlb, entry));
