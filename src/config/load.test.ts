@@ -165,7 +165,7 @@ const WRONG: [text: string, message: RegExp][] = [
   [`${KERNEL}disk = ['format=qcow2,file:/a,xvda2,w']\n`, /image format qcow2 is not supported/],
   [`${KERNEL}disk = ['qcow2:/a,sda,w']\n`,    /the type qcow2: is not supported/],
   [`${KERNEL}disk = ['file:/a,sda1,x']\n`,    /mode x is neither r nor w/],
-  [`${KERNEL}disk = [7]\n`,                   /disk must be a list of strings; 7 is a int/],
+  [`${KERNEL}disk = [7]\n`,                   /disk must be a list of strings; 7 is an int/],
   [`${KERNEL}disk = {}\n`,                    /disk must be a list of strings, not a dict/],
   [`${KERNEL}memory = 'abc'\n`,               /^\/etc\/xen\/cfg:4:1: Invalid value: abc/],
   [`${KERNEL}memory = 0\n`,                   /Invalid value: 0: memory must be at least 1/],

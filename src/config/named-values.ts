@@ -49,7 +49,7 @@ export class NamedValues {
     const value = this.raw(name);
     if (value === undefined) return undefined;
     if (typeof value === 'string' || typeof value === 'bigint' || typeof value === 'number') return str(value);
-    return this.fail(name, `${name} must be a string, not a ${typeName(value)}`);
+    return this.fail(name, `${name} must be a string, not ${aType(value)}`);
   }
 
   int(name: string, least: number): number | undefined {
@@ -75,7 +75,7 @@ export class NamedValues {
       value instanceof PyList || value instanceof PyTuple ? value.items : value === undefined ? [] : [value];
     return items.map((item) => {
       if (typeof item === 'string' || typeof item === 'bigint' || typeof item === 'number') return str(item);
-      return this.fail(name, `${name} must be text, numbers or a list of them; ${str(item)} is a ${typeName(item)}`);
+      return this.fail(name, `${name} must be text, numbers or a list of them; ${str(item)} is ${aType(item)}`);
     });
   }
 
@@ -84,10 +84,13 @@ export class NamedValues {
     if (value === undefined) return [];
     if (typeof value === 'string') return value === '' ? [] : [value];
     if (!(value instanceof PyList || value instanceof PyTuple))
-      return this.fail(name, `${name} must be a list of strings, not a ${typeName(value)}`);
+      return this.fail(name, `${name} must be a list of strings, not ${aType(value)}`);
     return value.items.map((item) => {
       if (typeof item === 'string') return item;
-      return this.fail(name, `${name} must be a list of strings; ${str(item)} is a ${typeName(item)}`);
+      return this.fail(name, `${name} must be a list of strings; ${str(item)} is ${aType(item)}`);
     });
   }
 }
+
+/** Among the names of types only `int` begins with a vowel. */
+const aType = (value: PyValue): string => `${typeName(value) === 'int' ? 'an' : 'a'} ${typeName(value)}`;

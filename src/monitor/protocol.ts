@@ -9,7 +9,7 @@ import type { DomainState } from './lifecycle.ts';
 import type { DiskConfig, MachineConfig, MachineExit, MachineInfo, Scheduling } from './machine-types.ts';
 
 export const PROTOCOL_VERSION = 2;
-/** The first that says unasked that it lives; older ones have to be asked. */
+/** The first that says unasked that it lives, older ones have to be asked; and that knows disconnect. */
 export const PROTOCOL_ALIVE = 2;
 
 export interface MonitorStatus {
@@ -50,6 +50,7 @@ export const METHODS = {
   nmi:       'send a non-maskable interrupt to vCPU 0',
   dumpCore:  'write memory and registers to a core file',
   profile:   'watch where the time goes, and write that to a file',
+  disconnect: 'close the connections of everyone at the console',
 } as const;
 export type Method = keyof typeof METHODS;
 

@@ -173,6 +173,7 @@ export class Shell {
       const profile = await this.#live().profile(seconds, regions);
       await writeFile(file, JSON.stringify(profile), { mode: 0o600 });
     },
+    disconnect: async () => this.#ports.console.disconnect(),
     destroy: async () => {
       if (this.#state !== 'dead') this.#move('destroy');
       await this.#release();

@@ -9,6 +9,7 @@ import { nameProblem } from '../config/name.ts';
 import { recordsDir } from '../host/paths.ts';
 import { nextState } from '../monitor/lifecycle.ts';
 import type { Profile } from '../monitor/profile/types.ts';
+import { PROTOCOL_ALIVE } from '../monitor/protocol.ts';
 import type { Books } from './books.ts';
 import { checkCpus, monitorCall, schedulingOf } from './create.ts';
 import type { Domain } from './domain.ts';
@@ -49,6 +50,13 @@ export class Controls {
       { path: `${homeOf(domid)}/name`, value: name, perms },
       { path: `/vm/${uuid}/name`, value: name, perms },
     ]);
+  }
+
+  /** Send away everyone who is attached to the console. */
+  async disconnect(name: string): Promise<void> {
+    const domain = this.#books.guest(name, 'disconnect the console of');
+    if ((domain.status?.protocol ?? 0) < PROTOCOL_ALIVE) throw new XendError('not-implemented', 'disconnect');
+    await monitorCall({ domain }, 'disconnect');
   }
 
   /** A key that the guest's kernel is to take as typed with SysRq. */

@@ -20,10 +20,20 @@ export async function findCommand(typed: string): Promise<Command | undefined> {
   return matching.length === 1 ? matching[0]!.load() : undefined;
 }
 
+/** A command that is not here, by its name or by a beginning that no command that is here has. */
+function notImplemented(typed: string): readonly [name: string, instead: string] | undefined {
+  const rows = [...NOT_IMPLEMENTED];
+  const exact = rows.find(([name]) => name === typed);
+  if (exact || ENTRIES.some(({ names }) => names.some((name) => name.startsWith(typed)))) return exact;
+  const matching = rows.filter(([name]) => name.startsWith(typed));
+  return matching.length === 1 ? matching[0] : undefined;
+}
+
 function unknown(typed: string, io: Io): number {
-  if (NOT_IMPLEMENTED.has(typed)) {
-    const instead = NOT_IMPLEMENTED.get(typed);
-    io.err(`Error: ${typed} is not implemented in Domus${instead ? `: ${instead}` : ''}\n`);
+  const missing = notImplemented(typed);
+  if (missing) {
+    const [name, instead] = missing;
+    io.err(`Error: ${name} is not implemented in Domus${instead ? `: ${instead}` : ''}\n`);
   } else if (io.dialect === 'xl') io.err('command not implemented\n');
   else io.err(`Error: Unknown command: ${typed}\nTry 'xm help' for more information.\n`);
   return 1;

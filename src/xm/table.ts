@@ -18,10 +18,21 @@ export function line(template: string, ...values: readonly (string | number)[]):
   return `${text}\n`;
 }
 
-interface ListLayout {
-  header(verbose: boolean): string;
-  row(domain: DomainView, verbose: boolean): string;
+/** Further columns of xl's list, by the option that asks for them, in their order. There is one pool of CPUs and one node. */
+export interface ListColumns {
+  readonly verbose?: boolean;
+  readonly context?: boolean;
+  readonly cpupool?: boolean;
+  readonly numa?: boolean;
 }
+
+interface ListLayout {
+  header(columns: ListColumns): string;
+  row(domain: DomainView, columns: ListColumns): string;
+}
+
+/** xl's name of the pool that all CPUs are in. */
+export const POOL = 'Pool-0';
 
 /** The six letters of later tools: 2.0's five, the last for the reason of an end in xl's way, and one for dying. */
 export function modernLetters({ letters, shutdownReason }: DomainView): string {
@@ -36,11 +47,23 @@ export const LIST_LAYOUTS: Readonly<Record<'xm' | 'xl', ListLayout>> = {
       line('%-16s %3d  %7d  %3d  %5s  %7.1f    %4s', name, domid, memoryMiB, cpu, letters, cpuTimeS, consolePort ?? ''),
   },
   xl: {
-    header: (verbose) =>
-      `${'Name'.padEnd(40)}    ID   Mem VCPUs\tState\tTime(s)${verbose ? ` ${'UUID'.padEnd(36)} Reason-Code\tSecurity Label` : ''}\n`,
-    row: (domain, verbose) => {
+    header: ({ verbose, context, cpupool, numa }) =>
+      [
+        `${'Name'.padEnd(40)}    ID   Mem VCPUs\tState\tTime(s)`,
+        verbose ? ` ${'UUID'.padEnd(36)} Reason-Code\tSecurity Label` : '',
+        context && !verbose ? '   Security Label' : '',
+        cpupool ? '         Cpupool' : '',
+        numa ? ' NODE Affinity' : '',
+        '\n',
+      ].join(''),
+    row: (domain, { verbose, context, cpupool, numa }) => {
       const { name, domid, memoryMiB, vcpus, cpuTimeS, uuid, shutdownReason } = domain;
-      const more = verbose ? ` ${uuid} ${(shutdownReason ?? '-').padStart(11)} ${'-'.padStart(16)}` : '';
+      const more = [
+        verbose ? ` ${uuid} ${(shutdownReason ?? '-').padStart(11)}` : '',
+        verbose || context ? ` ${'-'.padStart(16)}` : '',
+        cpupool ? POOL.padStart(16) : '',
+        numa ? ' any node' : '',
+      ].join('');
       const letters = modernLetters(domain);
       return line(`%-40s %5d %5d %5d     %s  %8.1f%s`, name, domid, memoryMiB, vcpus, letters, cpuTimeS, more);
     },
@@ -94,3 +117,16 @@ export function infoText(node: NodeInfo, dialect: 'xm' | 'xl'): string {
   const facts = dialect === 'xl' ? modern : [...classic, ...later];
   return facts.map(([key, value]) => line('%-23s: %s', key, value)).join('');
 }
+
+/** What `xl info -n` says of the nodes: all memory and all CPUs are in one, whose distance to itself is 10. */
+export const numaText = ({ cores, memoryMiB, freeMemoryMiB, hyperthreadsPerCore }: NodeInfo): string =>
+  [
+    'cpu_topology           :\n',
+    'cpu:    core    socket     node\n',
+    ...Array.from({ length: cores }, (_, cpu) =>
+      line('%3d:    %4d     %4d     %4d', cpu, Math.floor(cpu / hyperthreadsPerCore), 0, 0),
+    ),
+    'numa_info              :\n',
+    'node:    memsize    memfree    distances\n',
+    line('%4d:     %6d     %6d      %d', 0, memoryMiB, freeMemoryMiB, 10),
+  ].join('');

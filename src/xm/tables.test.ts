@@ -58,7 +58,7 @@ test('%s, %d and %.1f with widths; what is too long pushes the rest', () => {
 test("xm list as Xen 2.0's manual shows it", () => {
   const { header, row } = LIST_LAYOUTS.xm;
   assert.equal(
-    header(false) + row(dom0, false) + row(domain(), false),
+    header({}) + row(dom0, {}) + row(domain(), {}),
     `Name              Id  Mem(MB)  CPU  State  Time(s)  Console
 Domain-0           0      251    0  r----    172.2${' '.repeat(8)}
 ttylinux           5       64    0  -b---      3.0    9605
@@ -77,12 +77,19 @@ const STATES: [letters: string, reason: DomainView['shutdownReason'], modern: st
 for (const [letters, shutdownReason, modern] of STATES) {
   test(`xl list shows ${letters} ${shutdownReason ?? ''} as ${modern} in six columns`, () => {
     const { header, row } = LIST_LAYOUTS.xl;
-    assert.equal(header(false), `Name${' '.repeat(36)}    ID   Mem VCPUs\tState\tTime(s)\n`);
-    const text = row(domain({ letters, shutdownReason }), false);
+    assert.equal(header({}), `Name${' '.repeat(36)}    ID   Mem VCPUs\tState\tTime(s)\n`);
+    const text = row(domain({ letters, shutdownReason }), {});
     assert.equal(text, `ttylinux${' '.repeat(32)}     5    64     1     ${modern}       3.0\n`);
     assert.equal(text.trim().split(/\s+/).length, 6);
   });
 }
+
+test("xl list's further columns stand under their titles", () => {
+  const { header, row } = LIST_LAYOUTS.xl;
+  const columns = { context: true, cpupool: true, numa: true };
+  assert.match(header(columns), /Time\(s\) {3}Security Label {9}Cpupool NODE Affinity\n$/);
+  assert.match(row(domain(), columns), /3\.0 {16}- {10}Pool-0 any node\n$/);
+});
 
 test('uptimes', () => {
   assert.equal(duration(4 * 3600 + 5 * 60 + 6.9, true), ' 4:05:06');

@@ -287,6 +287,17 @@ test('who connects to the TCP port is attached like others, with plain bytes', {
   await server.close();
 });
 
+const ipv6 = Object.values(os.networkInterfaces()).some((all) => all?.some(({ address }) => address === '::1'));
+test('the console has the same port on the loopback address of IPv6', { skip: notLinux || !ipv6 }, async () => {
+  const { server } = await makeConsole();
+  await server.openPort(0, false);
+  server.output(bytes('here too'));
+  const telnet = reader(net.connect(server.status().port!, '::1'));
+  await telnet.until('here too');
+  assert.match(server.status().writer!, /^\[::1\]:\d+$/);
+  await server.close();
+});
+
 test('a port in use: an error when it had to be that one, otherwise another port and a line in the log', {
   skip: notLinux,
 }, async () => {

@@ -192,6 +192,12 @@ export class ConsoleServer {
     for (const { socket } of this.#watchers.values()) socket.end();
   }
 
+  /** Everyone attached is sent away; whoever wants may come again. */
+  disconnect(): void {
+    this.#flush();
+    for (const { socket } of this.#watchers.values()) socket.end(() => socket.destroy());
+  }
+
   /** A new machine runs behind the same console. */
   reopen(): void {
     this.#ended = false;

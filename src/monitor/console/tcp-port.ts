@@ -1,5 +1,5 @@
 /**
- * A console's TCP port on the loopback address, 9600 + domain id in the manual: for telnet, xencons and whatever speaks
+ * A console's TCP port on the loopback addresses, 9600 + domain id in the manual: for telnet, xencons and whatever speaks
  * plain bytes. Every user of the machine can connect to a loopback port, so whoever is neither root nor the owner of this
  * process is sent away before a byte of the console is sent or a byte is read.
  */
@@ -7,6 +7,8 @@ import net from 'node:net';
 import { canTellPeers, peerUid } from '../../host/peer-uid.ts';
 
 const LOOPBACK = '127.0.0.1';
+/** Where a machine has it, `localhost` is this one first for many clients. */
+const LOOPBACK_IPV6 = '::1';
 const REFUSED = 'this console belongs to another user\r\n';
 
 export class PortInUse extends Error {
@@ -16,7 +18,7 @@ export class PortInUse extends Error {
 export class ConsolePort {
   readonly #attach: (socket: net.Socket, who: string) => void;
   readonly #log: (text: string) => void;
-  #server: net.Server | undefined;
+  readonly #servers: net.Server[] = [];
   #port: number | undefined;
   #refusals = 0;
 
@@ -31,36 +33,38 @@ export class ConsolePort {
 
   /** A port that is in use: PortInUse if it was asked for by number, otherwise any free one instead. */
   async open(port: number, fixed: boolean): Promise<void> {
-    if (this.#server) return;
+    if (this.#servers.length > 0) return;
     if (!canTellPeers()) {
       if (fixed) throw new PortInUse(`console port ${port}: this system does not tell who connects to it`);
       return;
     }
     try {
-      await this.#listen(port);
+      await this.#listen(port, LOOPBACK);
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException;
       if (fixed)
         throw new PortInUse(
           code === 'EADDRINUSE' ? `console port in use: ${port}` : `console port ${port}: ${message}`,
         );
-      await this.#listen(0);
+      await this.#listen(0, LOOPBACK);
       this.#log(`console port ${port} cannot be had (${code ?? message}): it is ${this.#port} instead`);
     }
+    // A machine without IPv6, or with another's port there, has the console on the one address.
+    await this.#listen(this.#port!, LOOPBACK_IPV6).catch(() => {});
   }
 
-  close(): Promise<void> {
-    return new Promise((resolve) => (this.#server ? this.#server.close(() => resolve()) : resolve()));
+  async close(): Promise<void> {
+    await Promise.all(this.#servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve()))));
   }
 
-  #listen(port: number): Promise<void> {
+  #listen(port: number, host: string): Promise<void> {
     const server = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.#accept(socket));
     return new Promise((resolve, reject) => {
       server.once('error', reject);
-      server.listen({ port, host: LOOPBACK, exclusive: true }, () => {
+      server.listen({ port, host, exclusive: true }, () => {
         server.off('error', reject);
         server.on('error', (error) => this.#log(`console port: ${error.message}`));
-        this.#server = server;
+        this.#servers.push(server);
         this.#port = (server.address() as net.AddressInfo).port;
         resolve();
       });
@@ -68,11 +72,12 @@ export class ConsolePort {
   }
 
   #accept(socket: net.Socket): void {
-    const { remoteAddress = '', remotePort = 0, localPort = 0 } = socket;
+    const { remoteAddress = '', remotePort = 0, localAddress = LOOPBACK, localPort = 0 } = socket;
     const peerAddress = remoteAddress.replace(/^::ffff:/, '');
-    const uid = peerUid({ peerAddress, peerPort: remotePort, ownAddress: LOOPBACK, ownPort: localPort });
+    const uid = peerUid({ peerAddress, peerPort: remotePort, ownAddress: localAddress, ownPort: localPort });
     if (uid !== undefined && (uid === 0 || uid === process.getuid?.())) {
-      this.#attach(socket, `${peerAddress}:${remotePort}`);
+      const address = net.isIPv6(peerAddress) ? `[${peerAddress}]` : peerAddress;
+      this.#attach(socket, `${address}:${remotePort}`);
       return;
     }
     // Each once in a while: anybody can make these lines.

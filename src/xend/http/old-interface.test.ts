@@ -1,9 +1,11 @@
 /** xend's old interface, spoken as xm of 2.0 and libvirt's driver spoke it: no User-Agent, no Accept, forms, SXP. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { parseSxp, type Sxp } from '../../config/sxp.ts';
+import { openConsole } from '../../host/console-link.ts';
 import { apiSocket } from '../../host/paths.ts';
 import { makeHome, startXend } from '../testing.ts';
 import { ask, fetchRaw, type RawAnswer } from './raw-http-for-tests.ts';
@@ -62,7 +64,6 @@ test('the machine, in words of 2.0 and of its successors', async () => {
     assert.ok(field(node, key), key);
   assert.equal((await get('node/dmesg')).headers['content-type'], 'text/plain');
   assert.match((await get('node/log')).body, /xend \S+ starts/);
-  assert.deepEqual(sxpOf(await post('node', 'op=cpu_bvt_slice_set&ctx_allow=1')), '0');
 });
 
 test('a life as an old client leads it: create, unpause, look, shut down, destroy', async () => {
@@ -93,7 +94,11 @@ test('a life as an old client leads it: create, unpause, look, shut down, destro
   assert.equal((await xend.client.call('GET /domains/:name/disks', { name: 'old' })).length, 2);
   assert.equal((await post('domain/old', 'op=rename&name=older')).status, 200);
   assert.equal((await post('domain/older', 'op=rename&name=old')).status, 200);
+  const affinity = async () => (await xend.client.call('GET /domains/:name/vcpus', { name: 'old' }))[0]!.affinity;
   assert.equal((await post('domain/old', 'op=pincpu&cpu=0')).status, 200);
+  assert.deepEqual(await affinity(), [0]);
+  assert.equal((await post('domain/old', 'op=pincpu&cpu=-1')).status, 200);
+  assert.deepEqual(await affinity(), []);
   // As xm of 2.0 sends a SysRq key.
   assert.equal((await post('domain/old', 'reason=sysrq&key=115&op=shutdown')).status, 202);
   assert.equal((await post('domain/old', 'reason=sysrq&key=10&op=shutdown')).reason, 'Invalid parameter: key=10');
@@ -103,6 +108,14 @@ test('a life as an old client leads it: create, unpause, look, shut down, destro
     ['status', 'id', 'domain', 'console_port'].map((key) => field(about, key)),
     ['listening', id, id, console],
   );
+  const attached = await openConsole((await xend.client.call('GET /domains/:name/console', { name: 'old' })).socket, {
+    mode: 'watch',
+    who: 'a watcher',
+  });
+  const sentAway = once(attached.socket.resume(), 'end');
+  assert.equal((await post(`console/${console}`, 'op=disconnect')).status, 200);
+  await sentAway;
+  attached.socket.destroy();
   assert.equal((await post('domain/old', 'reason=poweroff&key=0&op=shutdown')).status, 202);
   assert.equal((await post('domain/old', 'op=destroy')).status, 200, 'without a reason, as libvirt does it');
   assert.deepEqual(sxpOf(await get('domain')), ['Domain-0']);
@@ -144,6 +157,8 @@ const REFUSALS: readonly [story: string, answer: () => Promise<RawAnswer>, statu
   ['a kernel that is not there',    () => post('domain', "op=create&config=(vm (name a) (memory 32) (image (linux (kernel /nope))))"), 400, /^Kernel image does not exist: \/nope/],
   ['shutdown for no known reason',  () => post('domain/x', 'op=shutdown&reason=fun'),           400, /^Invalid parameter: reason=fun$/],
   ['a CPU that is no number',       () => post('domain/x', 'op=pincpu&cpu=many'),               400, /^Invalid parameter: cpu=many$/],
+  ['a scheduler that is not here',  () => post('node', 'op=cpu_bvt_slice_set&ctx_allow=1'),     501, /^Operation not implemented: cpu_bvt_slice_set$/],
+  ['a console that is not there',   () => post('console/9', 'op=disconnect'),                   404, /^invalid console:9$/],
   ['a device of another kind',      () => post('domain/x', 'op=device_create&config=(pci (slot 1))'), 501, /device_create of \(pci/],
   ['pausing this machine',          () => post('domain/Domain-0', 'op=pause'),                  409, /^Domain-0 is this machine itself/],
 ];

@@ -80,8 +80,6 @@ type Op = (xend: Xend, params: Params, name: string) => Promise<OldAnswer> | Old
 const NODE_OPS: Readonly<Record<string, Op>> = {
   shutdown:              () => OK, // As in the original: the machine is not ours to end.
   reboot:                () => OK,
-  cpu_bvt_slice_set:     () => OK,
-  cpu_rrobin_slice_set:  () => OK,
 };
 
 const DMESG_OPS: Readonly<Record<string, Op>> = {
@@ -98,11 +96,16 @@ const DOMAIN_OPS: Readonly<Record<string, Op>> = {
   shutdown:          (xend, params, name) => shutdown(xend, params, name),
   destroy:           async (xend, params, name) => { await (params.choice('reason', ['halt', 'reboot'], 'halt') === 'halt' ? xend.destroy(name) : xend.controls.reset(name)); return OK; },
   rename:            async (xend, params, name) => { await xend.controls.rename(name, params.one('name')); return OK; },
-  pincpu:            async (xend, params, name) => { await xend.controls.pin(name, vcpuIn(params), [params.whole('cpu')]); return OK; },
+  pincpu:            async (xend, params, name) => { await xend.controls.pin(name, vcpuIn(params), cpusIn(params)); return OK; },
   send_sysrq:        async (xend, params, name) => { await xend.controls.sysrq(name, keyIn(params)); return OK; },
   device_create:     async (xend, params, name) => { await xend.disks.attach(name, diskIn(params)); return sxp(theOne(params.one('config'))); },
   device_destroy:    async (xend, params, name) => { params.choice('type', ['vbd']); await xend.disks.detach(name, params.one('idx'), false); return OK; },
   wait_for_devices:  async (xend, _, name) => { await xend.view(name); return OK; },
+};
+
+// biome-ignore format: a table
+const CONSOLE_OPS: Readonly<Record<string, Op>> = {
+  disconnect: async (xend, _, port) => { await xend.controls.disconnect(withConsole(await xend.list(), port).uuid); return OK; },
 };
 
 const COLLECTION_OPS: Readonly<Record<string, Op>> = {
@@ -161,6 +164,8 @@ async function dispatch(xend: Xend, { method, path, params }: OldRequest): Promi
       return sxp((await xend.list()).flatMap(({ consolePort }) => consolePort ?? []));
     case 'GET console/…':
       return sxp(consoleOf(await xend.list(), rest));
+    case 'POST console/…':
+      return perform(CONSOLE_OPS);
     case 'GET vnet':
     case 'GET event':
     case 'GET device':
@@ -201,6 +206,9 @@ function keyIn(params: Params): string {
 /** 2.0 pins the whole domain, its successors one vCPU. */
 const vcpuIn = (params: Params): number | undefined =>
   params.optional('vcpu') === undefined ? undefined : params.whole('vcpu');
+
+/** -1 is any. */
+const cpusIn = (params: Params): number[] => (params.one('cpu') === '-1' ? [] : [params.whole('cpu')]);
 
 /** The disk in (vbd (uname U) (dev D) (mode M)). */
 function diskIn(params: Params): Disk {
@@ -265,8 +273,10 @@ function vifs({ config }: DomainView): Sxp[] {
     .map((device, idx): Sxp => ['vif', ['idx', idx], ...(device as readonly Sxp[]).slice(1)]);
 }
 
-function consoleOf(domains: readonly DomainView[], port: string): Sxp {
+const consoleOf = (domains: readonly DomainView[], port: string): Sxp => consoleSxp(withConsole(domains, port))[0]!;
+
+function withConsole(domains: readonly DomainView[], port: string): DomainView {
   const domain = domains.find(({ consolePort }) => consolePort !== undefined && String(consolePort) === port);
   if (!domain) throw new XendError('not-found', `invalid console:${port.slice(0, 80)}`);
-  return consoleSxp(domain)[0]!;
+  return domain;
 }

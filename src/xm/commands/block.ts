@@ -1,7 +1,7 @@
 /** Disks of a domain: 2.0's vbd-list, vbd-create and vbd-destroy, and what later tools call them (xm-xend 1.3, 1.8, 1.9). */
 import { parseDisk } from '../../config/disk.ts';
 import { diskSxp } from '../../config/domain-sxp.ts';
-import { printCompact } from '../../config/sxp.ts';
+import { printCompact, printPretty } from '../../config/sxp.ts';
 import type { DiskView } from '../../xend/view.ts';
 import { type Context, command, UserError } from '../command.ts';
 import { line } from '../table.ts';
@@ -25,14 +25,17 @@ export const vbdList = command({
 export const blockList = command({
   name: 'block-list',
   group: 'block',
-  params: ['DOM'],
-  summary: 'List the disks of a domain with their state',
+  params: ['DOM...'],
+  summary: 'List the disks of domains with their state',
   details: 'State 4 is a disk that the guest uses, 2 one that it could.',
+  options: { long: { type: 'boolean', short: 'l', help: 'print everything known, as SXP' } },
   json: true,
   layouts: true,
   async run(context) {
-    const disks = await disksOf(context);
+    const of = (name: string) => context.xend.call('GET /domains/:name/disks', { name });
+    const disks = (await Promise.all(context.args.map(of))).flat();
     context.show(disks, () => {
+      if (context.flags.long) return disks.map((disk) => printPretty(diskSxp(disk, disk.idx))).join('');
       const row = (...cells: (string | number)[]) => line('%-5s %-3s %-6s %-5s %-6s %-8s %-30s', ...cells);
       const rows = disks.map(({ vdev, idx, state, eventChannel, ringRef, backend }) =>
         row(vdev, 0, idx, state, eventChannel ?? -1, ringRef ?? -1, backend),

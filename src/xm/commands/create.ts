@@ -102,12 +102,14 @@ a variable of the file's own (vmid=1).`,
     quiet: { type: 'boolean', short: 'q', help: 'print no information' },
     defconfig: { type: 'string', short: 'f', value: 'CONFIG', help: 'the configuration file' },
     config: { type: 'string', short: 'F', value: 'FILE', help: 'a ready configuration in SXP' },
+    load: { type: 'string', short: 'L', value: 'FILE', help: 'a saved domain: saving and restoring are not there yet' },
     path: { type: 'string', value: 'PATH', help: 'folders to look in, separated by ":"' },
     help_config: { type: 'boolean', help: 'print the variables that the file declares for itself' },
   },
   json: true,
   async run(context) {
     const { flags, out } = context;
+    if (flags.load !== undefined) throw new UserError('create: saved domains are not implemented in Domus (--load)');
     const options = await configWords(context);
     if (flags.help_config) return printDeclared(options, out);
     const { loadConfig } = await import('../../config/load.ts'); // Other commands need no evaluator.

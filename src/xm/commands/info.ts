@@ -1,6 +1,6 @@
 /** `xm info`. */
 import { command } from '../command.ts';
-import { infoText } from '../table.ts';
+import { infoText, numaText } from '../table.ts';
 
 export const info = command({
   name: 'info',
@@ -8,8 +8,9 @@ export const info = command({
   json: true,
   layouts: true,
   summary: 'Print facts about this machine',
-  async run({ xend, show, dialect }) {
+  options: { numa: { type: 'boolean', short: 'n', help: 'and about its nodes of memory, of which xend tells one' } },
+  async run({ xend, show, dialect, flags }) {
     const node = await xend.call('GET /node', {});
-    show(node, () => infoText(node, dialect));
+    show(node, () => infoText(node, dialect) + (flags.numa ? numaText(node) : ''));
   },
 });

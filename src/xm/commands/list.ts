@@ -49,6 +49,9 @@ With domains named, lists these in the order given; otherwise all, by name.`,
   options: {
     long: { type: 'boolean', short: 'l', help: 'print everything known, as SXP; in the layout of xl as its JSON' },
     verbose: { type: 'boolean', short: 'v', help: 'in the layout of xl: uuids and reasons of shutdowns as well' },
+    context: { type: 'boolean', short: 'Z', help: 'in the layout of xl: security labels, of which there are none' },
+    cpupool: { type: 'boolean', short: 'c', help: 'in the layout of xl: the pool of CPUs, which is one' },
+    numa: { type: 'boolean', short: 'n', help: 'in the layout of xl: the nodes of the machine that it may use' },
     state: {
       type: 'string',
       value: 'STATE',
@@ -63,14 +66,19 @@ With domains named, lists these in the order given; otherwise all, by name.`,
     const wanted = chosen(flags.state);
     const table = !flags.long && !flags.json;
     const layout = LIST_LAYOUTS[dialect];
-    const verbose = flags.verbose === true;
+    const columns = {
+      verbose: flags.verbose === true,
+      context: flags.context === true,
+      cpupool: flags.cpupool === true,
+      numa: flags.numa === true,
+    };
     // The header comes before the look-ups: a script that asks for a missing domain still sees a table.
-    if (table) out(paint('bold', layout.header(verbose)));
+    if (table) out(paint('bold', layout.header(columns)));
     const found: DomainView[] = [];
     const take = (domain: DomainView) => {
       if (!wanted(domain)) return;
       found.push(domain);
-      if (table) out(coloured(layout.row(domain, verbose), domain, paint));
+      if (table) out(coloured(layout.row(domain, columns), domain, paint));
     };
     if (args.length === 0) for (const domain of await xend.call('GET /domains', {})) take(domain);
     for (const name of args) take(await xend.call('GET /domains/:name', { name }));

@@ -4,7 +4,7 @@ import { everyCpu } from '../../host/threads.ts';
 import type { XendClient } from '../../sdk/client.ts';
 import { command, UserError } from '../command.ts';
 import { wholeNumber } from '../parse.ts';
-import { line } from '../table.ts';
+import { line, POOL } from '../table.ts';
 
 /** Those named, or all but Domain-0, whose CPUs are the machine's own. */
 async function guests(xend: XendClient, names: readonly string[]): Promise<{ name: string; domid: number }[]> {
@@ -85,6 +85,9 @@ CPUs to prefer, is left to this machine's kernel: SOFT can only be "all" or "-".
   },
 });
 
+/** The credit scheduler's usual parameters. It is this machine's kernel that hands out its CPUs. */
+const POOL_LINE = `Cpupool ${POOL}: tslice=30ms ratelimit=1000us migration-delay=0us\n`;
+
 export const schedCredit = command({
   name: 'sched-credit',
   group: 'scheduler',
@@ -97,9 +100,26 @@ more than its cap, in percent of one CPU. Raising a weight above what a domain h
     domain: { type: 'string', short: 'd', value: 'DOM', help: 'the domain' },
     weight: { type: 'string', short: 'w', value: 'N', help: 'its weight, 1 to 65535; 256 is usual' },
     cap: { type: 'string', short: 'c', value: 'N', help: 'its cap in percent of one CPU; 0 is none' },
+    schedparam: { type: 'boolean', short: 's', help: "print the scheduler's own parameters, as xl does" },
+    cpupool: {
+      type: 'string',
+      short: 'p',
+      value: 'POOL',
+      help: `only the pool of CPUs of this name; there is ${POOL}`,
+    },
   },
+  exclusive: [
+    ['schedparam', 'weight'],
+    ['schedparam', 'cap'],
+    ['schedparam', 'domain'],
+    ['cpupool', 'domain'],
+  ],
   json: true,
-  async run({ args, flags, xend, show }) {
+  layouts: true,
+  async run({ args, flags, xend, show, dialect, out }) {
+    if (flags.cpupool !== undefined && flags.cpupool !== POOL)
+      throw new UserError(`sched-credit: unknown cpupool '${flags.cpupool}': there is ${POOL}`);
+    if (flags.schedparam) return out(POOL_LINE);
     const number = (flag: 'weight' | 'cap', least: number, most: number) =>
       flags[flag] === undefined
         ? {}
@@ -121,7 +141,10 @@ more than its cap, in percent of one CPU. Raising a weight above what a domain h
     );
     show(rows, () => {
       const header = line('%-33s %4s %6s %4s', 'Name', 'ID', 'Weight', 'Cap');
-      return header + rows.map((row) => line('%-33s %4d %6d %4d', row.name, row.domid, row.weight, row.cap)).join('');
+      const pool = dialect === 'xl' && name === undefined ? POOL_LINE : '';
+      return (
+        pool + header + rows.map((row) => line('%-33s %4d %6d %4d', row.name, row.domid, row.weight, row.cap)).join('')
+      );
     });
   },
 });
