@@ -188,9 +188,10 @@ export class WasmEngine implements Engine {
       lookup: () => this.lookup(),
       link: (from: number, to: number) => this.cache.link(from, to),
       crossing: () => this.crossing(),
-      codeWrite: (frame: number, pieces: number) => {
-        this.cache.drop(frame, pieces);
-        this.memory.view.setUint32(this.cpu + CODE_DROPPED, 1, true);
+      codeWrite: (frame: number, pieces: number, offset: number, bytes: number) => {
+        if (this.cache.overwrite(frame, pieces, offset, bytes)) {
+          this.memory.view.setUint32(this.cpu + CODE_DROPPED, 1, true);
+        }
       },
       now,
       hot: (record: number) => this.hot(record),
@@ -215,6 +216,7 @@ export class WasmEngine implements Engine {
         },
         withholdWrites: (frame) => this.exports.withholdWrites(this.cpu, frame),
         dropped: (base, pieces) => this.regions.drop(base, pieces),
+        overwritten: (base, from, to) => this.regions.overwritten(base, from, to),
       },
       records,
     );

@@ -27,9 +27,11 @@ interface Part {
   readonly base: number;
   /** Bit per 512-byte piece that code is from. */
   readonly pieces: number;
-  /** Bit per byte that an instruction begins at. */
+  /** Bit per byte of its instructions. */
   readonly code: Uint8Array;
 }
+
+const isCode = ({ code }: Part, offset: number): boolean => ((code[offset >> 3]! >> (offset & 7)) & 1) !== 0;
 
 interface Region {
   readonly slot: number;
@@ -290,7 +292,7 @@ export class Regions {
     const offset = (at - this.memory.layout.ramBase) & 4095;
     const base = at - offset;
     const has = ({ parts }: { readonly parts: readonly Part[] }): boolean =>
-      parts.some((part) => part.base === base && ((part.code[offset >> 3]! >> (offset & 7)) & 1) !== 0);
+      parts.some((part) => part.base === base && isCode(part, offset));
     if (!planned.some(has) && ![...(this.pages.get(base) ?? [])].some(has)) return false;
     this.patiently.add(record);
     this.cache.cool(record);
@@ -367,8 +369,7 @@ export class Regions {
       for (const { start, end, insns } of plan.blocks.values()) {
         let at = start - page * 4096;
         for (const { length } of insns) {
-          if (at >= 0 && at < 4096) code[at >> 3]! |= 1 << (at & 7);
-          at += length;
+          for (const after = at + length; at < after; at++) if (at >= 0 && at < 4096) code[at >> 3]! |= 1 << (at & 7);
         }
         const from = Math.max(start - page * 4096, 0);
         const to = Math.min(end - page * 4096, 4096);
@@ -467,6 +468,26 @@ export class Regions {
     for (const region of this.pages.get(base) ?? []) {
       if (region.parts.some((part) => part.base === base && (part.pieces & pieces) !== 0)) this.release(region);
     }
+  }
+
+  /** Bytes of the page at linear address `base` change, from offset `from` to below `to`. True when regions had code there. */
+  overwritten(base: number, from: number, to: number): boolean {
+    const regions = this.pages.get(base);
+    if (regions === undefined) return false;
+    const end = Math.min(to, 4096);
+    const has = (part: Part): boolean => {
+      if (part.base !== base) return false;
+      for (let offset = from; offset < end; offset++) if (isCode(part, offset)) return true;
+      return false;
+    };
+    let found = false;
+    for (const region of regions) {
+      if (!region.parts.some(has)) continue;
+      this.release(region);
+      found = true;
+    }
+    if (found) this.alone.delete(base);
+    return found;
   }
 
   private release(region: Region): void {

@@ -16,6 +16,7 @@ test('an address that was displaced twice is forgotten, and those that are in us
     forgetAll() {},
     withholdWrites() {},
     dropped() {},
+    overwritten: () => false,
   };
   const cache = new CodeCache(memory, cpu, ports);
   const [ramStart, ramEnd] = [memory.at(0), memory.at(64)];

@@ -1,6 +1,6 @@
 /**
  * The decoded code of one vCPU: blocks of records in its arena, keyed by the linear address (so, by the physical page) of
- * their instructions. Aliases of a page share its records, and a store to the page drops them all, whichever alias it used.
+ * their instructions. Aliases of a page share its records, and a store drops those of what it changes, whichever alias it used.
  *
  * A dropped record is not freed: its handler becomes Arm.Resolve, so that whoever is running it looks the address up again.
  * The arena is emptied as a whole when it is full.
@@ -55,7 +55,15 @@ interface CodePage {
   readonly starts: Uint32Array;
   /** Linear addresses of crossing instructions that end in this page. */
   readonly crossers: Set<number>;
+  /** Stores to pieces with code that were looked at byte by byte since pieces of it were last dropped. */
+  stores: number;
 }
+
+/**
+ * So many stores are looked at one by one, for the sake of a kernel that patches itself: most change nothing that was decoded. Then
+ * whole pieces are dropped and stores to them are fast again, for the sake of pages with code and data.
+ */
+const STORES_MAX = 200;
 
 interface Crossing {
   readonly second: number;
@@ -75,6 +83,8 @@ export interface CodeCachePorts {
   withholdWrites(frame: number): void;
   /** Pieces of the page at linear address `base` have changed: what was made of their code is void. */
   dropped(base: number, pieces: number): void;
+  /** The same of bytes of it, from offset `from` to below `to`; true when something was void. */
+  overwritten(base: number, from: number, to: number): boolean;
 }
 
 export class CodeCache {
@@ -106,7 +116,7 @@ export class CodeCache {
     const base = at - ((at - this.memory.layout.ramBase) & 4095);
     let page = this.pages.get(base);
     if (page === undefined) {
-      page = { base, records: 0, starts: new Uint32Array(4096 / 32), crossers: new Set() };
+      page = { base, records: 0, starts: new Uint32Array(4096 / 32), crossers: new Set(), stores: 0 };
       this.pages.set(base, page);
     }
     return page;
@@ -168,6 +178,7 @@ export class CodeCache {
       if (insn === 'more') {
         // Which bytes follow depends on the mapping of the next page at the time it is run.
         u16[(record + RECORD.position) >>> 1] = offset;
+        view.setUint8(record + RECORD.length, INSN_MAX);
         u16[record >>> 1] = Arm.Crossing;
         this.enter(page, offset, record);
         offset = 4096;
@@ -176,6 +187,7 @@ export class CodeCache {
       this.enter(page, offset, record);
       if (insn === 'ud' || insn === 'long') {
         u16[(record + RECORD.position) >>> 1] = offset;
+        view.setUint8(record + RECORD.length, INSN_MAX);
         u16[record >>> 1] = this.ports.invalid(insn);
         offset = Math.min(offset + INSN_MAX, 4096);
         break;
@@ -303,6 +315,51 @@ export class CodeCache {
     return record;
   }
 
+  /**
+   * The guest is about to store `bytes` bytes to guest frame `frame` at `offset`, in `pieces` that code was decoded from. Drops the
+   * code that this changes; true when there was any.
+   */
+  overwrite(frame: number, pieces: number, offset: number, bytes: number): boolean {
+    const page = this.pages.get(this.memory.layout.ramBase + frame * 4096);
+    if (page === undefined || page.stores === STORES_MAX) {
+      this.drop(frame, pieces);
+      return true;
+    }
+    page.stores++;
+    const end = offset + bytes;
+    const { base, crossers } = page;
+    let found = this.ports.overwritten(base, offset, end);
+    this.visit(page, Math.max(offset - INSN_MAX + 1, 0), Math.min(end, 4096), (start, record) => {
+      if (start + this.memory.u8[record + RECORD.length]! <= offset) return;
+      this.forget(page, start, record);
+      found = true;
+    });
+    if (offset < INSN_MAX && crossers.size > 0) {
+      this.forgetCrossers(page);
+      found = true;
+    }
+    return found;
+  }
+
+  /** Nobody finds `record` of the instruction at `offset` any more. */
+  private forget(page: CodePage, offset: number, record: number): void {
+    const at = page.base + offset;
+    this.memory.u16[record >>> 1] = Arm.Resolve;
+    this.records.delete(at);
+    page.starts[offset >> 5]! &= ~(1 << (offset & 31));
+    page.records--;
+    this.unhash(at);
+    this.dropCrossing(at);
+  }
+
+  private forgetCrossers({ crossers }: CodePage): void {
+    for (const at of crossers) {
+      this.dropCrossing(at);
+      this.unhash(at);
+    }
+    crossers.clear();
+  }
+
   /** Drop what was decoded from guest frame `frame`, or from the 512-byte pieces of it that `pieces` says. */
   drop(frame: number, pieces = 0xff): void {
     const base = this.memory.layout.ramBase + frame * 4096;
@@ -310,26 +367,14 @@ export class CodeCache {
     Atomics.and(this.memory.frameFlags, frame, ~pieces);
     if (page === undefined) return;
     this.stats.pagesDropped++;
-    const { u16 } = this.memory;
+    page.stores = 0;
     for (let piece = 0; piece < 8 && page.records > 0; piece++) {
       if ((pieces & (1 << piece)) === 0) continue;
       // The last instructions of the piece before may reach into this one.
-      this.visit(page, Math.max(piece * 512 - INSN_MAX + 1, 0), (piece + 1) * 512, (offset, record) => {
-        u16[record >>> 1] = Arm.Resolve;
-        this.records.delete(base + offset);
-        page.starts[offset >> 5]! &= ~(1 << (offset & 31));
-        page.records--;
-        this.unhash(base + offset);
-        this.dropCrossing(base + offset, u16);
-      });
+      const from = Math.max(piece * 512 - INSN_MAX + 1, 0);
+      this.visit(page, from, (piece + 1) * 512, (offset, record) => this.forget(page, offset, record));
     }
-    if ((pieces & 1) !== 0) {
-      for (const at of page.crossers) {
-        this.dropCrossing(at, u16);
-        this.unhash(at);
-      }
-      page.crossers.clear();
-    }
+    if ((pieces & 1) !== 0) this.forgetCrossers(page);
     this.ports.dropped(base, pieces);
     if (page.records === 0 && page.crossers.size === 0) this.pages.delete(base);
   }
@@ -361,10 +406,10 @@ export class CodeCache {
     if (u32[other] === at) u32[other] = 0;
   }
 
-  private dropCrossing(at: number, u16: Uint16Array): void {
+  private dropCrossing(at: number): void {
     const crossing = this.crossings.get(at);
     if (crossing === undefined) return;
-    u16[crossing.record >>> 1] = Arm.Resolve;
+    this.memory.u16[crossing.record >>> 1] = Arm.Resolve;
     this.crossings.delete(at);
   }
 

@@ -74,7 +74,7 @@ export interface InterpreterImports {
   /** The record to run for the page-crossing instruction at STATE.rip; 0 after a fault. */
   crossing(cpu: number): number;
   /** A store is about to change code that was decoded from these 512-byte pieces of `frame`. */
-  codeWrite(frame: number, pieces: number): void;
+  codeWrite(frame: number, pieces: number, offset: number, bytes: number): void;
   /** The domain's clock, ns. */
   now(): number;
   /** Perform the instruction of `record` in TypeScript; a Status. */
@@ -118,7 +118,7 @@ export function generateInterpreter(
   const lookup = m.importFunction('lookup', [I32], [I32]);
   const link = m.importFunction('link', [I32, I32], []);
   const crossing = m.importFunction('crossing', [I32], [I32]);
-  const codeWrite = m.importFunction('codeWrite', [I32, I32], []);
+  const codeWrite = m.importFunction('codeWrite', [I32, I32, I32, I32], []);
   const _helper = m.importFunction('helper', [I32, I32], [I32]);
   const hot = m.importFunction('hot', [I32], []);
   const now = m.importFunction('now', [], [F64]);

@@ -267,6 +267,25 @@ test('a store to another part of the code page keeps the region', () => {
   assert.equal(translator.engine.statistics.pagesDropped, pagesDropped);
 });
 
+test('a store beside the instructions of a region keeps it, one into an instruction of it does not', () => {
+  // L: and byte [rdi],0xff; dec ecx; jnz L; syscall
+  const code = [0x80, 0x27, 0xff, 0xff, 0xc9, 0x75, 0xf9, ...SYSCALL];
+  /** How many regions are made when the loop stores to `at` so often. */
+  const regions = (at: number, rounds: bigint): number => {
+    const machine = new TestMachine(1);
+    const { code: bytes, registers, flags } = plain(code, { rcx: rounds, rdi: BigInt(at) });
+    machine.load(bytes, registers, flags);
+    machine.run(many);
+    assert.equal(machine.gpr(GPR.rcx), 0n);
+    return machine.engine.statistics.regions;
+  };
+  const undisturbed = regions(DATA, 100n);
+  assert.equal(regions(CODE + code.length, 100n), undisturbed);
+  assert.ok(regions(CODE + 4, 100n) > undisturbed);
+  // Hundreds of stores are not looked at one by one: the piece of the page is dropped, with its region.
+  assert.ok(regions(CODE + code.length, 1000n) > undisturbed);
+});
+
 test('a fault in a region has the address, the registers and the flags of its instruction', () => {
   // sub rax,rbx; L: mov rdx,[rdi]; add rdi,8; jmp L: walks through the data page to its end
   const code = [0x48, 0x29, 0xd8, 0x48, 0x8b, 0x17, 0x48, 0x83, 0xc7, 0x08, 0xeb, 0xf7];

@@ -158,11 +158,13 @@ export function buildMmu(m: ModuleBuilder, layout: MemoryLayout, codeWrite: FnRe
       f.set(code, load8u(frame.add(layout.frameFlags)));
       f.if(write.and(code.ne(0)), () => {
         // Does the store touch a 512-byte piece that code was decoded from?
-        const first = va.wrap().and(4095).shrU(9);
-        const last = va.wrap().and(4095).add(access.and(ACCESS.size)).sub(1).shrU(9);
+        const offset = f.let(va.wrap().and(4095));
+        const size = f.let(access.and(ACCESS.size));
+        const first = offset.shrU(9);
+        const last = offset.add(size).sub(1).shrU(9);
         const bits = f.let(i32(2).shl(last).sub(i32(1).shl(first)));
         f.if(code.and(bits), () => {
-          f.callVoid(codeWrite, frame, code.and(bits));
+          f.callVoid(codeWrite, frame, code.and(bits), offset, size);
           f.set(code, load8u(frame.add(layout.frameFlags)));
         });
       });
