@@ -67,9 +67,9 @@ export class HypercallArgs {
     this.words[2 * i + 1] = this.words[2 * i + 1]! + Math.floor(sum / 0x1_0000_0000);
   }
 
-  /** Take the arguments of a multicall entry: a private copy of its 64 bytes. */
-  fromMulticall(entry: DataView, at = 0): this {
-    for (let i = 0; i < 12; i++) this.words[i] = entry.getUint32(at + 0x10 + 4 * i, true);
+  /** Take the arguments of a multicall entry: a private copy of its 64 bytes, as words. */
+  fromMulticall(entry: Uint32Array): this {
+    for (let i = 0; i < 12; i++) this.words[i] = entry[4 + i]!;
     return this;
   }
 }

@@ -70,3 +70,24 @@ test('a multicall that runs off mapped memory is -EFAULT after what it could do'
   assert.equal(BigInt.asIntN(64, vcpu.reg64(GPR.rax)), BigInt(-Errno.EFAULT));
   assert.equal(resultOf(words(vcpu, va(511, 4032), 8), 0), 4096n);
 });
+
+test('entries that are not aligned, and one whose result is in the next page, are as any other', () => {
+  for (const offset of [1, 4, 4096 - 8, 4096 - 12, 4096 - 60]) {
+    const { vcpu, engine } = testDomain();
+    pokeWords(vcpu, va(FRAME.scratch, offset), [...call(17, 7), ...call(99)]);
+    engine.script.push(hypercallStep(MULTICALL, va(FRAME.scratch, offset), 2));
+    runVcpu(vcpu);
+    const all = words(vcpu, va(FRAME.scratch, offset), 16);
+    assert.deepEqual([resultOf(all, 0), resultOf(all, 1)], [4096n, BigInt(-Errno.ENOSYS)], `offset ${offset}`);
+  }
+});
+
+test('an entry that takes away its own page gets no result, and the multicall ends with -EFAULT', () => {
+  const { vcpu, engine } = testDomain();
+  const UPDATE_VA_MAPPING = 14;
+  pokeWords(vcpu, va(FRAME.scratch), [...call(UPDATE_VA_MAPPING, va(FRAME.scratch), 0, 0), ...call(17, 7)]);
+  engine.script.push(hypercallStep(MULTICALL, va(FRAME.scratch), 2));
+  runVcpu(vcpu);
+  assert.equal(BigInt.asIntN(64, vcpu.reg64(GPR.rax)), BigInt(-Errno.EFAULT));
+  assert.equal(vcpu.memory.view.getBigUint64(vcpu.memory.at(FRAME.scratch) + 8, true), 0xbadn);
+});

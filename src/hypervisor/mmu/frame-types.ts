@@ -16,6 +16,18 @@ const PINNED = 8;
 export const COUNT = 16;
 export const COUNT_MAX = 0xffff_ff00;
 
+/** The next present entry of a table, from number `i` on; `end` when there is none. Most tables are nearly empty. */
+function nextPresent(u32: Uint32Array, table: number, i: number, end: number): number {
+  let at = table + 2 * i;
+  const last = table + 2 * end;
+  while (at < last) {
+    while (at + 8 <= last && !((u32[at]! | u32[at + 2]! | u32[at + 4]! | u32[at + 6]!) & PTE.P)) at += 8;
+    if (at < last && u32[at]! & PTE.P) return (at - table) / 2;
+    at += 2;
+  }
+  return end;
+}
+
 export class FrameTypes {
   private readonly memory: GuestMemory;
   /** In the domain's memory: every vCPU thread looks at one map, and so does generated code (fast/). */
@@ -113,7 +125,7 @@ export class FrameTypes {
     this.visits++;
     const { u32 } = this.memory;
     const at = this.memory.at(mfn) / 4;
-    for (let i = 0; i < 512; i++) {
+    for (let i = nextPresent(u32, at, 0, 512); i < 512; i = nextPresent(u32, at, i + 1, 512)) {
       const lo = u32[at + 2 * i]!;
       if (!(lo & PTE.P)) continue;
       const hi = u32[at + 2 * i + 1]!;
@@ -132,7 +144,7 @@ export class FrameTypes {
     this.visits++;
     const { u32 } = this.memory;
     const at = this.memory.at(mfn) / 4;
-    for (let i = 0; i < end; i++) {
+    for (let i = nextPresent(u32, at, 0, end); i < end; i = nextPresent(u32, at, i + 1, end)) {
       const lo = u32[at + 2 * i]!;
       if (!(lo & PTE.P) || (level === 4 && i >= HOLE_FIRST && i < HOLE_END)) continue;
       if (this.linkAllowed(lo, u32[at + 2 * i + 1]!)) this.release(lo >>> 12, level - 1);

@@ -6,9 +6,10 @@ import { MMUEXT } from '../../abi/numbers.ts';
 import { FRAME_WORK } from '../continuation.ts';
 import type { HypercallArgs } from '../hypercall-args.ts';
 import { PAGE_SIZE } from '../memory.ts';
+import { RecordReader } from '../record-reader.ts';
 import { LDT_ENTRIES_MAX } from '../segments.ts';
 import type { Vcpu } from '../vcpu.ts';
-import { checkOwner, doneBefore, entryCount, goOnLater, RecordReader, storeDone } from './mmu-update.ts';
+import { checkOwner, doneBefore, entryCount, goOnLater, storeDone } from './mmu-update.ts';
 import { setKernelRoot, setUserRoot } from './roots.ts';
 import { isCanonical, NO_ROOT } from './walk.ts';
 
