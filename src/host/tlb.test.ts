@@ -16,8 +16,8 @@ const DATA = 256;
 const LOW = 0x400000n;
 const HIGH = 0xffff_ffff_8000_0000n;
 /** To the second L1 of a root, and the entry of its L2: pages there and at HIGH share their places in the kernel's array. */
-const SPAN = 0xa00000n;
-const SECOND = 7;
+const SPAN = 0xc00000n;
+const SECOND = 8;
 
 let memory: GuestMemory;
 let engine: WasmEngine;
@@ -155,15 +155,15 @@ test('an entry of level 2 that changes takes along all that was translated throu
 });
 
 test('two pages that share their place are both remembered, and forgotten when they change', () => {
-  // Pages at HIGH + n and at LOW + SPAN + n - 3.
+  // Pages at HIGH + n and at LOW + SPAN + n.
   map(KERNEL.l1, 3, DATA);
-  map(root(0) + 4, 0, DATA + 1);
-  const [high, low] = [HIGH + 0x3000n, LOW + SPAN];
+  map(root(0) + 4, 3, DATA + 1);
+  const [high, low] = [HIGH + 0x3000n, LOW + SPAN + 0x3000n];
   const both = (): number[] => [seen(high), seen(low, true), seen(high, true), seen(low)];
   assert.deepEqual(both(), [DATA, DATA + 1, DATA, DATA + 1]);
   // Behind the engine's back, to see what it remembers.
   put(KERNEL.l1, 3, 0);
-  put(root(0) + 4, 0, 0);
+  put(root(0) + 4, 3, 0);
   assert.deepEqual(both(), [DATA, DATA + 1, DATA, DATA + 1]);
   engine.entryChanged(KERNEL.l1, 3);
   assert.deepEqual(both(), [0, DATA + 1, 0, DATA + 1]);
