@@ -183,11 +183,13 @@ export function buildMmu(m: ModuleBuilder, layout: MemoryLayout, codeWrite: FnRe
         // The hypervisor's own range has no table of the guest's.
         f.if(top.sub(256).geU(16), () => noteSpan(f, layout, at, va));
       });
-      // All that the page may be used for without another look at the tables, not only what it is used for now.
+      // All that the page may be used for without another look at the tables, not only what it is used for now: but for code,
+      // of which regions learn that it is lost.
       const dirty = write.or(entry.wrap().and(DIRTY).ne(0));
       const writable = rights.wrap().and(WRITABLE).ne(0).and(dirty).and(code.eqz());
       f.store64(slot, select(writable, tag, i64(-1)), 8);
-      f.store64(slot, select(rights.ltS(0), i64(-1), tag), 16);
+      const hasCode = access.and(ACCESS.execute).or(code).ne(0);
+      f.store64(slot, select(rights.geS(0).and(hasCode), tag, i64(-1)), 16);
       f.ret(linear);
     });
     f.store32(cpu, i32(PAGE_FAULT), STATE.exitVector);

@@ -370,20 +370,25 @@ function noteFill(f: Fn, cpu: E, tlb: E, entry: E, before: E, page: E): void {
 }
 
 /**
- * In the page walk: make room in the first place `entry` for `page`, which is in neither of its places. A page whose first place
- * this is, too, goes to the other one. One that had been displaced to here is forgotten: moved again, it would displace a
- * page that is in use.
+ * In the page walk: make room in the first place `entry` for `page`, which is in neither of its places. Of the two pages that are there
+ * one stays, in the other place: code rather than data, as its loss has every region look where its pages are; otherwise the one that
+ * is here, if it is where it is looked for. One that had been displaced to here would displace a page that is in use.
  */
 export function displace(f: Fn, cpu: E, tlb: E, entry: E, page: E): void {
   const before = f.let(load64(entry));
-  const isAtHome = f.let(tlbEntry(tlb, before).eq(entry));
-  f.if(isAtHome.eqz(), () => noteLoss(f, cpu, tlb, entry));
-  f.if(before.ne(-1).and(isAtHome), () => {
-    const other = f.let(otherPlace(tlb, entry));
-    noteLoss(f, cpu, tlb, other);
-    noteFill(f, cpu, tlb, other, f.let(load64(other)), before);
-    for (const half of [0, 16]) f.store128(other, load128(entry, half), half);
-  });
+  const other = f.let(otherPlace(tlb, entry));
+  const code = f.let(load64(entry, 16).ne(-1));
+  const isHome = tlbEntry(tlb, before).eq(entry);
+  const stays = select(load64(other, 16).ne(-1).eq(code), isHome, code);
+  f.if(
+    stays.and(before.ne(-1)),
+    () => {
+      noteLoss(f, cpu, tlb, other);
+      noteFill(f, cpu, tlb, other, f.let(load64(other)), before);
+      for (const half of [0, 16]) f.store128(other, load128(entry, half), half);
+    },
+    () => noteLoss(f, cpu, tlb, entry),
+  );
   noteFill(f, cpu, tlb, entry, before, page);
 }
 
