@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 import { GuestMemory, planLayout, SPECIAL } from '../hypervisor/memory.ts';
 import { announceM2p } from '../hypervisor/mmu/m2p.ts';
+import { KERNEL_TLB, TLB_STAMP } from '../translate/layout.ts';
 import { STATE } from '../x86/state.ts';
 import { WasmEngine } from './wasm-engine.ts';
 
@@ -169,6 +170,24 @@ test('two pages that share their place are both remembered, and forgotten when t
   assert.deepEqual(both(), [0, DATA + 1, 0, DATA + 1]);
   load(root(1), 0xffffffff);
   assert.deepEqual(both(), [0, 0, 0, 0]);
+});
+
+test('a page of code stays when two of data use its places by turns', () => {
+  link(root(0) + 2, 16, root(1) + 3);
+  map(KERNEL.l1, 3, DATA);
+  map(root(0) + 4, 3, DATA + 1);
+  map(root(1) + 3, 3, DATA + 2);
+  memory.frameFlags[DATA] = 1;
+  assert.equal(seen(HIGH + 0x3000n), DATA);
+  const stamp = (): bigint => memory.view.getBigUint64(cpu + KERNEL_TLB + TLB_STAMP, true);
+  const before = stamp();
+  for (let n = 0; n < 4; n++) {
+    assert.deepEqual([seen(LOW + SPAN + 0x3000n), seen(0x2003000n)], [DATA + 1, DATA + 2]);
+  }
+  assert.equal(stamp(), before);
+  map(KERNEL.l1, 3, DATA + 3);
+  assert.notEqual(stamp(), before);
+  assert.equal(seen(HIGH + 0x3000n), DATA + 3);
 });
 
 test('through any sequence of reported changes the engine finds what a plain walk finds', () => {
