@@ -8,7 +8,7 @@ import { ConfigError } from './config-error.ts';
 import { parseCpus } from './cpus.ts';
 import { parseDisk } from './disk.ts';
 import type { DomainConfig, Vif } from './domain-config.ts';
-import { EXIT_ACTIONS, type ExitAction, type ExitActions, RESTART_MODES } from './exit-actions.ts';
+import { EXIT_ACTIONS, type ExitAction, type ExitActions, restartMode } from './exit-actions.ts';
 import { ipOption } from './kernel-line.ts';
 import { nameProblem } from './name.ts';
 import type { NamedValues } from './named-values.ts';
@@ -168,7 +168,7 @@ function kernelLineParts(values: NamedValues): { ip?: string; root?: string; arg
 
 function exitActions(values: NamedValues): ExitActions & { onWatchdog?: ExitAction } {
   const mode = values.text('restart') || (values.flag('autorestart') ? 'always' : 'onreboot');
-  const usual = RESTART_MODES[mode];
+  const usual = restartMode(mode);
   if (!usual) return values.fail('restart', `invalid restart mode: ${mode} (onreboot, always or never)`);
   const action = (name: string, otherwise: ExitAction): ExitAction => {
     const text = values.text(name);

@@ -28,3 +28,7 @@ export const RESTART_MODES: Readonly<Record<string, ExitActions>> = {
   always:   row('restart', 'restart', 'restart'),
   never:    row('destroy', 'destroy', 'destroy'),
 };
+
+/** The actions that such a word stands for; undefined for any other, those included that every object has (`constructor`). */
+export const restartMode = (mode: string): ExitActions | undefined =>
+  Object.hasOwn(RESTART_MODES, mode) ? RESTART_MODES[mode] : undefined;

@@ -52,7 +52,7 @@ export function override(
     try {
       if (name === 'disk') lists.disk.push(parseDisk(value, how.cwd));
       else if (name === 'vif') lists.vif.push(parseVif(value, how.randomMac));
-      else if (SETTERS[name]) SETTERS[name](value, config, how);
+      else if (Object.hasOwn(SETTERS, name)) SETTERS[name]!(value, config, how);
       else throw new ConfigError('only a file in Python can have other variables set on the command line');
     } catch (error) {
       if (error instanceof ConfigError) throw new ConfigError(`${name}=${value}: ${error.message}`);

@@ -20,6 +20,7 @@ const ATOMS: [value: string | number, printed: string, why: string][] = [
   ['é',               "'\\xc3\\xa9'",         'other characters are the bytes of UTF-8'],
   ['',                "''",                   'nothing is two quotes (the original printed nothing)'],
   [9605,              '9605',                 'whole numbers are plain'],
+  [1234567890123456,  '1234567890123456',     'and have all of their digits'],
   [3.04999,           '3.04999',              'others as they are'],
   [0.1 + 0.2,         '0.3',                  'with twelve significant digits'],
 ];

@@ -10,7 +10,7 @@ const PRINTED_ESCAPES: Record<string, string> = { '\n': '\\n', '\r': '\\r', '\t'
 
 /** One atom, quoted when it must be. The empty string is '' (the original printed nothing). */
 export function printAtom(value: string | number): string {
-  if (typeof value === 'number') return String(Number(value.toPrecision(12)));
+  if (typeof value === 'number') return String(Number.isSafeInteger(value) ? value : Number(value.toPrecision(12)));
   if (BARE.test(value) || value === '@') return value;
   const quote = value.includes("'") && !value.includes('"') ? '"' : "'";
   let text = '';

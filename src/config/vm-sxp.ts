@@ -6,7 +6,7 @@ import { defaultBootOptions } from './boot-options.ts';
 import { ConfigError } from './config-error.ts';
 import { parseCpus, printCpus } from './cpus.ts';
 import type { Disk, DomainConfig, Vif } from './domain-config.ts';
-import { EXIT_ACTIONS, type ExitAction, RESTART_MODES } from './exit-actions.ts';
+import { EXIT_ACTIONS, type ExitAction, RESTART_MODES, restartMode } from './exit-actions.ts';
 import { printCompact, type Sxp } from './sxp.ts';
 import { parseVif } from './vif.ts';
 
@@ -112,7 +112,7 @@ export function configFromSxp(sxp: Sxp, randomMac: () => string): FromSxp {
   for (const [head, ...rest] of elements(vm, 'vm')) {
     const [first] = rest;
     if (readRow(VM, head, rest, config) || readRow(CONSOLE, head, rest, config)) continue;
-    if (head === 'restart') Object.assign(config, restartMode(atom(head, rest)));
+    if (head === 'restart') Object.assign(config, actionsOf(atom(head, rest)));
     else if (head === 'on_poweroff') config.onPoweroff = action(head, rest);
     else if (head === 'on_reboot') config.onReboot = action(head, rest);
     else if (head === 'on_crash') config.onCrash = action(head, rest);
@@ -207,8 +207,8 @@ function readDevice(device: Sxp | undefined, config: { disks: Disk[]; vifs: Vif[
   }
 }
 
-function restartMode(mode: string) {
-  const actions = RESTART_MODES[mode];
+function actionsOf(mode: string) {
+  const actions = restartMode(mode);
   if (!actions) throw new ConfigError(`invalid restart mode: ${mode}`);
   return actions;
 }

@@ -11,7 +11,7 @@ import { heapTrimmer } from '../host/trim-heap.ts';
 import { processTrimmer } from '../host/trim-process.ts';
 import { AgentLink } from './agent/link.ts';
 import { AgentServer } from './agent/server.ts';
-import { standardErrorLimit } from './console/log.ts';
+import { StandardErrorLog } from './console/log.ts';
 import { ConsoleServer } from './console/server.ts';
 import type { CreateMachine, LogLevel, MachineConfig } from './machine-types.ts';
 import { Shell } from './shell.ts';
@@ -34,10 +34,10 @@ const ORPHAN_TIMEOUT_MS = 20_000;
 /** Without `pulseMs`. One timer for all that an idle monitor does by itself: a wake-up costs it a tenth of a millisecond and more. */
 const PULSE_MS = 20_000;
 
-let limitLog: () => void = () => {};
+let ownLog: StandardErrorLog | undefined;
 
 function log(level: LogLevel, text: string): void {
-  limitLog();
+  ownLog?.shorten();
   const stamp = new Date().toISOString().slice(0, 19).replace('T', ' ');
   process.stderr.write(`[${stamp}] ${level.toUpperCase()} ${text}\n`);
 }
@@ -53,7 +53,7 @@ async function main(): Promise<void> {
   process.umask(0o077);
   for (const signal of ['SIGHUP', 'SIGINT', 'SIGPIPE'] as const) process.on(signal, () => {});
   const config = JSON.parse(readFileSync(path.join(runDir, 'config.json'), 'utf8')) as MonitorConfig;
-  if (config.monitorLog) limitLog = standardErrorLimit(config.monitorLog);
+  if (config.monitorLog) ownLog = new StandardErrorLog(config.monitorLog);
   process.title = `domus: ${config.machine.name}`;
   const me = identify(process.pid);
   writeFileSync(path.join(runDir, 'monitor.pid'), `${me.pid} ${me.startTime}\n`, { mode: 0o600 });
@@ -85,6 +85,7 @@ async function main(): Promise<void> {
     agent,
     ...(config.consolePort ? { consolePort: config.consolePort } : {}),
     log,
+    logTo: (file) => ownLog?.moveTo(file),
     now: Date.now,
     exit: () => process.exit(0),
   });

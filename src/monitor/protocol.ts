@@ -9,7 +9,7 @@ import type { DomainState } from './lifecycle.ts';
 import type { DiskConfig, MachineConfig, MachineExit, MachineInfo, Scheduling } from './machine-types.ts';
 
 export const PROTOCOL_VERSION = 2;
-/** The first that says unasked that it lives, older ones have to be asked; and that knows disconnect. */
+/** The first that says unasked that it lives, older ones have to be asked, and that know disconnect and relog. */
 export const PROTOCOL_ALIVE = 2;
 
 export interface MonitorStatus {
@@ -51,6 +51,7 @@ export const METHODS = {
   dumpCore:  'write memory and registers to a core file',
   profile:   'watch where the time goes, and write that to a file',
   disconnect: 'close the connections of everyone at the console',
+  relog:     'go on in log files of other names, which the present ones get',
 } as const;
 export type Method = keyof typeof METHODS;
 
@@ -62,6 +63,7 @@ export interface MethodParams {
   closeDisk: { readonly vdev: number };
   schedule: { readonly scheduling: Scheduling };
   dumpCore: { readonly file: string };
+  relog: { readonly consoleLog: string; readonly monitorLog: string };
   profile: { readonly seconds: number; readonly regions: number; readonly file: string };
 }
 export type ParamsOf<M extends Method> = M extends keyof MethodParams ? MethodParams[M] : Record<string, never>;

@@ -40,6 +40,8 @@ export interface ShellPorts {
   /** The console's TCP port; `fixed` when it has to be that one. */
   readonly consolePort?: { readonly port: number; readonly fixed: boolean };
   log(level: LogLevel, text: string): void;
+  /** `log` goes on in this file. */
+  logTo?(file: string): void;
   now(): number;
   /** The domain is gone: end the process. */
   exit(): void;
@@ -174,6 +176,10 @@ export class Shell {
       await writeFile(file, JSON.stringify(profile), { mode: 0o600 });
     },
     disconnect: async () => this.#ports.console.disconnect(),
+    relog: async ({ consoleLog, monitorLog }) => {
+      this.#ports.console.logTo(consoleLog);
+      this.#ports.logTo?.(monitorLog);
+    },
     destroy: async () => {
       if (this.#state !== 'dead') this.#move('destroy');
       await this.#release();

@@ -13,6 +13,7 @@ import { PROTOCOL_ALIVE } from '../monitor/protocol.ts';
 import type { Books } from './books.ts';
 import { checkCpus, monitorCall, schedulingOf } from './create.ts';
 import type { Domain } from './domain.ts';
+import { moveLogs } from './domain-logs.ts';
 import { homeOf } from './domain-store.ts';
 import type { Endings } from './endings.ts';
 import { XendError } from './errors.ts';
@@ -39,6 +40,7 @@ export class Controls {
       const before = domain.name;
       this.#books.rename(domain, newName);
       await this.writeName(domain);
+      await moveLogs(domain, this.#ports);
       this.#ports.events.emit('domain.renamed', domain, { before });
     });
   }

@@ -80,6 +80,7 @@ export async function startDaemon(paths: Paths, options: DaemonOptions = {}): Pr
       messages,
       events,
       consolePortBase: config['console-port-base'],
+      dumpsCrashes: config['enable-dump'],
       now: Date.now,
       patience: PATIENCE,
       ...(killAt && { atStep: killSwitch(killAt) }),

@@ -1,6 +1,6 @@
 /** What becomes of domains: every action after an end, and what can be asked of a running one. The fake machine obeys words. */
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { storeSocket } from '../host/paths.ts';
@@ -10,7 +10,7 @@ import { PATIENCE } from './ports.ts';
 import { makeHome, openConsole, startXend } from './testing.ts';
 
 const home = makeHome();
-const xend = await startXend(home, { patience: { ...PATIENCE, pulseMs: 50, pulses: 8 } });
+const xend = await startXend(home, { patience: { ...PATIENCE, pulseMs: 50, pulses: 40 } });
 const { client } = xend;
 after(async () => {
   await xend.end();
@@ -37,13 +37,15 @@ async function run(name: string, more: Parameters<typeof home.config>[1] = {}) {
   return { ...made, console };
 }
 
-/** Wait for the next event of this type about a domain of this name. */
-async function event(type: string, name: string): Promise<void> {
+/** Wait for the next event of this type about a domain of this name, and not about that with this id. */
+async function event(type: string, name: string, other?: number): Promise<void> {
   const { events } = xend.daemon.xend.ports;
   let since = events.last;
   for (;;) {
     await events.wait(since, 20_000);
-    const found = events.after(since).events.some((one) => one.type === type && one.domain?.name === name);
+    const found = events
+      .after(since)
+      .events.some((one) => one.type === type && one.domain?.name === name && one.domain.domid !== other);
     if (found) return;
     since = events.last;
   }
@@ -59,6 +61,28 @@ test('coredump-destroy leaves a core and no domain, and tells where', async () =
   assert.ok((await client.call('GET /node/dmesg', {})).text.includes(`d${domid} "dumped": core in ${file}`));
 });
 
+test('with (enable-dump yes) every crash leaves a core, other ends none', async (t) => {
+  const own = makeHome();
+  mkdirSync(own.paths.etc, { recursive: true });
+  writeFileSync(path.join(own.paths.etc, 'xend-config.sxp'), '(enable-dump yes)');
+  const daemon = await startXend(own);
+  t.after(async () => {
+    await daemon.end();
+    own.remove();
+  });
+  for (const word of ['crash', 'poweroff']) {
+    const { uuid } = await daemon.client.call('POST /domains', { config: own.config(word, { onCrash: 'destroy' }) });
+    const console = await openConsole((await daemon.client.call('GET /domains/:name/console', { name: word })).socket);
+    await daemon.client.call('POST /domains/:name/unpause', { name: word });
+    console.type(`${word}\n`);
+    assert.equal((await daemon.client.call('GET /exits/:uuid', { uuid, waitS: 20 })).exit?.kind, word);
+  }
+  assert.deepEqual(
+    readdirSync(path.join(own.paths.lib, 'dump')).map((name) => name.replace(/^.*-(.*)\.\d+\.core$/, '$1')),
+    ['crash'],
+  );
+});
+
 test('coredump-restart leaves a core and goes on', async () => {
   const { console, domid } = await run('phoenix', { onCrash: 'coredump-restart' });
   console.type('crash\n');
@@ -71,7 +95,7 @@ test('coredump-restart leaves a core and goes on', async () => {
 test('rename-restart keeps what crashed under another name, without its disks, beside a new domain', async () => {
   const disks = [{ uname: `file:${home.disk}`, dev: 'sda1', mode: 'w' as const }];
   const { console, uuid, domid } = await run('twice', { onCrash: 'rename-restart', disks });
-  const running = event('domain.started', 'twice');
+  const running = event('domain.started', 'twice', domid);
   console.type('crash\n');
   await running;
   const now = await view('twice');
@@ -105,8 +129,12 @@ test('a domain can be given another name, for everybody; one that is taken is re
   assert.equal(await store.read(`/local/domain/${domid}/name`), 'after');
   assert.equal(await store.read(`/vm/${uuid}/name`), 'after');
   store.close();
-  // The console is where it was, with what it has shown.
-  assert.ok(existsSync((await client.call('GET /domains/:name/console', { name: 'after' })).log));
+  // Its log files have that name too, with what they held.
+  const { log } = await client.call('GET /domains/:name/console', { name: 'after' });
+  assert.match(readFileSync(log, 'latin1'), /fake login: /);
+  assert.equal(path.basename(log), 'after.log');
+  const logs = readdirSync(path.join(home.paths.log, 'domains'));
+  assert.deepEqual([logs.includes('after.log'), logs.includes('before.log')], [true, false]);
   for (const name of ['after', 'other']) await destroy(name);
 });
 

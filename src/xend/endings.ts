@@ -153,6 +153,8 @@ export class Endings {
     if (isCrash(exit.kind)) this.#tellCrash(domain, exit.report ?? []);
     const action = decide(domain, exit.kind);
     logLine(this.#ports, 'INFO', `domain ${domain.domid} "${domain.name}" ended: ${exit.kind}; now: ${action}`);
+    if (action.startsWith('coredump-') || (isCrash(exit.kind) && this.#ports.dumpsCrashes))
+      await this.#saveCore(domain);
     switch (action) {
       case 'preserve':
         await monitorCall({ domain }, 'keep');
@@ -161,13 +163,9 @@ export class Endings {
       case 'rename-restart':
         return this.#renameRestart(domain, exit, course);
       case 'coredump-restart':
-        await this.#saveCore(domain);
-        return this.#restart(domain, exit, course);
       case 'restart':
         return this.#restart(domain, exit, course);
       case 'coredump-destroy':
-        await this.#saveCore(domain);
-        return this.end(domain, exit, course);
       case 'destroy':
         return this.end(domain, exit, course);
     }

@@ -13,6 +13,8 @@ export interface XendPorts {
   readonly events: EventLog;
   /** A domain's console is on this port plus its id, unless its configuration names one. */
   readonly consolePortBase: number;
+  /** Every domain that crashes leaves a core. */
+  readonly dumpsCrashes: boolean;
   now(): number;
   readonly patience: Patience;
   /** Told at each step of any work on a domain, when it begins; and of the work's end. For tests of what a crash leaves. */

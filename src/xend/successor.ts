@@ -8,6 +8,7 @@ import { recordsDir } from '../host/paths.ts';
 import type { Books } from './books.ts';
 import { monitorCall } from './create.ts';
 import type { Domain } from './domain.ts';
+import { moveLogs } from './domain-logs.ts';
 import { type Operation, operation, step } from './operation.ts';
 import { logLine, tell, type XendPorts } from './ports.ts';
 import { type Successor, saveRecord } from './record.ts';
@@ -35,6 +36,7 @@ export const RENAME_RESTART: Operation<SuccessionContext> = operation('rename-re
     books.rename(domain, keptAs); // Writes the record, all of this at once.
     tell(ports, `d${domain.domid} "${config.name}" is kept as "${domain.name}"`);
   }),
+  step('move its log files', ({ domain, ports }) => moveLogs(domain, ports)),
   step('make the one that follows', succeed),
 ]);
 

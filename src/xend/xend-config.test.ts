@@ -45,8 +45,9 @@ test("the original's file is understood, with its comments and its keys for netw
 });
 
 test('a key that nobody knows is told of, and the others count', () => {
-  const { config, warnings } = load('(xend-prot 1) (xend-port 2)');
+  const { config, warnings } = load('(xend-prot 1) (xend-port 2) (constructor 3)');
   assert.match(warnings[0]!, /xend-config\.sxp: unknown setting xend-prot$/);
+  assert.match(warnings[1]!, /unknown setting constructor$/);
   assert.equal(config['xend-port'], 2);
 });
 

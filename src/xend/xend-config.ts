@@ -58,6 +58,7 @@ export const XEND_KEYS = {
   'xend-unix-path':    text('', 'that socket (LIB/xend-socket)'),
   'console-address':   text('localhost', 'where the consoles\' ports listen'),
   'console-port-base': port(9600, 'the console of domain N is on this port plus N'),
+  'enable-dump':       yesNo(false, 'a core of every domain that crashes, in LIB/dump, whatever its on_crash says'),
   'logfile':           text('', 'the log (LOG/xend.log)'),
   'loglevel':          oneOf<Level>('DEBUG', LEVELS, 'what is not worth a line in it'),
   'log-format':        oneOf('text', ['text', 'json'] as const, 'lines for people, or one JSON object a line'),
@@ -65,7 +66,7 @@ export const XEND_KEYS = {
 
 /** Keys of the original and of its successors that have no meaning here, or none yet. */
 const ACCEPTED = new Set(
-  'xend-event-port network-script vif-bridge vif-script vif-antispoof block-file block-enbd dbroot xend-relocation-server xend-relocation-port xend-relocation-address xend-relocation-hosts-allow console-limit dom0-min-mem dom0-cpus enable-dump external-migration-tool vnc-listen xend-tcp-xmlrpc-server xend-unix-xmlrpc-server'.split(
+  'xend-event-port network-script vif-bridge vif-script vif-antispoof block-file block-enbd dbroot xend-relocation-server xend-relocation-port xend-relocation-address xend-relocation-hosts-allow console-limit dom0-min-mem dom0-cpus external-migration-tool vnc-listen xend-tcp-xmlrpc-server xend-unix-xmlrpc-server'.split(
     ' ',
   ),
 );
@@ -89,7 +90,7 @@ export function loadXendConfig(file: string, paths: Paths, warn: (text: string) 
   }
   const settings = new Map(Object.entries(XEND_KEYS).map(([key, { initial }]) => [key, initial as unknown]));
   for (const [key, word] of pairs(file, source)) {
-    const row = (XEND_KEYS as Record<string, Key<unknown>>)[key];
+    const row = Object.hasOwn(XEND_KEYS, key) ? (XEND_KEYS as Record<string, Key<unknown>>)[key] : undefined;
     if (!row) {
       if (!ACCEPTED.has(key)) warn(`${file}: unknown setting ${key}`);
       continue;

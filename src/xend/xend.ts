@@ -14,6 +14,7 @@ import { Controls } from './controls.ts';
 import { CREATE, monitorCall, writeRings } from './create.ts';
 import { Disks } from './disks.ts';
 import { Domain } from './domain.ts';
+import { moveLogs } from './domain-logs.ts';
 import { domain0Tree, homeOf } from './domain-store.ts';
 import { domain0View } from './domain0.ts';
 import { Endings } from './endings.ts';
@@ -90,6 +91,7 @@ export class Xend {
     await this.ports.store.introduce(domain.domid, domain.runDir);
     await writeRings(this.#endings.context(domain));
     await this.controls.writeName(domain);
+    await moveLogs(domain, this.ports);
     await this.disks.settle(domain, course);
     await this.#endings.start(domain);
     logLine(this.ports, 'INFO', `found domain ${domain.domid} "${domain.name}" again: ${domain.status?.state}`);

@@ -187,8 +187,9 @@ export async function main([verb, ...rest]: readonly string[], around: Surroundi
   const xendomains = new Xendomains(around);
   try {
     if (verb !== 'restart') return await xendomains[verb as 'start' | 'stop' | 'status']();
+    // What could not be stopped, or is no configuration, is no reason to leave the others stopped.
     const stopped = await xendomains.stop();
-    return stopped || (await xendomains.start());
+    return (await xendomains.start()) || stopped;
   } catch (error) {
     around.err(`xendomains: ${(error as Error).message}\n`);
     return error instanceof ApiError && error.code === 'no-xend'

@@ -110,6 +110,17 @@ test('stop: the needed ones last, others as well unless told otherwise; one that
   assert.deepEqual([forced.code, await names()], [0, []]);
 });
 
+test('restart starts again what it could stop, whatever could not be stopped or is no configuration', async () => {
+  writeFileSync(path.join(auto, '05-junk'), 'junk(');
+  const { code, out, err } = await xendomains('restart', { XENDOMAINS_STOP_MAXWAIT: '1' });
+  rmSync(path.join(auto, '05-junk'));
+  assert.equal(code, 1);
+  assert.match(err, /05-junk: .*syntax error/);
+  assert.equal(out, 'started linked\nstarted db\nstarted web\n');
+  const forced = await xendomains('stop', { XENDOMAINS_STOP_MAXWAIT: '0', XENDOMAINS_STOP_FORCE: 'yes' });
+  assert.deepEqual([forced.code, await names()], [0, []]);
+});
+
 test('wrong words, and a xend that is not there', async () => {
   assert.equal((await xendomains('frob')).code, 2);
   assert.match((await xendomains('frob')).err, /^usage: xendomains/);

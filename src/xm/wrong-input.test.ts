@@ -10,7 +10,7 @@ import path from 'node:path';
 import { after, test } from 'node:test';
 import { makeHome, startXend } from '../xend/testing.ts';
 import { argumentCount, type Command, optionsOf, PARAMS } from './command.ts';
-import { allCommands } from './commands/index.ts';
+import { allCommands, ENTRIES } from './commands/index.ts';
 import { run } from './main.ts';
 
 const COMMANDS = await allCommands();
@@ -90,6 +90,10 @@ const OWN: readonly [line: string, error: string | RegExp][] = [
   ['create CONFIG kernel=/nope',   'Error: Kernel image does not exist: /nope (no such file)\n'],
   ['create CONFIG memory=x',       /^Error: memory=x: Invalid value: x/],
   ['create CONFIG disk=phy:a,b',   /^Error: .*Invalid disk specifier: phy:a,b/],
+  ['call constructor',             /^Error: call: no function constructor; there are /],
+  ['call __proto__',               /^Error: call: no function __proto__; there are /],
+  ['list --state=constructor',     /^Error: list: Invalid value: constructor: a state is one of /],
+  ['create CONFIG restart=constructor', /invalid restart mode: constructor/],
   ['create --path',                /^Error: create: .*--path.*\n$/],
   ['create --p CONFIG',            'Error: create: option --p is not unique: it may be --paused or --path\n'],
   ['create --pa=x CONFIG',         'Error: create: option --pa is not unique: it may be --paused or --path\n'],
@@ -184,3 +188,31 @@ test('what was wrong has left nothing behind', async () => {
     ['Domain-0'],
   );
 });
+
+const STRANGE = [
+  '',
+  ' ',
+  '-',
+  '..',
+  '/',
+  '%zz',
+  'a\0b',
+  '1e999',
+  '\ud800',
+  '__proto__',
+  'constructor',
+  '9'.repeat(400),
+];
+for (const { names } of ENTRIES.filter(({ names: [name] }) => name !== 'help' && name !== 'schema')) {
+  test(`xm ${names[0]} takes strange words for what they are`, async () => {
+    for (const strange of STRANGE) {
+      for (const words of [[strange], [strange, strange], ['nope', strange], ['nope', strange, strange]]) {
+        const { code, err } = await xm([names[0]!, ...words]);
+        const line = JSON.stringify(words);
+        assert.doesNotMatch(err, /undefined|\[object|is not a function|not iterable|TypeError/, line);
+        assert.match(err, /^(Warning: [^\n]+\n)*(E(rror|RROR): [^\n]+\n)?$/, line);
+        assert.ok(code === 0 || err !== '', line);
+      }
+    }
+  });
+}

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
-import { ConsoleLog, standardErrorLimit } from './log.ts';
+import { ConsoleLog, StandardErrorLog } from './log.ts';
 
 const dir = mkdtempSync(path.join(os.tmpdir(), 'domus-log-'));
 after(() => rmSync(dir, { recursive: true, force: true }));
@@ -35,10 +35,10 @@ test('a log file that was there already counts, and one piece longer than the li
 test('standard error is kept below a size, the lines before are in FILE.1, and nothing is written into a hole', () => {
   const file = path.join(dir, 'monitor.log');
   const fd = openSync(file, 'a', 0o600);
-  const limit = standardErrorLimit(file, 100, fd);
+  const log = new StandardErrorLog(file, 100, fd);
   const lines = Array.from({ length: 25 }, (_, i) => `line ${String(i).padStart(3, '0')}\n`);
   for (const line of lines) {
-    limit();
+    log.shorten();
     writeSync(fd, line);
   }
   closeSync(fd);
@@ -52,8 +52,25 @@ test('a standard error that is some other file is left alone', () => {
   const file = path.join(dir, 'other.log');
   const fd = openSync(path.join(dir, 'real.log'), 'a', 0o600);
   writeSync(fd, 'x'.repeat(200));
-  standardErrorLimit(file, 100, fd)();
+  const log = new StandardErrorLog(file, 100, fd);
+  log.shorten();
+  log.moveTo(path.join(dir, 'moved.log'));
   closeSync(fd);
   assert.equal(readFileSync(path.join(dir, 'real.log')).length, 200);
   assert.ok(!existsSync(`${file}.1`));
+  assert.ok(!existsSync(path.join(dir, 'moved.log')));
+});
+
+test('a log goes on under another name with its older files, before what an earlier domain left there', () => {
+  const [from, to] = [path.join(dir, 'from.log'), path.join(dir, 'to.log')];
+  for (const age of ['', '.1', '.2', '.3']) writeFileSync(to + age, `theirs${age}`);
+  const log = new ConsoleLog(from, assert.fail, 10);
+  for (let n = 1; n <= 2; n++) log.write(text(n));
+  log.moveTo(to);
+  log.moveTo(to);
+  log.write(text(3));
+  log.close();
+  const kept = ['', '.1', '.2', '.3', '.4'].map((age) => existsSync(to + age) && readFileSync(to + age, 'latin1'));
+  assert.deepEqual(kept, ['3333333333', '2222222222', '1111111111', 'theirs', false]);
+  assert.deepEqual([existsSync(from), existsSync(`${from}.1`)], [false, false]);
 });

@@ -192,6 +192,12 @@ export class ConsoleServer {
     for (const { socket } of this.#watchers.values()) socket.end();
   }
 
+  /** The log goes on in this file. */
+  logTo(file: string): void {
+    this.#flush();
+    this.#log.moveTo(file);
+  }
+
   /** Everyone attached is sent away; whoever wants may come again. */
   disconnect(): void {
     this.#flush();

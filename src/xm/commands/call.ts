@@ -83,7 +83,8 @@ function ask(where: Http.RequestOptions, method: string, path: string, form: str
 
 /** The request that a function and its arguments mean. */
 function requestOf(name: string, values: readonly string[]): [method: string, path: string, form: string | undefined] {
-  const found = FUNCTIONS[name.replace(/^xend_?/, '')];
+  const short = name.replace(/^xend_?/, '');
+  const found = Object.hasOwn(FUNCTIONS, short) ? FUNCTIONS[short] : undefined;
   if (!found)
     throw new UserError(`call: no function ${name}; there are ${Object.keys(FUNCTIONS).filter(Boolean).join(', ')}`);
   if (values.length !== found.args.length)

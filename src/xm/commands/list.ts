@@ -4,20 +4,20 @@ import { type Context, command, UserError } from '../command.ts';
 import { LIST_LAYOUTS } from '../table.ts';
 
 /** What `--state` asks for, by the letter that says it. */
-const STATES: Readonly<Record<string, string>> = {
-  running: 'r',
-  blocked: 'b',
-  paused: 'p',
-  shutdown: 's',
-  crashed: 'c',
-};
+const STATES: ReadonlyMap<string, string> = new Map([
+  ['running', 'r'],
+  ['blocked', 'b'],
+  ['paused', 'p'],
+  ['shutdown', 's'],
+  ['crashed', 'c'],
+]);
 
 /** Which domains are wanted: all, or those in a state. */
 function chosen(state: Context['flags'][string]): (domain: DomainView) => boolean {
   if (state === undefined || state === 'all') return () => true;
-  const letter = STATES[String(state)];
+  const letter = STATES.get(String(state));
   if (!letter)
-    throw new UserError(`list: Invalid value: ${state}: a state is one of all, ${Object.keys(STATES).join(', ')}`);
+    throw new UserError(`list: Invalid value: ${state}: a state is one of all, ${[...STATES.keys()].join(', ')}`);
   return ({ letters }) => letters.includes(letter);
 }
 
