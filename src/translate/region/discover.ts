@@ -9,6 +9,7 @@
 import { type Insn, Kind, RIP } from '../../x86/decode.ts';
 import { SEMANTICS } from '../semantics/index.ts';
 import { type InsnUse, instructionUse } from './probe.ts';
+import { visitLength } from './visits.ts';
 
 export interface Block {
   readonly start: number;
@@ -31,6 +32,8 @@ export interface RegionPlan {
   /** Blocks behind the calls to functions of the region: where its RETs probably go. */
   readonly returns: readonly number[];
   readonly instructions: number;
+  /** Is it probably left again after a few instructions? */
+  readonly isBrief: boolean;
   /** The pages that it has code from, ascending: 0 is the first entry's, -1 the one before. They need not be neighbours. */
   readonly pages: readonly number[];
 }
@@ -65,6 +68,11 @@ const FAR = 2 ** 17;
  * the region would be good for one of them only.
  */
 const NEAR = 2 ** 10;
+/**
+ * Instructions until the region is left, on average, for it to count as brief. Loading and storing all registers costs as much as
+ * some dozen instructions.
+ */
+const BRIEF = 100;
 /** No offset of a block. */
 export const NOWHERE = -(2 ** 31);
 
@@ -267,6 +275,9 @@ export function discover(
     blocks,
     returns: [...returns],
     instructions,
+    // Without counts, as when everything is translated at once: each way for some.
+    isBrief:
+      ports.rare === 0 ? (entry & 16) !== 0 : visitLength(blocks, [...returns], entries.length, ports.flow) < BRIEF,
     pages: [...pages].sort((a, b) => a - b),
   };
 }

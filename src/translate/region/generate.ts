@@ -240,6 +240,8 @@ class RegionEmitter {
       notSwitched: false,
       normal: new Uint8Array(16),
       gpr: Array.from({ length: 16 }, () => f.local(I64)),
+      isBrief: plan.isBrief,
+      cached: 0,
       used: 0,
       written: 0,
       usesFs: false,
@@ -635,22 +637,24 @@ class RegionEmitter {
     if (branch.kind === 'computed') {
       f.set(region.target, branch.address);
       if (block.taken !== NOWHERE) {
-        const { notSwitched } = region;
+        const { notSwitched, cached } = region;
         const normal = region.normal.slice();
         f.if(region.target.eq(region.page.add(i64(block.taken))), () => this.emitEdge(node, edges[0]!, lift));
         region.flags = state;
         region.notSwitched = notSwitched;
+        region.cached = cached;
         region.normal.set(normal);
       }
       f.set(this.dispatching, i32(isDispatch(last) ? 1 : 0));
       this.emitEdge(node, edges.at(-1)!, lift);
       return;
     }
-    const { notSwitched } = region;
+    const { notSwitched, cached } = region;
     const normal = region.normal.slice();
     f.if(branch.condition, taken);
     region.flags = state;
     region.notSwitched = notSwitched;
+    region.cached = cached;
     region.normal.set(normal);
     next();
   }
@@ -696,8 +700,9 @@ class RegionEmitter {
     }
   }
 
-  /** Nothing is known of the XMM registers any more. */
+  /** Nothing is known of the registers any more. */
   private forget(): void {
+    this.region.cached = 0;
     this.region.notSwitched = false;
     this.region.normal.fill(0);
   }

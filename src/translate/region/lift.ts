@@ -1,6 +1,6 @@
 /**
- * The translator's way to read operands: general and XMM registers are locals of the region's function, everything that an
- * instruction says is a constant. MMX and x87 registers stay in the state block.
+ * The translator's way to read operands: general and XMM registers are locals of the region's function (of a brief one, general
+ * registers are in the state block), everything that an instruction says is a constant. MMX and x87 registers stay in the state block.
  *
  * A path that leaves in the middle of an instruction (a fault, a store to code) finds all locals as they were before it: the
  * semantics do what can fault before the first change.
@@ -36,6 +36,13 @@ export interface RegionContext extends FlagContext {
   readonly fsBase: E;
   readonly gsBase: E;
   readonly gpr: readonly E[];
+  /**
+   * Are the registers in the state block, and in `gpr` only what of them a block has loaded or stored so far? That is for a region
+   * that is left soon: it would load and store all registers for a few instructions.
+   */
+  readonly isBrief: boolean;
+  /** Bits of `gpr` that are valid where code is being made, if it is brief. */
+  cached: number;
   /** The page of the last access relative to RSP, if it can be written, else NO_PAGE; and its addend as in the TLB, or 0. */
   readonly stackPage: E;
   readonly stackAddend: E;
@@ -125,13 +132,34 @@ export class RegionLift extends FlagLift {
   }
 
   private read(index: number): E {
-    this.region.used |= 1 << index;
-    return this.region.gpr[index]!;
+    const { f, region } = this;
+    const local = region.gpr[index]!;
+    const bit = 1 << index;
+    if (!region.isBrief) region.used |= bit;
+    else if ((region.cached & bit) === 0) {
+      const value = load64(region.cpu, STATE.gpr + 8 * index);
+      if (f.nesting > this.level) return value;
+      f.set(local, value);
+      region.cached |= bit;
+    }
+    return local;
   }
   private write(index: number, value: E): void {
-    this.region.used |= 1 << index;
-    this.region.written |= 1 << index;
-    this.f.set(this.region.gpr[index]!, value);
+    const { f, region } = this;
+    const local = region.gpr[index]!;
+    const bit = 1 << index;
+    if (!region.isBrief) {
+      region.used |= bit;
+      region.written |= bit;
+      f.set(local, value);
+      return;
+    }
+    if (f.nesting === this.level) region.cached |= bit;
+    if ((region.cached & bit) === 0) f.store64(region.cpu, value, STATE.gpr + 8 * index);
+    else {
+      f.set(local, value);
+      f.store64(region.cpu, local, STATE.gpr + 8 * index);
+    }
   }
   gpr(index: number, size: number): E {
     const value = this.read(index);
