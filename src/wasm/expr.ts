@@ -311,11 +311,13 @@ function fold(a: E, op32: number, b: E): E | undefined {
   }
 }
 
-export const i32 = (value: number): E => new E(I32, I32_CONST, [], value | 0);
+/** The operands of what has none: a third of all expressions. */
+const NONE: readonly E[] = [];
+export const i32 = (value: number): E => new E(I32, I32_CONST, NONE, value | 0);
 /** An i64 constant from a safe integer. */
-export const i64 = (value: number): E => new E(I64, I64_CONST, [], value | 0, Math.floor(value / 0x1_0000_0000) | 0);
+export const i64 = (value: number): E => new E(I64, I64_CONST, NONE, value | 0, Math.floor(value / 0x1_0000_0000) | 0);
 /** An i64 constant from its 32-bit halves. */
-export const i64pair = (lo: number, hi: number): E => new E(I64, I64_CONST, [], lo | 0, hi | 0);
+export const i64pair = (lo: number, hi: number): E => new E(I64, I64_CONST, NONE, lo | 0, hi | 0);
 export const i64big = (value: bigint): E =>
   i64pair(Number(BigInt.asIntN(32, value)), Number(BigInt.asIntN(32, value >> 32n)));
 export const f64 = (value: number): E => i64big(f64bits(value)).asF64();
@@ -363,7 +365,7 @@ export const atomic = {
 };
 
 export const select = (condition: E, yes: E, no: E): E => new E(yes.type, SELECT, [yes, no, condition]);
-export const localGet = (type: ValType, index: number): E => new E(type, LOCAL_GET, [], index);
+export const localGet = (type: ValType, index: number): E => new E(type, LOCAL_GET, NONE, index);
 export const callExpr = (type: ValType, index: number, args: readonly E[]): E => new E(type, CALL, args, index);
 /** Call through table 0; `typeIndex` is the function type's. */
 export const callIndirectExpr = (type: ValType, typeIndex: number, args: readonly E[], index: E): E =>
@@ -387,8 +389,8 @@ export const shuffle = (a: E, b: E, lanes: readonly number[]): E =>
 
 /** Write `e` in stack order. */
 export function emit(e: E, out: Sink): void {
-  for (const arg of e.args) emit(arg, out);
-  const op = e.op;
+  const { args, op } = e;
+  for (let k = 0; k < args.length; k++) emit(args[k]!, out);
   if (op < 0x100) {
     out.byte(op);
     if (op === LOCAL_GET || op === CALL) out.uleb(e.imm);

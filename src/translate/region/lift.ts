@@ -345,8 +345,7 @@ export class RegionLift extends FlagLift {
     const within = (page: E): E => va.sub(page).leU(i64(4096 - size));
     const missBy = (miss: FnRef, then?: () => void): void =>
       f.scope(() => {
-        const at = f.local(I32);
-        this.miss(at, miss, va, how);
+        const at = this.miss(miss, va, how);
         then?.();
         missed(at);
       });
@@ -424,16 +423,19 @@ export class RegionLift extends FlagLift {
     });
   }
   linearRange(va: E, bytes: E): E {
-    const at = this.f.local(I32);
-    this.miss(at, this.region.miss, va, bytes.or(ACCESS.write));
-    return at;
+    return this.f.let(this.miss(this.region.miss, va, bytes.or(ACCESS.write)));
   }
   /** 0: a fault; 1: the store has dropped code, maybe this; else the linear address. */
-  private miss(at: E, by: FnRef, va: E, access: E): void {
+  private miss(by: FnRef, va: E, access: E): E {
     const { f } = this;
+    const { again, position, stop } = this.region;
     this.cold();
-    f.set(at, call(by, this.cpu, va, access));
-    f.if(at.leU(1), () => this.stop(at));
+    // What is set here is for `stop` alone: a branch without a block of its own is less work for V8.
+    this.noteFlags();
+    f.set(position, i32(this.offset));
+    f.set(again, call(by, this.cpu, va, access));
+    f.brIf(stop, again.leU(1));
+    return again;
   }
   /** Leave at this instruction. */
   private stop(again: E): void {

@@ -15,6 +15,11 @@ const NEAR = 256;
 /** Groups of a block at most: each needs two locals. */
 export const GROUPS = 6;
 
+/** More than a register can be changed in a block. */
+const MOST_CHANGES = 1 << 16;
+/** One for each register, how often it had been changed, and none. */
+const VERSIONS = (RIP + 2) * MOST_CHANGES;
+
 /** Memory operands of a block that are probably in one page. */
 export interface Group {
   readonly displacement: number;
@@ -29,17 +34,19 @@ export interface Group {
 /** The group of each instruction's memory operand; undefined for what belongs to none. */
 export function neighbours(block: Block): (Group | undefined)[] {
   const found: (Group | undefined)[] = block.insns.map(() => undefined);
+  if (!block.insns.some(({ hasMem }) => hasMem)) return found;
   /** How often each register was changed so far. */
   const changes = new Uint16Array(RIP + 1);
-  const groups = new Map<string, Group[]>();
+  /** By base, index and scale, and by how often the registers had been changed. */
+  const groups = new Map<number, Group[]>();
+  const version = (register: number): number => (register < 0 ? 0 : (register + 1) * MOST_CHANGES + changes[register]!);
   let offset = block.start;
   block.insns.forEach((insn, n) => {
     offset += insn.length;
     const k = insn.operands.findIndex((op) => op.kind === Kind.Mem);
     const op = insn.operands[k];
     if (op !== undefined && insn.addrSize === 8 && isPlain(op) && !isAbsolute(insn, k)) {
-      const index = op.index < 0 ? '' : `${op.index}.${changes[op.index]}.${op.scale}`;
-      const key = `${op.base}.${op.base < 0 ? 0 : changes[op.base]}+${index}`;
+      const key = (version(op.base) * VERSIONS + version(op.index)) * 4 + op.scale;
       const displacement = op.base === RIP ? offset + op.disp : op.disp;
       let list = groups.get(key);
       if (list === undefined) groups.set(key, (list = []));
@@ -54,7 +61,7 @@ export function neighbours(block: Block): (Group | undefined)[] {
       found[n] = group;
     }
     const { registers, operands } = block.uses[n]!.changes;
-    for (let reg = 0; reg < 16; reg++) if ((registers >> reg) & 1) changes[reg]!++;
+    for (let bits = registers; bits !== 0; bits &= bits - 1) changes[31 - Math.clz32(bits & -bits)]!++;
     insn.operands.forEach(({ kind, reg }, i) => {
       if (kind === Kind.Reg && (operands >> i) & 1) changes[reg]!++;
     });
