@@ -2,14 +2,14 @@
 import { existsSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { SCHED_CREDIT } from '../abi/numbers.ts';
 import { defaultBootOptions } from './boot-options.ts';
 import { ConfigError } from './config-error.ts';
+import { parseCpuWeight } from './cpu-weight.ts';
 import { parseCpus } from './cpus.ts';
 import { parseDisk } from './disk.ts';
 import type { DomainConfig, Vif } from './domain-config.ts';
 import { EXIT_ACTIONS, type ExitAction, type ExitActions, restartMode } from './exit-actions.ts';
-import { ipOption } from './kernel-line.ts';
+import { ipOption, kernelLineProblem } from './kernel-line.ts';
 import { nameProblem } from './name.ts';
 import type { NamedValues } from './named-values.ts';
 import { parseVif } from './vif.ts';
@@ -61,6 +61,12 @@ export function buildConfig(values: NamedValues, { cwd, randomMac, warn }: Build
 
   const kernelPath = absolute(kernel!);
   const ramdisk = values.has('ramdisk') ? values.text('ramdisk') : defaultRamdisk(kernelPath);
+  const line = {
+    ...kernelLineParts(values),
+    bootOptions: values.text('domus_boot_options') ?? defaultBootOptions(vcpus),
+  };
+  const tooLong = kernelLineProblem(line);
+  if (tooLong) values.fail(values.has('cmdline') ? 'cmdline' : 'extra', tooLong);
   return {
     name,
     ...(uuid ? { uuid } : {}),
@@ -71,8 +77,7 @@ export function buildConfig(values: NamedValues, { cwd, randomMac, warn }: Build
     vcpus,
     ...initialCpu(values),
     ...scheduling(values, vcpus),
-    ...kernelLineParts(values),
-    bootOptions: values.text('domus_boot_options') ?? defaultBootOptions(vcpus),
+    ...line,
     disks,
     vifs,
     ...(consolePort === undefined ? {} : { consolePort }),
@@ -104,17 +109,16 @@ function scheduling(values: NamedValues, vcpus: number): Pick<DomainConfig, 'cpu
   };
 }
 
-/** 2.0 counts in multiples of everybody's share (1.5), later tools from 256. */
 function weight(values: NamedValues): number | undefined {
   const text = values.text('cpu_weight');
   if (text === undefined || text === '') return undefined;
-  const value = /^\d+$/.test(text) ? Number(text) : Math.round(Number(text) * SCHED_CREDIT.weight);
-  if (!(value >= 1 && value <= 65535))
+  return (
+    parseCpuWeight(text) ??
     values.fail(
       'cpu_weight',
       `Invalid value: ${text}: cpu_weight is a number from 1 to 65535, or a multiple such as 1.5`,
-    );
-  return value;
+    )
+  );
 }
 
 /** Parse each; a refusal tells where the variable was set. */

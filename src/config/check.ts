@@ -5,6 +5,7 @@
 import { Value } from '@sinclair/typebox/value';
 import { ConfigError } from './config-error.ts';
 import { DomainConfig } from './domain-config.ts';
+import { kernelLineProblem } from './kernel-line.ts';
 import { nameProblem } from './name.ts';
 
 /** Fills in defaults; throws a ConfigError. */
@@ -14,7 +15,7 @@ export function checkConfig(value: unknown): DomainConfig {
     config.maxmemMiB = config.memoryMiB;
   const wrong = Value.Errors(DomainConfig, config).First();
   if (wrong) throw new ConfigError(explain(wrong));
-  const problem = nameProblem(config.name!);
+  const problem = nameProblem(config.name!) ?? kernelLineProblem(config);
   if (problem) throw new ConfigError(problem);
   return config as DomainConfig;
 }

@@ -1,4 +1,6 @@
 /** The guest's kernel command line, xm-xend 2.3. Domus's own options come first, so that whatever the file says wins. */
+import { START_INFO_BYTES } from '../abi/start-info.ts';
+
 export interface KernelLineParts {
   readonly ip?: string;
   readonly root?: string;
@@ -10,6 +12,13 @@ export function kernelLine(parts: KernelLineParts): string {
   return [parts.bootOptions, parts.ip && `ip=${parts.ip}`, parts.root && `root=${parts.root}`, parts.args]
     .filter((part) => part !== undefined && part !== '')
     .join(' ');
+}
+
+/** Why a guest cannot get it, if so: start_info has that many bytes for it, with a NUL behind. */
+export function kernelLineProblem(parts: KernelLineParts): string | undefined {
+  const bytes = Buffer.byteLength(kernelLine(parts));
+  const most = START_INFO_BYTES.cmd_line.size - 1;
+  return bytes > most ? `the kernel command line has ${bytes} bytes; at most ${most} fit` : undefined;
 }
 
 /** Stands for "no server": literally what the original writes. */

@@ -305,5 +305,15 @@ test('CPUs, weight and cap: in every notation that files have', () => {
   assert.deepEqual(of('vcpus = 2\ncpus = ["all", 0]').cpus, [[], [0]]);
   assert.deepEqual(of('cpus = "all"').cpus, undefined);
   assert.throws(() => of('cpus = "a-b"'), /cpus|a-b is no CPU/);
-  assert.throws(() => of('cpu_weight = 0'), /cpu_weight is a number from 1/);
+  assert.deepEqual(of('cpu_weight = "2.0"').cpuWeight, 512);
+  for (const wrong of ['0', '0.001', '1000.5', '"0x10"', '-1.5', '"fast"'])
+    assert.throws(() => of(`cpu_weight = ${wrong}`), /Invalid value: .*cpu_weight is a number from 1/);
+});
+
+test('a kernel line that start_info has no room for is refused, whatever its parts were', () => {
+  const long = 'x=1 '.repeat(256);
+  const wrong = /the kernel command line has \d+ bytes; at most 1023 fit$/;
+  for (const name of ['extra', 'cmdline', 'root']) assert.throws(() => load(`${KERNEL}${name} = "${long}"\n`), wrong);
+  assert.throws(() => load(`${KERNEL}domus_boot_options = ""\nextra = "${'ä'.repeat(512)}"\n`), wrong);
+  assert.equal(load(`${KERNEL}domus_boot_options = ""\nextra = "${'x'.repeat(1023)}"\n`).config.args?.length, 1023);
 });

@@ -1,5 +1,6 @@
 /** VAR=VALUE words for a configuration that is complete already (JSON, SXP): each replaces one of its fields. */
 import { ConfigError } from './config-error.ts';
+import { parseCpuWeight } from './cpu-weight.ts';
 import { parseDisk } from './disk.ts';
 import type { DomainConfig } from './domain-config.ts';
 import { parseVif } from './vif.ts';
@@ -19,6 +20,12 @@ const whole =
     config[key] = Number(value);
   };
 
+const weight: Set = (value, config) => {
+  const parsed = parseCpuWeight(value);
+  if (parsed === undefined) throw new ConfigError(`invalid cpu weight: ${value}`);
+  config.cpuWeight = parsed;
+};
+
 // biome-ignore format: a table
 const SETTERS: Readonly<Record<string, Set>> = {
   name:               text('name'),
@@ -34,7 +41,7 @@ const SETTERS: Readonly<Record<string, Set>> = {
   memory:             whole('memoryMiB'),
   maxmem:             whole('maxmemMiB'),
   vcpus:              whole('vcpus'),
-  cpu_weight:         whole('cpuWeight'),
+  cpu_weight:         weight,
   cpu_cap:            whole('cpuCap'),
   cap:                whole('cpuCap'),
   on_watchdog:        text('onWatchdog'),

@@ -87,6 +87,16 @@ test("what later tools add is left alone and told, the original's empty values c
   assert.deepEqual(ignored, ['shadow_memory', 'on_xend_start', 'image videoram']);
 });
 
+test("a weight is read as Xen 2.0's multiple of everybody's share or as a later tool's number", () => {
+  const weight = (text: string) =>
+    read(`(vm (name a) (cpu_weight ${text}) (image (linux (kernel /k))))`).config.cpuWeight;
+  assert.deepEqual(['1.5', '512'].map(weight), [384, 512]);
+});
+
+test('a kernel line that does not fit is refused in ready configurations too', () => {
+  assert.throws(() => checkConfig({ ...PLAIN, args: 'x'.repeat(1024) }), /at most 1023 fit$/);
+});
+
 // biome-ignore format: a table
 const WRONG: [sxp: string, message: RegExp][] = [
   ['vm',                                          /^\(vm \.\.\.\) is wanted, not a word$/],
@@ -97,6 +107,7 @@ const WRONG: [sxp: string, message: RegExp][] = [
   ['(vm (name a) (image (hvm (kernel /k))))',     /^unknown image type: hvm$/],
   ['(vm (name a) (image linux))',                 /a list is wanted, not linux$/],
   ['(vm (name a) (memory lots))',                 /^\(memory lots\): a number is wanted$/],
+  ['(vm (name a) (cpu_weight heavy))',            /^invalid cpu weight: heavy$/],
   ['(vm (name a) (memory 1 2))',                  /^\(memory \.\.\.\): one value is wanted, not \(1 2\)$/],
   ['(vm (name (a b)))',                           /^\(name \.\.\.\): one value is wanted, not \(a b\)$/],
   ['(vm (name a) (restart maybe))',               /^invalid restart mode: maybe$/],

@@ -4,6 +4,7 @@
  */
 import { defaultBootOptions } from './boot-options.ts';
 import { ConfigError } from './config-error.ts';
+import { parseCpuWeight } from './cpu-weight.ts';
 import { parseCpus, printCpus } from './cpus.ts';
 import type { Disk, DomainConfig, Vif } from './domain-config.ts';
 import { EXIT_ACTIONS, type ExitAction, RESTART_MODES, restartMode } from './exit-actions.ts';
@@ -13,7 +14,7 @@ import { parseVif } from './vif.ts';
 interface Row {
   readonly element: string;
   readonly key: keyof DomainConfig;
-  readonly kind: 'text' | 'whole' | 'number';
+  readonly kind: 'text' | 'whole' | 'weight';
   /** Not printed when it has this value, which it takes when it is not there. */
   readonly usual?: (config: Partial<DomainConfig>) => unknown;
 }
@@ -33,7 +34,7 @@ const VM: readonly Row[] = [
   row('maxmem',       'maxmemMiB',   'whole', ({ memoryMiB }) => memoryMiB),
   row('vcpus',        'vcpus',       'whole', () => 1),
   row('cpu',          'cpu',         'whole'),
-  row('cpu_weight',   'cpuWeight',   'whole'),
+  row('cpu_weight',   'cpuWeight',   'weight'),
   row('cpu_cap',      'cpuCap',      'whole'),
 ];
 /** Behind what becomes of the domain after its end. */
@@ -168,12 +169,22 @@ function readRow(rows: readonly Row[], head: string, rest: readonly Sxp[], into:
   if (!found) return false;
   const text = atom(head, rest);
   if (text === '' && found.key !== 'bootOptions') return true; // The original prints empty values of what was not set.
-  const value = found.kind === 'text' ? text : Number(text);
-  if (found.kind !== 'text' && !(found.kind === 'whole' ? /^\d+$/ : /^\d+(\.\d+)?$/).test(text))
-    throw new ConfigError(`(${head} ${brief(text)}): a number is wanted`);
-  Object.assign(into, { [found.key]: value });
+  Object.assign(into, { [found.key]: VALUES[found.kind](text, head) });
   return true;
 }
+
+const VALUES: Readonly<Record<Row['kind'], (text: string, head: string) => string | number>> = {
+  text: (text) => text,
+  whole(text, head) {
+    if (!/^\d+$/.test(text)) throw new ConfigError(`(${head} ${brief(text)}): a number is wanted`);
+    return Number(text);
+  },
+  weight(text) {
+    const weight = parseCpuWeight(text);
+    if (weight === undefined) throw new ConfigError(`invalid cpu weight: ${brief(text)}`);
+    return weight;
+  },
+};
 
 function readImage(image: Sxp | undefined, config: Partial<DomainConfig>, ignored: string[]): void {
   const rows = elements(image ?? '', 'image');

@@ -5,21 +5,24 @@
 import { randomUUID } from 'node:crypto';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
+import { SCHED_CREDIT } from '../abi/numbers.ts';
 import { nameProblem } from '../config/name.ts';
 import { recordsDir } from '../host/paths.ts';
 import { nextState } from '../monitor/lifecycle.ts';
 import type { Profile } from '../monitor/profile/types.ts';
 import { PROTOCOL_ALIVE } from '../monitor/protocol.ts';
-import type { Books } from './books.ts';
+import { type Books, isDomain0 } from './books.ts';
+import { channelsOf } from './channels.ts';
 import { checkCpus, monitorCall, schedulingOf } from './create.ts';
 import type { Domain } from './domain.ts';
 import { moveLogs } from './domain-logs.ts';
 import { homeOf } from './domain-store.ts';
+import { domain0Vcpus } from './domain0.ts';
 import type { Endings } from './endings.ts';
 import { XendError } from './errors.ts';
 import type { XendPorts } from './ports.ts';
 import { saveRecord } from './record.ts';
-import type { SchedulingView, VcpuView } from './view.ts';
+import type { ChannelView, SchedulingView, VcpuView } from './view.ts';
 
 export class Controls {
   readonly #ports: XendPorts;
@@ -59,6 +62,10 @@ export class Controls {
     const domain = this.#books.guest(name, 'disconnect the console of');
     if ((domain.status?.protocol ?? 0) < PROTOCOL_ALIVE) throw new XendError('not-implemented', 'disconnect');
     await monitorCall({ domain }, 'disconnect');
+  }
+
+  async channels(name: string): Promise<ChannelView[]> {
+    return channelsOf(this.#books.guest(name, 'list the channels of'), this.#ports.store);
   }
 
   /** A key that the guest's kernel is to take as typed with SysRq. */
@@ -114,7 +121,8 @@ export class Controls {
   // Scheduling.
 
   async vcpus(name: string): Promise<VcpuView[]> {
-    const domain = this.#books.guest(name, 'list the vCPUs of');
+    if (isDomain0(name)) return domain0Vcpus();
+    const domain = this.#books.find(name);
     await domain.refresh();
     const { vcpus } = domain.config;
     return Array.from({ length: vcpus }, (_, vcpu) => {
@@ -138,7 +146,9 @@ export class Controls {
   }
 
   scheduling(name: string): SchedulingView {
-    const { weight, cap } = schedulingOf(this.#books.guest(name, 'schedule').config);
+    // What runs beside the domains has this machine's usual share.
+    if (isDomain0(name)) return { weight: SCHED_CREDIT.weight, cap: 0 };
+    const { weight, cap } = schedulingOf(this.#books.find(name).config);
     return { weight, cap };
   }
 

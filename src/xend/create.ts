@@ -16,7 +16,7 @@ import {
 import path from 'node:path';
 import { SCHED_CREDIT } from '../abi/numbers.ts';
 import type { Disk, DomainConfig } from '../config/domain-config.ts';
-import { kernelLine } from '../config/kernel-line.ts';
+import { kernelLine, kernelLineProblem } from '../config/kernel-line.ts';
 import { nameProblem } from '../config/name.ts';
 import {
   backendStoreSocket,
@@ -88,7 +88,7 @@ export const CREATE: Operation<CreateContext> = operation('create', [...RESERVE.
 
 /** Find what is wrong with a configuration and its files before anything is begun. */
 export function checkFiles(config: DomainConfig): void {
-  const problem = nameProblem(config.name);
+  const problem = nameProblem(config.name) ?? kernelLineProblem(config);
   if (problem) throw new XendError('bad-config', problem);
   if (config.maxmemMiB < config.memoryMiB) {
     throw new XendError('bad-config', `maxmem (${config.maxmemMiB}) is less than memory (${config.memoryMiB})`);

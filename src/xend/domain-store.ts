@@ -130,13 +130,18 @@ export function diskTree(domid: number, disk: DiskNode): Entry[] {
   ];
 }
 
+/** As `diskRoots`, of a channel. */
+export const channelRoots = (domid: number, id: number): [back: string, front: string] => [
+  `${homeOf(0)}/backend/console/${domid}/${id}`,
+  `${homeOf(domid)}/device/console/${id}`,
+];
+
 /**
  * Both ends of a channel: a further console with a name, by which a program in the guest finds it. Its frontend has no state
  * yet: Linux looks at it when the monitor plugs it in (devices/console/channel.ts), not while it boots.
  */
 function channelTree(domid: number, { id, name }: { id: number; name: string }): Entry[] {
-  const back = `${homeOf(0)}/backend/console/${domid}/${id}`;
-  const front = `${homeOf(domid)}/device/console/${id}`;
+  const [back, front] = channelRoots(domid, id);
   // biome-ignore format: a table
   const backRows: [string, string][] = [
     ['',             ''],

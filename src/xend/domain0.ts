@@ -1,7 +1,7 @@
 /** Domain-0: this machine, as a row among the domains. */
 import os from 'node:os';
 import { hostCpuSeconds, totalMemoryMiB } from './node-info.ts';
-import type { DomainView } from './view.ts';
+import type { DomainView, VcpuView } from './view.ts';
 
 /** `domains` are the memory sizes of the others, which it does not have; `now` is in milliseconds. */
 export function domain0View(domains: readonly number[], now: number): DomainView {
@@ -22,4 +22,15 @@ export function domain0View(domains: readonly number[], now: number): DomainView
     startTime: now / 1000 - upTimeS,
     builds: 1,
   };
+}
+
+/** This machine's CPUs, each of which may do anything for it. */
+export function domain0Vcpus(): VcpuView[] {
+  return os.cpus().map(({ times }, cpu) => ({
+    vcpu: cpu,
+    cpu,
+    state: 'running',
+    cpuTimeS: (times.user + times.nice + times.sys) / 1000,
+    affinity: [],
+  }));
 }

@@ -7,7 +7,7 @@ import { type Static, type TObject, type TProperties, type TSchema, Type } from 
 import { Disk, DomainConfig } from '../config/domain-config.ts';
 import { XendEvent } from './events.ts';
 import { NodeInfo } from './node-info.ts';
-import { DiskView, DomainView, ExitView, Profile, SchedulingView, VcpuView } from './view.ts';
+import { ChannelView, DiskView, DomainView, ExitView, Profile, SchedulingView, VcpuView } from './view.ts';
 import type { ShutdownReason, Xend } from './xend.ts';
 
 export interface Route<P extends TProperties, R> {
@@ -74,6 +74,7 @@ export const ROUTES = {
   'GET /domains/:name/disks':     route('Its disks',                             { name: Name }, (xend, { name }): Promise<DiskView[]> => xend.disks.list(name), Type.Array(DiskView)),
   'POST /domains/:name/disks/attach': route('One disk more',                     { name: Name, disk: Disk }, (xend, { name, disk }): Promise<DiskView> => xend.disks.attach(name, disk), DiskView),
   'POST /domains/:name/disks/detach': route('One disk less; force: whether or not its guest lets go', { name: Name, dev: Name, force: Type.Optional(Type.Boolean()) }, (xend, { name, dev, force }) => done(xend.disks.detach(name, dev, force ?? false))),
+  'GET /domains/:name/channels':  route('Its channels',                          { name: Name }, (xend, { name }): Promise<ChannelView[]> => xend.controls.channels(name), Type.Array(ChannelView)),
   'GET /domains/:name/vcpus':     route('Its virtual CPUs',                      { name: Name }, (xend, { name }): Promise<VcpuView[]> => xend.controls.vcpus(name), Type.Array(VcpuView)),
   'POST /domains/:name/vcpus/pin': route('Which CPUs a vCPU may run on, or all of its vCPUs', { name: Name, vcpu: Type.Optional(Type.Integer({ minimum: 0 })), cpus: Cpus }, (xend, { name, vcpu, cpus }) => done(xend.controls.pin(name, vcpu, cpus))),
   'GET /domains/:name/scheduling': route('Its share of the CPUs',                { name: Name }, (xend, { name }): SchedulingView => xend.controls.scheduling(name), SchedulingView),

@@ -119,6 +119,19 @@ export const DiskView = Type.Object(
 );
 export type DiskView = Static<typeof DiskView>;
 
+export const ChannelView = Type.Object(
+  {
+    id: integer('its number among the consoles of the domain'),
+    name: text('its name, which the guest finds it by'),
+    state: integer('where its backend is in the handshake: 4 is connected'),
+    ringRef: Type.Optional(integer('grant reference of its ring')),
+    eventChannel: Type.Optional(integer('its event channel')),
+    socket: text("this machine's end"),
+  },
+  { $id: 'ChannelView', description: 'A console with a name.' },
+);
+export type ChannelView = Static<typeof ChannelView>;
+
 export const VcpuView = Type.Object(
   {
     vcpu: integer('its number in the domain'),

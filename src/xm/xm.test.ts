@@ -174,6 +174,26 @@ test('a disk is listed by the name that it was given, as in list -l', async () =
   assert.equal((await xm('destroy', 'guest')).code, 0);
 });
 
+test('channels: the one of the agent, as the store has it', async () => {
+  const { domid } = await xend.client.call('POST /domains', { config: home.config('spoken') });
+  const { code, out } = await xl('channel-list', 'spoken');
+  const [header, row, ...more] = out.split('\n');
+  assert.equal(header, `Idx BE state evt-ch ring-ref connection${' '.repeat(31)}`);
+  assert.match(row!, /^1 {3}0 {2}\d {5}-1 {5}-1 {7}socket {5}\/.*agent\.sock +$/);
+  assert.deepEqual([code, more], [0, ['']]);
+  const [channel] = JSON.parse((await xm('channel-list', '--json', String(domid))).out);
+  assert.deepEqual([channel.id, channel.name], [1, 'domus.agent']);
+  await xend.client.call('POST /domains/:name/destroy', { name: 'spoken' });
+});
+
+test('Domain-0 is listed with its CPUs and its share of them', async () => {
+  const vcpus = (await xl('vcpu-list')).out.trim().split('\n');
+  assert.equal(vcpus.length - 1, os.cpus().length);
+  assert.match(vcpus[1]!, /^Domain-0 +0 +0 +0 +r-- +\d+\.\d all \/ all$/);
+  assert.match((await xm('vcpu-list', 'Domain-0')).out, /^Domain-0 +0 +0 +0 +r-- +\d+\.\d any cpu$/m);
+  assert.match((await xm('sched-credit')).out, /^Domain-0 +0 +256 +0$/m);
+});
+
 test('xl says in its own words what it does not know', async () => {
   const err = async (...argv: string[]) => (await xl(...argv)).err;
   assert.equal(await err('pause', 'nope'), 'nope is an invalid domain identifier (rc=-6)\n');

@@ -14,6 +14,7 @@ const FILES: readonly (readonly [names: string, load: Load])[] = [
   ['dump-core rename sysrq trigger',              () => import('./ask.ts')],
   ['pincpu sched-credit vcpu-list vcpu-pin',      () => import('./scheduling.ts')],
   ['call',                                        () => import('./call.ts')],
+  ['channel-list',                                () => import('./channel.ts')],
   ['completion',                                  () => import('./completion.ts')],
   ['console consoles',                            () => import('./console.ts')],
   ['create',                                      () => import('./create.ts')],

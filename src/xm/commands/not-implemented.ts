@@ -23,7 +23,7 @@ export const NOT_IMPLEMENTED: ReadonlyMap<string, string> = new Map([
   ...row('pci-attach pci-detach pci-list pci-assignable-add pci-assignable-remove pci-assignable-list'),
   ...row('scsi-attach scsi-detach scsi-list usb-add usb-del usb-list usbctrl-attach usbctrl-detach usb-attach usbdev-attach usbdev-detach'),
   ...row('vtpm-attach vtpm-detach vtpm-list vkb-attach vkb-detach vkb-list vdispl-attach vdispl-detach vdispl-list vsnd-attach vsnd-detach vsnd-list'),
-  ...row('channel-list qemu-monitor-command devd'),
+  ...row('qemu-monitor-command devd'),
   ...row('psr-cmt-attach psr-cmt-detach psr-cmt-show psr-cat-set psr-cat-show psr-mba-set psr-mba-show psr-hwinfo'),
   ...row('getenforce setenforce loadpolicy set-parameters getpolicy setpolicy labels addlabel rmlabel getlabel'),
   ...row('debug-keys'),

@@ -6,9 +6,9 @@ import { command, UserError } from '../command.ts';
 import { wholeNumber } from '../parse.ts';
 import { line, POOL } from '../table.ts';
 
-/** Those named, or all but Domain-0, whose CPUs are the machine's own. */
-async function guests(xend: XendClient, names: readonly string[]): Promise<{ name: string; domid: number }[]> {
-  if (names.length === 0) return (await xend.call('GET /domains', {})).filter(({ domid }) => domid !== 0);
+/** Those named, or all. */
+async function chosen(xend: XendClient, names: readonly string[]): Promise<{ name: string; domid: number }[]> {
+  if (names.length === 0) return xend.call('GET /domains', {});
   return Promise.all(names.map((name) => xend.call('GET /domains/:name', { name })));
 }
 
@@ -22,7 +22,7 @@ export const vcpuList = command({
   json: true,
   layouts: true,
   async run({ args, xend, show, dialect }) {
-    const domains = await guests(xend, args);
+    const domains = await chosen(xend, args);
     const rows = await Promise.all(
       domains.map(async ({ name, domid }) =>
         (await xend.call('GET /domains/:name/vcpus', { name: String(domid) })).map((vcpu) => ({
@@ -76,11 +76,10 @@ CPUs to prefer, is left to this machine's kernel: SOFT can only be "all" or "-".
     if (soft !== 'all' && soft !== '-') throw new UserError('vcpu-pin: CPUs to prefer cannot be set: SOFT is "all"');
     if (cpus === '-') return;
     const vcpu = which === 'all' ? undefined : wholeNumber('vcpu-pin', which!, 'VCPU');
-    const chosen = parseCpus(cpus!, everyCpu());
     await xend.call('POST /domains/:name/vcpus/pin', {
       name: name!,
       ...(vcpu !== undefined && { vcpu }),
-      cpus: chosen,
+      cpus: parseCpus(cpus!, everyCpu()),
     });
   },
 });
@@ -107,6 +106,13 @@ more than its cap, in percent of one CPU. Raising a weight above what a domain h
       value: 'POOL',
       help: `only the pool of CPUs of this name; there is ${POOL}`,
     },
+    tslice: { type: 'string', short: 't', value: 'MS', help: "the scheduler's time slice, which cannot be set here" },
+    ratelimit: {
+      type: 'string',
+      short: 'r',
+      value: 'US',
+      help: "the scheduler's rate limit, which cannot be set here",
+    },
   },
   exclusive: [
     ['schedparam', 'weight'],
@@ -119,6 +125,10 @@ more than its cap, in percent of one CPU. Raising a weight above what a domain h
   async run({ args, flags, xend, show, dialect, out }) {
     if (flags.cpupool !== undefined && flags.cpupool !== POOL)
       throw new UserError(`sched-credit: unknown cpupool '${flags.cpupool}': there is ${POOL}`);
+    if (flags.tslice !== undefined || flags.ratelimit !== undefined)
+      throw new UserError(
+        "sched-credit: it is this machine's kernel that hands out CPUs: no time slice or rate limit to set",
+      );
     if (flags.schedparam) return out(POOL_LINE);
     const number = (flag: 'weight' | 'cap', least: number, most: number) =>
       flags[flag] === undefined
@@ -131,7 +141,7 @@ more than its cap, in percent of one CPU. Raising a weight above what a domain h
       await xend.call('POST /domains/:name/scheduling', { name, ...change });
       return;
     }
-    const domains = await guests(xend, name === undefined ? [] : [name]);
+    const domains = await chosen(xend, name === undefined ? [] : [name]);
     const rows = await Promise.all(
       domains.map(async (one) => ({
         name: one.name,
