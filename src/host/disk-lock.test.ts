@@ -44,6 +44,15 @@ test('any number of readers or one writer use a disk', options, async () => {
   await (await lock(file, 'w')).release();
 });
 
+test('a lock under another name of its owner is the same lock', options, async () => {
+  const file = newFile();
+  const writer = await lock(file, 'w', 'before');
+  await writer.rename({ domid: 3, name: 'after' });
+  await assert.rejects(lock(file, 'r'), { message: /in writable use by domain after \(id 3\)$/ });
+  await writer.release();
+  await (await lock(file, 'w')).release();
+});
+
 test('a disk is known by what it is, not by its path', options, async () => {
   const file = newFile();
   fs.symlinkSync(file, `${file}.symbolic`);

@@ -15,6 +15,8 @@ export interface DiskOwner {
 }
 
 export interface DiskLock {
+  /** Held all the time, from now on under another name of its owner. */
+  rename(owner: DiskOwner): Promise<void>;
   release(): Promise<void>;
 }
 
@@ -38,7 +40,7 @@ let lastNumber = 0;
 
 /** Take the lock, or throw one line that says who has it. */
 export async function lockDisk({ stat, uname, mode, owner, shared = false }: LockRequest): Promise<DiskLock> {
-  if (process.platform !== 'linux') return { release: async () => {} };
+  if (process.platform !== 'linux') return { rename: async () => {}, release: async () => {} };
   const [host] = hostUses(stat).filter((use) => mode === 'w' || use.mode === 'w');
   if (host && !shared) throw inUse(uname, host.mode, host.how);
   const { id, related } = identifyDisk(stat);
@@ -48,8 +50,15 @@ export async function lockDisk({ stat, uname, mode, owner, shared = false }: Loc
       (holder) => (holder.id === id || related.includes(holder.id)) && (mode === 'w' || holder.mode === 'w'),
     );
     if (rival && !shared) throw inUse(uname, rival.mode, `by domain ${rival.owner}`);
-    const server = await listen(socketName(id, mode, owner));
-    return { release: () => close(server) };
+    let server = await listen(socketName(id, mode, owner));
+    return {
+      async rename(renamed) {
+        const before = server;
+        server = await listen(socketName(id, mode, renamed));
+        await close(before);
+      },
+      release: () => close(server),
+    };
   } finally {
     await close(mutex);
   }

@@ -145,6 +145,11 @@ export class FileBlockStore implements BlockStore {
     return this.sectors !== before;
   }
 
+  /** Its owner has another name. */
+  async rename(owner: DiskOwner): Promise<void> {
+    if (!this.#closed) await this.#lock.rename(owner);
+  }
+
   /** The caller has seen every request done. Safe to call twice. */
   async close(): Promise<void> {
     if (this.#closed) return;

@@ -32,7 +32,7 @@ interface OpenDisk {
 }
 
 export class Disks {
-  readonly #owner: DiskOwner;
+  #owner: DiskOwner;
   readonly #ports: MachinePorts;
   readonly #disks = new Map<number, OpenDisk>();
   #surroundings: DiskSurroundings | undefined;
@@ -94,6 +94,12 @@ export class Disks {
   /** Device numbers of the open ones. */
   numbers(): number[] {
     return [...this.#disks.keys()];
+  }
+
+  /** The domain has another name: the locks say so from now on. */
+  async rename(name: string): Promise<void> {
+    this.#owner = { ...this.#owner, name };
+    for (const { file } of this.#disks.values()) await file.rename(this.#owner);
   }
 
   /** What the open ones have done. */

@@ -100,6 +100,7 @@ export const createMachine: CreateMachine = async (config, ports) => {
     offerDisk: (vdev) => disks.offer(vdev),
     closeDisk: (vdev) => disks.closeOne(vdev),
     closeDisks: () => disks.close(),
+    rename: (name) => disks.rename(name),
     schedule: ({ weight, cap, affinity }) =>
       print(`[weight ${weight} cap ${cap} cpus ${JSON.stringify(affinity)}]\r\n`),
     sendNmi: () => print('[nmi]\r\n'),

@@ -147,6 +147,8 @@ export interface Machine {
   closeDisk(vdev: number): Promise<void>;
   /** Close all disks of a machine whose guest has ended; its memory stays. */
   closeDisks(): Promise<void>;
+  /** Hold the disks under this name of the domain, which is told to whoever cannot have them. */
+  rename(name: string): Promise<void>;
   /** Throws a BuildError that says what the host does not allow. */
   schedule(scheduling: Scheduling): void;
   sendNmi(): void;

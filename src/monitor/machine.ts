@@ -370,6 +370,10 @@ class DomainMachine implements Machine {
     return this.#parts.disks.close();
   }
 
+  rename(name: string): Promise<void> {
+    return this.#parts.disks.rename(name);
+  }
+
   schedule(scheduling: Scheduling): void {
     const before = this.#scheduling;
     this.#scheduling = scheduling;

@@ -51,7 +51,7 @@ export const METHODS = {
   dumpCore:  'write memory and registers to a core file',
   profile:   'watch where the time goes, and write that to a file',
   disconnect: 'close the connections of everyone at the console',
-  relog:     'go on in log files of other names, which the present ones get',
+  relog:     'go on under another name: log files and the locks of disks get it',
 } as const;
 export type Method = keyof typeof METHODS;
 
@@ -63,7 +63,8 @@ export interface MethodParams {
   closeDisk: { readonly vdev: number };
   schedule: { readonly scheduling: Scheduling };
   dumpCore: { readonly file: string };
-  relog: { readonly consoleLog: string; readonly monitorLog: string };
+  /** Without a name, from an older xend, only the log files. */
+  relog: { readonly name?: string; readonly consoleLog: string; readonly monitorLog: string };
   profile: { readonly seconds: number; readonly regions: number; readonly file: string };
 }
 export type ParamsOf<M extends Method> = M extends keyof MethodParams ? MethodParams[M] : Record<string, never>;

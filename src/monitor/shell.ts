@@ -176,7 +176,11 @@ export class Shell {
       await writeFile(file, JSON.stringify(profile), { mode: 0o600 });
     },
     disconnect: async () => this.#ports.console.disconnect(),
-    relog: async ({ consoleLog, monitorLog }) => {
+    relog: async ({ name, consoleLog, monitorLog }) => {
+      if (name !== undefined) {
+        this.#config = { ...this.#config, name };
+        await this.#machine?.rename(name);
+      }
       this.#ports.console.logTo(consoleLog);
       this.#ports.logTo?.(monitorLog);
     },

@@ -143,6 +143,21 @@ test('what cannot be attached is refused in one line, and nothing is left of it'
   for (const name of ['refuse', 'owner']) await destroy(name);
 });
 
+test('a disk in use is in use by the domain of that name, whatever its name was before, also after a reboot', async () => {
+  const used = disk('sdy');
+  const { console } = await create('earlier', { disks: [used] });
+  await create('wants');
+  await attach('earlier', disk('sdx'));
+  await xend.client.call('POST /domains/:name/rename', { name: 'earlier', newName: 'later' });
+  const wanted = (uname: string) => attach('wants', { uname, dev: 'sdb', mode: 'r' });
+  const refused = { message: /is in writable use by domain later \(id \d+\)$/ };
+  for (const { uname } of [used, disk('sdx')]) await assert.rejects(wanted(uname), refused);
+  console.type('reboot\n');
+  await console.until('login:', 2);
+  await assert.rejects(wanted(used.uname), refused);
+  for (const name of ['wants', 'later']) await destroy(name);
+});
+
 test('a disk can be had by a paused domain, which keeps it unless it is taken', async () => {
   const { domid } = await create('still');
   await attach('still', disk('sdb'));

@@ -1,4 +1,4 @@
-/** A domain's log files have its name. When it gets another, its monitor gives them that one too. */
+/** A domain's log files and the locks of its disks have its name. When it gets another, its monitor gives them that one too. */
 import { consoleLog, monitorLog, recordsDir } from '../host/paths.ts';
 import { PROTOCOL_ALIVE } from '../monitor/protocol.ts';
 import type { Domain } from './domain.ts';
@@ -14,7 +14,7 @@ export async function moveLogs(domain: Domain, ports: XendPorts): Promise<void> 
   if (record.loggedAs === undefined || !link || (status?.protocol ?? 0) < PROTOCOL_ALIVE) return;
   try {
     const { paths } = ports;
-    await link.call('relog', { consoleLog: consoleLog(paths, name), monitorLog: monitorLog(paths, name) });
+    await link.call('relog', { name, consoleLog: consoleLog(paths, name), monitorLog: monitorLog(paths, name) });
   } catch (error) {
     return logLine(ports, 'WARNING', `domain ${domain.domid} "${name}": its log files: ${(error as Error).message}`);
   }
