@@ -110,7 +110,7 @@ export class MonitorLink {
 export const MONITOR_FLAGS = [
   '--initial-old-space-size=16',
   '--single-threaded-gc',
-  '--wasm-tiering-budget=60000000',
+  '--wasm-tiering-budget=25000000',
   '--no-wasm-inlining',
 ];
 /** A monitor sees no more of our environment than this. */
