@@ -7,11 +7,12 @@ import { ConfigError } from './config-error.ts';
 import { parseCpuWeight } from './cpu-weight.ts';
 import { parseCpus } from './cpus.ts';
 import { parseDisk } from './disk.ts';
-import type { DomainConfig, Vif } from './domain-config.ts';
+import { BACKENDS, type DomainConfig, type Vif } from './domain-config.ts';
 import { EXIT_ACTIONS, type ExitAction, type ExitActions, restartMode } from './exit-actions.ts';
 import { ipOption, kernelLineProblem } from './kernel-line.ts';
 import { nameProblem } from './name.ts';
 import type { NamedValues } from './named-values.ts';
+import { parsePci } from './pci.ts';
 import { parseVif } from './vif.ts';
 
 export interface BuildOptions {
@@ -59,6 +60,10 @@ export function buildConfig(values: NamedValues, { cwd, randomMac, warn }: Build
   if (vifs.length > 0 && (values.list('vif').length > 0 || values.has('nics')))
     warn('networks are not connected yet: the domain starts without its network interfaces (vif)');
 
+  const pciTexts = values.list('pci').filter((text) => text.trim() !== '');
+  const pci = all(values, 'pci', pciTexts, parsePci);
+  const backends = BACKENDS.filter((kind) => values.flag(kind));
+
   const kernelPath = absolute(kernel!);
   const ramdisk = values.has('ramdisk') ? values.text('ramdisk') : defaultRamdisk(kernelPath);
   const line = {
@@ -80,6 +85,8 @@ export function buildConfig(values: NamedValues, { cwd, randomMac, warn }: Build
     ...line,
     disks,
     vifs,
+    ...(pci.length > 0 && { pci }),
+    ...(backends.length > 0 && { backends }),
     ...(consolePort === undefined ? {} : { consolePort }),
     ...exitActions(values),
   };

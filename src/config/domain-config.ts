@@ -37,6 +37,19 @@ export const Vif = Type.Object(
   { additionalProperties: false },
 );
 
+/** The kinds of backends that Xen 2.0 could let a domain be. */
+export const BACKENDS = ['blkif', 'netif'] as const;
+
+export const PciDevice = Type.Object(
+  {
+    domain: Type.Optional(Type.Integer({ minimum: 0, maximum: 0xffff, description: 'PCI segment; 0 when not given' })),
+    bus: Type.Integer({ minimum: 0, maximum: 0xff }),
+    dev: Type.Integer({ minimum: 0, maximum: 0x1f }),
+    func: Type.Integer({ minimum: 0, maximum: 7 }),
+  },
+  { additionalProperties: false },
+);
+
 export const DomainConfig = Type.Object(
   {
     name: Type.String({
@@ -95,6 +108,12 @@ export const DomainConfig = Type.Object(
     ),
     disks: Type.Array(Disk, { default: [], description: 'Virtual disks' }),
     vifs: Type.Array(Vif, { default: [], description: 'Virtual network interfaces' }),
+    pci: Type.Optional(Type.Array(PciDevice, { description: 'PCI devices; kept, but no guest gets one' })),
+    backends: Type.Optional(
+      Type.Array(Type.Union(BACKENDS.map((kind) => Type.Literal(kind))), {
+        description: 'Backends to be for other domains; kept, but no domain is one',
+      }),
+    ),
     onPoweroff: Action('poweroff', 'destroy'),
     onReboot: Action('reboot', 'restart'),
     onCrash: Action('a crash', 'destroy'),
@@ -112,6 +131,7 @@ export const DomainConfig = Type.Object(
 type Plain = Static<typeof DomainConfig>;
 export type Disk = Static<typeof Disk>;
 export type Vif = Static<typeof Vif>;
+export type PciDevice = Static<typeof PciDevice>;
 export interface DomainConfig extends Omit<Plain, 'onPoweroff' | 'onReboot' | 'onCrash' | 'onWatchdog'> {
   onPoweroff: ExitAction;
   onReboot: ExitAction;

@@ -310,6 +310,18 @@ test('CPUs, weight and cap: in every notation that files have', () => {
     assert.throws(() => of(`cpu_weight = ${wrong}`), /Invalid value: .*cpu_weight is a number from 1/);
 });
 
+test('PCI devices: in both notations, and refused when they are no place on a bus', () => {
+  const of = (text: string) => load(`${KERNEL}pci = ['${text}']\n`).config.pci;
+  const far = [{ bus: 1, dev: 0x1f, func: 0 }];
+  for (const text of ['1,1f,0', '0x1, 0x1f, 0', '01:1f.0', '0000:01:1f.0@5,permissive=1'])
+    assert.deepEqual(of(text), far);
+  assert.deepEqual(of('0001:03:00.7'), [{ domain: 1, bus: 3, dev: 0, func: 7 }]);
+  assert.equal(of(''), undefined);
+  for (const wrong of ['1,20,0', '1,2', '1,2,8', '100,0,0', 'x,y,z', '01:20.0', '01:00.8', '1,2,3,4'])
+    assert.throws(() => of(wrong), { message: new RegExp(`Invalid pci specifier: ${wrong} `) });
+  assert.deepEqual(load(`${KERNEL}blkif = 1\nnetif = 'no'\n`).config.backends, ['blkif']);
+});
+
 test('a kernel line that start_info has no room for is refused, whatever its parts were', () => {
   const long = 'x=1 '.repeat(256);
   const wrong = /the kernel command line has \d+ bytes; at most 1023 fit$/;

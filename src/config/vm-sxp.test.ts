@@ -62,6 +62,11 @@ const FULL: DomainConfig = {
     { uname: 'phy:/dev/vg/b', dev: 'sda2', mode: 'r' },
   ],
   vifs: [{ mac: MAC, vifname: 'web', bridge: 'br0', script: 'vif-route', backend: 'net', ip: '10.0.0.5/24 10.0.0.6' }],
+  pci: [
+    { bus: 1, dev: 0x1f, func: 0 },
+    { domain: 1, bus: 3, dev: 0, func: 7 },
+  ],
+  backends: ['blkif', 'netif'],
   onCrash: 'preserve',
   onWatchdog: 'restart',
 };
@@ -76,6 +81,14 @@ test('restart modes are one word where one says it', () => {
   const always: DomainConfig = { ...PLAIN, onPoweroff: 'restart', onReboot: 'restart', onCrash: 'restart' };
   assert.match(printPretty(vmSxp(always)), /\n {4}\(restart always\)\n/);
   assert.deepEqual(read(printPretty(vmSxp(always))).config, always);
+});
+
+test("backends and PCI devices are printed in Xen 2.0's places and told to mean nothing here", () => {
+  const config: DomainConfig = { ...PLAIN, pci: [{ bus: 1, dev: 0x1f, func: 0 }], backends: ['blkif'] };
+  const text = printPretty(vmSxp(config));
+  assert.match(text, /\n {4}\(memory 64\)\n {4}\(backend \(blkif\)\)\n {4}\(image\n/);
+  assert.match(text, /\(vbd .*\n {4}\(device \(pci \(bus 0x1\) \(dev 0x1f\) \(func 0x0\)\)\)\n {4}\(device \(vif/);
+  assert.deepEqual(read(text), { config, ignored: ['backend', 'device pci'] });
 });
 
 test("what later tools add is left alone and told, the original's empty values count as not there", () => {
@@ -108,6 +121,9 @@ const WRONG: [sxp: string, message: RegExp][] = [
   ['(vm (name a) (image linux))',                 /a list is wanted, not linux$/],
   ['(vm (name a) (memory lots))',                 /^\(memory lots\): a number is wanted$/],
   ['(vm (name a) (cpu_weight heavy))',            /^invalid cpu weight: heavy$/],
+  ['(vm (name a) (backend (usbif)))',             /^invalid backend type: \(usbif\)/],
+  ['(vm (name a) (device (pci (bus 1) (dev 2))))', /^pci: invalid func: it is missing$/],
+  ['(vm (name a) (device (pci (bus 1) (dev 0x20) (func 0))))', /^pci: there is no such place/],
   ['(vm (name a) (memory 1 2))',                  /^\(memory \.\.\.\): one value is wanted, not \(1 2\)$/],
   ['(vm (name (a b)))',                           /^\(name \.\.\.\): one value is wanted, not \(a b\)$/],
   ['(vm (name a) (restart maybe))',               /^invalid restart mode: maybe$/],

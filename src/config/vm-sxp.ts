@@ -6,8 +6,9 @@ import { defaultBootOptions } from './boot-options.ts';
 import { ConfigError } from './config-error.ts';
 import { parseCpuWeight } from './cpu-weight.ts';
 import { parseCpus, printCpus } from './cpus.ts';
-import type { Disk, DomainConfig, Vif } from './domain-config.ts';
+import { BACKENDS, type Disk, type DomainConfig, type PciDevice, type Vif } from './domain-config.ts';
 import { EXIT_ACTIONS, type ExitAction, RESTART_MODES, restartMode } from './exit-actions.ts';
+import { pciFromSxp } from './pci.ts';
 import { printCompact, type Sxp } from './sxp.ts';
 import { parseVif } from './vif.ts';
 
@@ -54,6 +55,7 @@ export function vmSxp(config: DomainConfig): Sxp {
   return [
     'vm',
     ...printRows(VM, config),
+    ...(config.backends ?? []).map((kind): Sxp => ['backend', [kind]]),
     ...exitRows(config),
     ...(config.cpus ? [['cpus', ...config.cpus.map((cpus) => printCpus(cpus, 'all'))]] : []),
     ...(config.onWatchdog ? [['on_watchdog', config.onWatchdog]] : []),
@@ -62,6 +64,10 @@ export function vmSxp(config: DomainConfig): Sxp {
     ...config.disks.map(({ uname, dev, mode, shared }): Sxp => {
       const access = shared ? `${mode}!` : mode;
       return ['device', ['vbd', ['uname', uname], ['dev', dev], ['mode', access]]];
+    }),
+    ...(config.pci ?? []).map(({ domain, bus, dev, func }): Sxp => {
+      const numbers = Object.entries({ ...(domain !== undefined && { domain }), bus, dev, func });
+      return ['device', ['pci', ...numbers.map(([key, value]): Sxp => [key, `0x${value.toString(16)}`])]];
     }),
     ...config.vifs.map((vif): Sxp => {
       const known = VIF_KEYS.filter((key) => vif[key] !== undefined);
@@ -104,7 +110,7 @@ export interface FromSxp {
 export function configFromSxp(sxp: Sxp, randomMac: () => string): FromSxp {
   const vm = findVm(sxp);
   const ignored: string[] = [];
-  const config: Partial<DomainConfig> & { disks: Disk[]; vifs: Vif[] } = {
+  const config: Partial<DomainConfig> & { disks: Disk[]; vifs: Vif[]; pci?: PciDevice[] } = {
     memoryMiB: 128,
     disks: [],
     vifs: [],
@@ -121,8 +127,11 @@ export function configFromSxp(sxp: Sxp, randomMac: () => string): FromSxp {
     else if (head === 'on_watchdog') config.onWatchdog = action(head, rest);
     else if (head === 'image') readImage(first, config, ignored);
     else if (head === 'device') readDevice(first, config, randomMac);
+    else if (head === 'backend') config.backends = [...(config.backends ?? []), backend(first)];
     else ignored.push(head);
   }
+  if (config.backends) ignored.push('backend');
+  if (config.pci) ignored.push('device pci');
   if (config.name === undefined) throw new ConfigError('missing vm name');
   if (config.kernel === undefined) throw new ConfigError('missing image: (image (linux (kernel PATH))) is wanted');
   config.vcpus ??= 1;
@@ -193,7 +202,21 @@ function readImage(image: Sxp | undefined, config: Partial<DomainConfig>, ignore
   for (const [head, ...rest] of rows) if (!readRow(IMAGE, head, rest, config)) ignored.push(`image ${head}`);
 }
 
-function readDevice(device: Sxp | undefined, config: { disks: Disk[]; vifs: Vif[] }, randomMac: () => string): void {
+/** (backend (blkif)) */
+function backend(sxp: Sxp | undefined): (typeof BACKENDS)[number] {
+  const [word] = Array.isArray(sxp) ? sxp : [sxp];
+  const kind = BACKENDS.find((one) => one === word);
+  if (!kind) throw new ConfigError(`invalid backend type: ${brief(sxp ?? '')} (one of ${BACKENDS.join(', ')})`);
+  return kind;
+}
+
+interface Devices {
+  readonly disks: Disk[];
+  readonly vifs: Vif[];
+  pci?: PciDevice[];
+}
+
+function readDevice(device: Sxp | undefined, config: Devices, randomMac: () => string): void {
   const values = new Map(elements(device ?? '', 'device').map(([head, ...rest]) => [head, atom(head, rest)]));
   const kind = Array.isArray(device) ? device[0] : undefined;
   if (kind === 'vbd' || kind === 'tap') {
@@ -213,6 +236,8 @@ function readDevice(device: Sxp | undefined, config: { disks: Disk[]; vifs: Vif[
   } else if (kind === 'vif') {
     const items = VIF_KEYS.filter((key) => values.get(key)).map((key) => `${key}=${values.get(key)}`);
     config.vifs.push(parseVif(items.join(','), randomMac));
+  } else if (kind === 'pci') {
+    config.pci = [...(config.pci ?? []), pciFromSxp(values)];
   } else {
     throw new ConfigError(`unknown device type: ${brief(kind ?? '')}`);
   }
