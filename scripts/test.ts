@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
-const PATTERNS = ['src/**/*.test.ts', 'test/**/*.test.ts'];
+const PATTERNS = ['src/**/*.test.ts', 'test/**/*.test.ts', 'scripts/**/*.test.ts'];
 /** Two, as system tests measure time limits in seconds of a machine that is not overrun; more cores shorten little. */
 const CONCURRENCY = 2;
 /** A file that is not done by then hangs: the whole run takes less. */

@@ -56,8 +56,8 @@ export const ElfNoteHeader = struct('Elf64_Nhdr', 12, { namesz: u32(0), descsz: 
 export const ELF_MAGIC = 0x464c457f;
 // biome-ignore format: a table
 export const ELF = {
-  class64: 2, dataLsb: 1, version: 1, machineX86_64: 62, ET_EXEC: 2, ET_CORE: 4,
-  PT_LOAD: 1, PT_NOTE: 4, SHT_PROGBITS: 1, SHT_SYMTAB: 2, SHT_STRTAB: 3, SHT_NOTE: 7, SHT_NOBITS: 8,
+  class64: 2, dataLsb: 1, version: 1, machineX86_64: 62, ET_EXEC: 2, ET_DYN: 3, ET_CORE: 4,
+  PT_LOAD: 1, PT_INTERP: 3, PT_NOTE: 4, SHT_PROGBITS: 1, SHT_SYMTAB: 2, SHT_STRTAB: 3, SHT_NOTE: 7, SHT_NOBITS: 8,
   SHF_WRITE: 1, SHF_ALLOC: 2, SHF_EXECINSTR: 4, STT_OBJECT: 1, STT_FUNC: 2,
 } as const;
 

@@ -94,7 +94,7 @@ type Words = readonly [eax: number, ebx: number, ecx: number, edx: number];
 const NOTHING: Words = [0, 0, 0, 0];
 
 /** CPUID's answer for the given leaf and subleaf. */
-export function cpuidLeaf(vcpu: Vcpu, leaf: number, subleaf: number): Words {
+export function cpuidLeaf(vcpu: Pick<Vcpu, 'id' | 'cr4'>, leaf: number, subleaf: number): Words {
   switch (leaf >>> 0) {
     case 0:
       return [0x16, spell(VENDOR, 0), spell(VENDOR, 8), spell(VENDOR, 4)];
@@ -138,7 +138,7 @@ export function cpuidLeaf(vcpu: Vcpu, leaf: number, subleaf: number): Words {
 }
 
 /** OSXSAVE shows what the kernel chose in CR4; XSAVE is not announced, so that today it is never set. */
-function osxsave(vcpu: Vcpu, ecx: number): number {
+function osxsave(vcpu: Pick<Vcpu, 'cr4'>, ecx: number): number {
   const OSXSAVE = 1 << 18;
   return vcpu.cr4 & OSXSAVE ? (ecx | (1 << 27)) >>> 0 : ecx;
 }
