@@ -2,7 +2,6 @@
  * The one process, as its system calls find it: memory, files, segment bases, how it ended. No threads, no children, and no signal
  * reaches a handler of the program's: what would send one ends it.
  */
-
 import { PAGE_SIZE } from '../../src/hypervisor/memory.ts';
 import type { AddressSpace } from './address-space.ts';
 import { Descriptors, type OpenFile, Randomness } from './open-files.ts';
