@@ -37,7 +37,7 @@ export const VARIABLES: readonly Variable[] = [
   row('dhcp',               'text',   'used',     '"dhcp" or "off"'),
   row('nfs_server',         'text',   'used',     'server of an NFS root'),
   row('nfs_root',           'text',   'used',     'path of an NFS root'),
-  row('restart',            'text',   'used',     'onreboot, always or never: the old form of on_poweroff, on_reboot and on_crash'),
+  row('restart',            'text',   'used',     'onreboot, always (after crashes too) or never: the old form of on_poweroff, on_reboot and on_crash. A sixth restart in a minute is the end'),
   row('autorestart',        'flag',   'used',     'true: restart = "always"'),
   row('on_poweroff',        'text',   'used',     'after poweroff: destroy, restart, preserve'),
   row('on_reboot',          'text',   'used',     'after reboot: restart, destroy, preserve'),

@@ -15,6 +15,16 @@ export function overview(commands: readonly Command[]): string {
   return `${text}\nTry 'xm help CMD' for help on CMD\n`;
 }
 
+/**
+ * The same called as xl, in that tool's form: four lines, then a command a line behind a blank, in the order of their names.
+ * The completion that it brings for bash reads it (xm-xend 11.2).
+ */
+export function xlOverview(commands: readonly Command[]): string {
+  const sorted = commands.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  const rows = sorted.map(({ name, summary }) => ` ${name.padEnd(19)} ${summary}\n`);
+  return `Usage xl <subcommand> [args]\n\nxl full list of subcommands:\n\n${rows.join('')}`;
+}
+
 /** `[-a] [-H|-R] [--path PATH] DOM`: everything behind the command's name. */
 export function usage(command: Command): string {
   const options = optionsOf(command);

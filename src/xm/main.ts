@@ -8,7 +8,7 @@ import { ApiError, XendClient } from '../sdk/client.ts';
 import type { Command, Context, Dialect } from './command.ts';
 import { allCommands, ENTRIES } from './commands/index.ts';
 import { NOT_IMPLEMENTED } from './commands/not-implemented.ts';
-import { commandHelp, overview } from './help.ts';
+import { commandHelp, overview, xlOverview } from './help.ts';
 import { asksForHelp, parseCommandLine } from './parse.ts';
 
 /** Exact names win; otherwise a beginning that only one command has. */
@@ -72,7 +72,8 @@ function inWordsOf(dialect: Dialect | undefined, [command]: readonly string[], e
 async function dispatch([typed, ...words]: readonly string[], io: Io): Promise<number> {
   const bare = typed === 'help' && words[0] === undefined;
   if (typed === undefined || typed === '-h' || typed === '--help' || bare) {
-    io.out(overview(await allCommands()));
+    const all = await allCommands();
+    io.out(io.dialect === 'xl' ? xlOverview(all) : overview(all));
     return 0;
   }
   if (typed === 'help') {

@@ -92,6 +92,13 @@ test('help lists every command under its group, and each command has help of its
   assert.match((await xm('help', 'unp')).out, /^unp DOM\n/);
 });
 
+test("called as xl, help has the lines that xl's completion for bash reads", async () => {
+  const lines = (await xl('help')).out.split('\n').slice(4);
+  const words = lines.filter((one) => one.startsWith(' ')).map((one) => one.trim().split(' ')[0]);
+  assert.deepEqual(words, (await allCommands()).map(({ name }) => name).toSorted());
+  assert.deepEqual(await xl(), await xl('help'));
+});
+
 test('without a xend every command says so in one line', async () => {
   let err = '';
   const code = await run(['info'], {
