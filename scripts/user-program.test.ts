@@ -1,7 +1,7 @@
 /** A Linux program under the engine alone: its output, its exit code, what it reads, and how it ends when it must. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
@@ -111,6 +111,13 @@ test('arguments are on the stack, and the file that one names is read, as is std
   const stdin = ['--stdin', path.join(root, 'note')];
   assert.equal(run([...stdin, cat, 'note']).out, 'from a file, from a file, ');
   assert.equal(run([...stdin, '--quiet', cat, '/note']).out, '');
+});
+
+test('--cpu-prof writes a profile of the run', () => {
+  const file = path.join(root, 'profile');
+  assert.equal(run(['--cpu-prof', file, GREETING]).code, 7);
+  const { nodes } = JSON.parse(readFileSync(file, 'utf8')) as { nodes: { callFrame: { functionName: string } }[] };
+  assert.ok(nodes.some(({ callFrame }) => callFrame.functionName === '(root)'));
 });
 
 test('a page that is mapped can be written until it is protected: then the program ends as by SIGSEGV', () => {

@@ -2,7 +2,8 @@
  * Runs a Linux program under the engine alone: no kernel, no hypervisor and no devices around it, its system calls performed in
  * TypeScript. For measuring and profiling the translator (docs/profiling.md).  scripts/user-program.ts --help
  */
-import { openSync, writeSync } from 'node:fs';
+import { openSync, writeFileSync, writeSync } from 'node:fs';
+import { Session } from 'node:inspector/promises';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { engineMode } from '../src/host/engine-mode.ts';
@@ -22,14 +23,15 @@ const HELP = `usage: node scripts/run.mjs scripts/user-program.ts [option]... PR
 Runs a static or dynamic ELF program for x86-64, with one thread and without signal handlers, and tells what it cost. It may
 read the files below the root and write to its stdout and stderr. The exit code is the program's.
 
-  --root DIR     the folder that is the program's root; PROGRAM and what it names are below it (default /)
-  --stdin FILE   what the program reads (default: what we are given)
-  --quiet        throw its output to stdout away
-  --statistics   tell why the engine came back, how often, and the engine's own counters
-  --count N      tell of the N regions that were entered most often; counting makes each entry dearer
-  --tier 0|1     0: the interpreter alone; 1: hot code is translated as well (default)
-  --threshold N  how often control comes to an instruction before its region is translated
-  --slice N      taken branches before the engine returns to look around (default ${SLICE_BRANCHES})
+  --root DIR       the folder that is the program's root; PROGRAM and what it names are below it (default /)
+  --stdin FILE     what the program reads (default: what we are given)
+  --quiet          throw its output to stdout away
+  --statistics     tell why the engine came back, how often, and the engine's own counters
+  --count N        tell of the N regions that were entered most often; counting makes each entry dearer
+  --cpu-prof FILE  write a profile of V8's, of the run alone
+  --tier 0|1       0: the interpreter alone; 1: hot code is translated as well (default)
+  --threshold N    how often control comes to an instruction before its region is translated
+  --slice N        taken branches before the engine returns to look around (default ${SLICE_BRANCHES})
   --help
 
 DOMUS_ENGINE chooses among the engine's modes as it does for domains.`;
@@ -40,6 +42,7 @@ const OPTIONS = {
   quiet: { type: 'boolean', default: false },
   statistics: { type: 'boolean', default: false },
   count: { type: 'string' },
+  'cpu-prof': { type: 'string' },
   tier: { type: 'string' },
   threshold: { type: 'string' },
   slice: { type: 'string' },
@@ -87,6 +90,8 @@ if (program.length === 0) fail('which program? --help tells more');
 
 /** What is measured shall be what a monitor runs, and Node takes its flags at its start only: begin again with them. */
 if (!MONITOR_FLAGS.every((flag) => process.execArgv.includes(flag)) && typeof process.execve === 'function') {
+  // The profiler's timer would go on in the new program, whose first signal ends it.
+  if (process.execArgv.some((flag) => /^--(cpu-)?prof/.test(flag))) fail('profile with our own --cpu-prof FILE');
   const own = [...process.execArgv, ...process.argv.slice(1)];
   process.execve(process.execPath, [process.execPath, ...MONITOR_FLAGS, ...own], process.env);
 }
@@ -119,15 +124,29 @@ function start(): { machine: Machine; guest: Process } {
   }
 }
 
+/** What `work` returns, with a profile of it written into `file` if there is to be one. */
+async function profiled<T>(file: string | undefined, work: () => T): Promise<T> {
+  if (file === undefined) return work();
+  const session = new Session();
+  session.connect();
+  await session.post('Profiler.enable');
+  await session.post('Profiler.start');
+  const result = work();
+  writeFileSync(file, JSON.stringify((await session.post('Profiler.stop')).profile));
+  session.disconnect();
+  return result;
+}
+
 const { machine, guest } = start();
 const watched = count === undefined ? undefined : new WatchedRegions();
 if (watched) machine.engine.watchRegions(watched);
-const before = timesNow();
-const trouble = machine.run(guest);
-const after = timesNow();
+const { trouble, times } = await profiled(values['cpu-prof'], () => {
+  const before = timesNow();
+  return { trouble: machine.run(guest), times: timesLine(before, timesNow()) };
+});
 const lines = [
   ...(trouble === undefined ? [] : [trouble]),
-  `exit ${guest.exitCode}, ${timesLine(before, after)}`,
+  `exit ${guest.exitCode}, ${times}`,
   ...(values.statistics ? statisticsLines(machine) : []),
   ...(watched ? regionLines(machine, watched, count!) : []),
 ];

@@ -2,7 +2,6 @@
  * One CPU for one program: the engine over memory that holds nothing else, and the loop that runs the program between its exits as
  * the hypervisor does a guest's user mode (src/hypervisor/run.ts), with system calls performed here.
  */
-
 import { type EngineOptions, WasmEngine } from '../../src/host/wasm-engine.ts';
 import { cpuidLeaf } from '../../src/hypervisor/emulate/cpuid.ts';
 import { GuestMemory, PAGE_SIZE, planLayout } from '../../src/hypervisor/memory.ts';
