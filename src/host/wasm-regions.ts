@@ -110,7 +110,7 @@ export interface RegionOptions {
 export const MODULE_BYTES_MAX = 32 << 20;
 
 /**
- * Instructions that a module has as soon as no further region comes to it. An instruction takes some 15 to 20 microseconds, V8's part
+ * Instructions that a module has as soon as no further region comes to it. An instruction takes some 20 to 30 microseconds, V8's part
  * included.
  */
 const AT_ONCE = 200;

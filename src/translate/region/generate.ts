@@ -9,48 +9,26 @@
  *   jump    to `target`: straight into another region when there is one, else like leave
  */
 import type { MemoryLayout } from '../../hypervisor/memory.ts';
-import {
-  type E,
-  F32,
-  F64,
-  I32,
-  I64,
-  i32,
-  i64,
-  load8u,
-  load16u,
-  load32,
-  load64,
-  load128,
-  select,
-} from '../../wasm/expr.ts';
+import { type E, F64, I32, I64, i32, i64, load8u } from '../../wasm/expr.ts';
 import { call, type Fn, type FnRef, type Label, ModuleBuilder } from '../../wasm/module.ts';
 import { Kind } from '../../x86/decode.ts';
 import { Exit } from '../../x86/exits.ts';
 import { STATE } from '../../x86/state.ts';
 import {
-  CODE_HASH,
-  CODE_HASH_ENTRIES,
   COMPUTED_FROM,
   COMPUTED_TARGET,
   ENTRY_PAGE_SHIFT,
   KEPT_PAGES,
   KEPT_PAGES_MAX,
-  PLACE,
   RECORD,
-  REGION_SLOTS,
   REGION_STOPPED,
-  STACK_ADDEND,
-  STACK_PAGE,
   Status,
-  TLB_STAMP,
 } from '../layout.ts';
-import { ordinaryLimit, roundingState } from '../lift.ts';
-import { placeOf } from '../runtime/region-places.ts';
-import { forgetPage, tlbEntry } from '../runtime/tlb.ts';
 import { SEMANTICS } from '../semantics/index.ts';
 import { type Block, endsBlock, isComputed, isDispatch, NOWHERE, type RegionPlan } from './discover.ts';
+import { emitEntering, pageAt } from './entering.ts';
 import { DYNAMIC, type FlagState, PAIR } from './flag-lift.ts';
+import { type Found, jumpToFound, lookUpTarget, spill } from './leaving.ts';
 import { leaveTo, type RegionContext, RegionLift, type SharedPage, storeDynamic } from './lift.ts';
 import { type FlagLiveness, flagLiveness, Need } from './liveness.ts';
 import { loadedInLoops } from './loops.ts';
@@ -154,9 +132,8 @@ class RegionEmitter {
   private readonly dispatching: E;
   /** The region's own slot in the table. */
   private readonly self: E;
-  /** For `go`: the record at `target` if a region is entered there, else 0; and its handler. */
-  private readonly found: E;
-  private readonly handler: E;
+  /** For `go`. */
+  private readonly found: Found;
   /** Dispatch node → the local with the number of its target. */
   private readonly choice = new Map<number, E>();
   private readonly loopLabels = new Map<number, Label>();
@@ -219,8 +196,7 @@ class RegionEmitter {
     this.entry = f.local(I32);
     this.self = f.local(I32);
     this.dispatching = f.local(I32);
-    this.found = f.local(I32);
-    this.handler = f.local(I32);
+    this.found = { record: f.local(I32), handler: f.local(I32) };
     const labels = this.labels;
     this.region = {
       cpu: f.param(0),
@@ -288,13 +264,16 @@ class RegionEmitter {
     f.block((go) => {
       labels.go = go;
       this.emitBody();
-      f.scope(() => this.emitLookUp(this.region.target));
+      f.scope(() => lookUpTarget(f, this.region, this.found));
     });
-    this.spill();
-    this.emitJump();
+    spill(f, this.region);
+    jumpToFound(f, this.region, this.budget, this.found, this.type);
     f.ret(i32(Status.Jump));
     f.unreachable();
-    f.prepend(() => this.emitPrologue());
+    const self = this.computedNode >= 0 ? this.self : undefined;
+    const { budget, entry, kept } = this;
+    const { pages } = this.source.plan;
+    f.prepend(() => emitEntering(f, this.region, { pages, kept, budget, entry, self, enter: this.imports.enter }));
   }
 
   /** The region's code, and the ways out but for `jump`, which is behind. */
@@ -312,7 +291,7 @@ class RegionEmitter {
           });
           if (region.usesHelper) {
             storeDynamic(f, region);
-            this.spill();
+            spill(f, region);
             f.store32(region.cpu, this.budget, STATE.budget);
             f.store64(region.cpu, region.page.add(region.position.extendS()), STATE.rip);
             f.ret(call(this.imports.helper, region.cpu));
@@ -326,117 +305,10 @@ class RegionEmitter {
         });
       });
       storeDynamic(f, region);
-      this.spill();
+      spill(f, region);
       f.store64(region.cpu, region.target, STATE.rip);
       f.store32(region.cpu, this.budget, STATE.budget);
       f.ret(region.status);
-    });
-  }
-
-  private emitPrologue(): void {
-    const { f, region } = this;
-    const { cpu } = region;
-    f.set(region.page, load64(cpu, STATE.codePage));
-    f.set(region.tlb, load32(cpu, STATE.tlb));
-    if (this.source.plan.pages.length > 1) this.emitPages();
-    f.set(this.budget, load32(cpu, STATE.budget));
-    f.set(this.entry, load8u(f.param(1), RECORD.entry).and((1 << ENTRY_PAGE_SHIFT) - 1));
-    if (this.computedNode >= 0) f.set(this.self, load16u(f.param(1), RECORD.handler));
-    if (region.usesFs) f.set(region.fsBase, load64(cpu, STATE.fsBase));
-    if (region.crossing !== undefined) f.set(region.crossing, cpu.add(STATE.crossing));
-    if (region.usesStack) {
-      f.set(region.stackPage, load64(cpu, STACK_PAGE));
-      f.set(region.stackAddend, load32(cpu, STACK_ADDEND));
-    }
-    for (let k = 0; k < this.kept; k++) {
-      forgetPage(f, cpu, KEPT_PAGES + 16 * k);
-    }
-    if (region.usesGs) f.set(region.gsBase, load64(cpu, STATE.gsBase));
-    f.set(region.flagLocals.result, load64(cpu, STATE.flagResult));
-    f.set(region.flagLocals.aux, load32(cpu, STATE.flagAux));
-    region.gpr.forEach((local, k) => {
-      if ((region.used >> k) & 1) f.set(local, load64(cpu, STATE.gpr + 8 * k));
-    });
-    this.emitVectorPrologue();
-  }
-
-  private emitVectorPrologue(): void {
-    const { f, region } = this;
-    const { cpu, taskSwitched, rounding, limits } = region;
-    if (taskSwitched !== undefined) f.set(taskSwitched, load32(cpu, STATE.taskSwitched));
-    if (rounding !== undefined) {
-      f.set(rounding, roundingState(load32(cpu, STATE.mxcsr)));
-      for (const type of [F32, F64] as const) {
-        const limit = limits[type];
-        if (limit !== undefined) f.set(limit, ordinaryLimit(type, rounding));
-      }
-    }
-    for (const { local, value } of region.constants.values()) f.set(local, value);
-    region.xmm.forEach((local, k) => {
-      if (local !== undefined) f.set(local, load128(cpu, STATE.xmm + 16 * k));
-    });
-  }
-
-  /** From the page that the region is entered in to its first one, and a look whether all are where they were. */
-  private emitPages(): void {
-    const { f, region } = this;
-    const place = f.let(load8u(f.param(1), RECORD.entry).shrU(ENTRY_PAGE_SHIFT));
-    f.set(region.page, region.page.sub(this.pageAt(place)));
-    const at = f.let(placeOf(region.cpu, load16u(f.param(1), RECORD.handler)));
-    const isOther = load64(at, PLACE.stamp)
-      .ne(load64(region.tlb, TLB_STAMP))
-      .or(load64(at, PLACE.first).ne(region.page));
-    f.if(isOther, () => {
-      f.cold();
-      f.if(call(this.imports.enter, region.cpu, f.param(1)), () => f.ret(i32(Status.Jump)));
-    });
-  }
-
-  /** Distance in bytes of the page with number `place` of the region's from its first entry's. */
-  private pageAt(place: E): E {
-    const [first, ...others] = this.source.plan.pages.map((page) => i64(page * 4096));
-    return others.reduce((page, other, k) => select(place.eq(k + 1), other, page), first!);
-  }
-
-  private spill(): void {
-    const { f, region } = this;
-    region.gpr.forEach((local, k) => {
-      if ((region.written >> k) & 1) f.store64(region.cpu, local, STATE.gpr + 8 * k);
-    });
-    region.xmm.forEach((local, k) => {
-      if ((region.xmmWritten >> k) & 1) f.store128(region.cpu, local!, STATE.xmm + 16 * k);
-    });
-  }
-
-  /** `found` and `handler`, for `target`: what the interpreter's resolve does, short. */
-  private emitLookUp(target: E): void {
-    const { f, region, found, handler } = this;
-    f.set(found, i32(0));
-    const entry = f.let(tlbEntry(region.tlb, target));
-    f.if(load64(entry, 16).eq(target.and(-4096)), () => {
-      const at = f.let(target.wrap().add(load32(entry, 24)));
-      const hash = at.xor(at.shrU(14)).and(CODE_HASH_ENTRIES - 1);
-      const slot = f.let(region.cpu.add(hash.shl(3)));
-      f.if(load32(slot, CODE_HASH).eq(at), () => {
-        f.set(found, load32(slot, CODE_HASH + 4));
-        f.set(handler, load16u(found, RECORD.handler));
-        f.if(handler.ltU(REGION_SLOTS), () => f.set(found, i32(0)));
-      });
-    });
-  }
-
-  /** To the region that was found at `target`, or back to the interpreter, with all in the state block. */
-  private emitJump(): void {
-    const { f, region, budget, found, handler } = this;
-    const { cpu, target } = region;
-    f.store64(cpu, target, STATE.rip);
-    f.set(budget, budget.sub(1));
-    f.store32(cpu, budget, STATE.budget);
-    f.if(found, () => {
-      f.if(budget.gtS(0).and(load32(cpu, STATE.kick).eqz()), () => {
-        f.store64(cpu, target.and(-4096), STATE.codePage);
-        f.returnCallIndirect(this.type, handler, cpu, found);
-      });
     });
   }
 
@@ -484,11 +356,11 @@ class RegionEmitter {
     const state = region.flags;
     const inside = this.shape.graph.edges[node]![0];
     f.scope(() => {
-      this.emitLookUp(region.target);
+      lookUpTarget(f, region, found);
       if (inside === undefined) return;
-      f.if(found.ne(0).and(this.handler.eq(this.self)), () => {
-        const number = f.let(load8u(found, RECORD.entry));
-        const page = region.page.add(this.pageAt(f.let(number.shrU(ENTRY_PAGE_SHIFT))));
+      f.if(found.record.ne(0).and(found.handler.eq(this.self)), () => {
+        const number = f.let(load8u(found.record, RECORD.entry));
+        const page = region.page.add(pageAt(this.source.plan.pages, f.let(number.shrU(ENTRY_PAGE_SHIFT))));
         f.if(region.target.and(-4096).eq(page), () => {
           f.set(this.entry, number.and((1 << ENTRY_PAGE_SHIFT) - 1));
           this.emitEdge(node, inside);
@@ -497,7 +369,7 @@ class RegionEmitter {
       region.flags = state;
     });
     if (inside !== undefined) {
-      f.if(found.eqz().and(this.dispatching), () => {
+      f.if(found.record.eqz().and(this.dispatching), () => {
         f.cold();
         f.store64(region.cpu, region.target, COMPUTED_TARGET);
         f.store32(region.cpu, this.self, COMPUTED_FROM);
