@@ -81,6 +81,7 @@ export async function startDaemon(paths: Paths, options: DaemonOptions = {}): Pr
       events,
       consolePortBase: config['console-port-base'],
       dumpsCrashes: config['enable-dump'],
+      settings: config,
       now: Date.now,
       patience: PATIENCE,
       ...(killAt && { atStep: killSwitch(killAt) }),

@@ -4,6 +4,7 @@ import type { DomainStore } from './domain-store.ts';
 import type { EventLog, Subject } from './events.ts';
 import type { Level, MessageBuffer, XendLog } from './log.ts';
 import type { WorkObserver } from './work-queue.ts';
+import type { XendConfig } from './xend-config.ts';
 
 export interface XendPorts {
   readonly paths: Paths;
@@ -15,6 +16,8 @@ export interface XendPorts {
   readonly consolePortBase: number;
   /** Every domain that crashes leaves a core. */
   readonly dumpsCrashes: boolean;
+  /** What `xend-config.sxp` and the defaults came to when this xend started. */
+  readonly settings: XendConfig;
   now(): number;
   readonly patience: Patience;
   /** Told at each step of any work on a domain, when it begins; and of the work's end. For tests of what a crash leaves. */

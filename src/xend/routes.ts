@@ -38,6 +38,10 @@ const WaitS = Type.Optional(Type.Number({ minimum: 0, maximum: 60, description: 
 const Done = Type.Object({ ok: Type.Literal(true) }, { $id: 'Done' });
 export type Done = Static<typeof Done>;
 const Text = Type.Object({ text: Type.String() });
+const Settings = Type.Record(Type.String(), Type.Union([Type.String(), Type.Number(), Type.Boolean()]), {
+  description: 'by their names in xend-config.sxp',
+});
+type Settings = Static<typeof Settings>;
 const Daemon = Type.Object({ version: Type.String(), pid: Type.Integer() });
 const Asked = Type.Object({ uuid: Type.String(), builds: Type.Integer() });
 const Agent = Type.Object({ socket: Type.String(), uuid: Type.String() });
@@ -55,6 +59,7 @@ const done = (work: Promise<void>): Promise<Done> => work.then(() => OK);
 export const ROUTES = {
   'GET /xend':                    route('This daemon: version and process',      {}, (): { version: string; pid: number } => ({ version: VERSION, pid: process.pid }), Daemon),
   'GET /node':                    route('Facts about this machine',              {}, (xend): NodeInfo => xend.node(), NodeInfo),
+  'GET /node/config':             route('The settings that this daemon runs with', {}, (xend): Settings => xend.ports.settings, Settings),
   'GET /node/dmesg':              route('The hypervisor\'s messages',            {}, (xend): { text: string } => ({ text: xend.ports.messages.text() }), Text),
   'POST /node/dmesg/clear':       route('Forget the messages; answers them',     {}, (xend): { text: string } => { const text = xend.ports.messages.text(); xend.ports.messages.clear(); return { text }; }, Text),
   'GET /node/log':                route('xend\'s log file',                      {}, (xend): { text: string } => ({ text: xend.ports.log.text() }), Text),

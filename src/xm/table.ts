@@ -118,6 +118,14 @@ export function infoText(node: NodeInfo, dialect: 'xm' | 'xl'): string {
   return facts.map(([key, value]) => line('%-23s: %s', key, value)).join('');
 }
 
+/** `xm info -c`: xend's settings, written as in its file. */
+export function settingsText(settings: Readonly<Record<string, string | number | boolean>>): string {
+  const word = (value: string | number | boolean) => (typeof value === 'boolean' ? (value ? 'yes' : 'no') : value);
+  return Object.entries(settings)
+    .map(([name, value]) => line('%-38s: %s', name, value === '' ? '(none)' : word(value)))
+    .join('');
+}
+
 /** What `xl info -n` says of the nodes: all memory and all CPUs are in one, whose distance to itself is 10. */
 export const numaText = ({ cores, memoryMiB, freeMemoryMiB, hyperthreadsPerCore }: NodeInfo): string =>
   [

@@ -293,6 +293,14 @@ test('colour and progress are for terminals alone', async () => {
   assert.doesNotMatch(out + err, /\x1b/);
 });
 
+test("info -c: what xend's settings came to, by their names in its file", async () => {
+  const { out } = await xm('info', '-c');
+  assert.match(out, /^console-port-base {21}: 9600$/m);
+  assert.match(out, /^enable-dump {27}: no$/m);
+  assert.match(out, /^xend-tls-cert {25}: \(none\)$/m);
+  assert.equal(JSON.parse((await xm('info', '-c', '--json')).out)['xend-http-server'], false);
+});
+
 test('info and dmesg', async () => {
   const { out } = await xm('info');
   assert.match(out, /^system {17}: \w+\nhost {19}: .*\nrelease {16}: /);
