@@ -285,9 +285,11 @@ export class Endings {
 /** 20261127T182300Z: sorts by time and can be part of a name. */
 const stamp = (ms: number): string => new Date(ms).toISOString().replace(/[-:]|\.\d+/g, '');
 
-/** What was asked for is stronger than the configuration, except after a crash. */
+/**
+ * What was asked for is stronger than the configuration, except after a crash. That no restart was wanted is no reason not to
+ * keep a domain.
+ */
 function decide({ config, record }: Domain, kind: MachineExit['kind']): ExitAction {
-  if (record.wanted !== undefined && !isCrash(kind)) return record.wanted;
   const actions: Record<MachineExit['kind'], ExitAction> = {
     poweroff: config.onPoweroff,
     reboot: config.onReboot,
@@ -295,5 +297,7 @@ function decide({ config, record }: Domain, kind: MachineExit['kind']): ExitActi
     watchdog: config.onWatchdog ?? config.onCrash,
     suspend: 'preserve',
   };
-  return actions[kind];
+  const usual = actions[kind];
+  if (record.wanted === undefined || isCrash(kind)) return usual;
+  return record.wanted === 'destroy' && !usual.endsWith('restart') ? usual : record.wanted;
 }

@@ -141,6 +141,18 @@ test('a shutdown request reaches the guest through the store, and -H ends what w
   store.close();
 });
 
+test('-H keeps a domain that its configuration keeps: there is no restart to cancel', async () => {
+  const { console, uuid } = await create('stays', { onPoweroff: 'preserve' });
+  await unpause('stays');
+  await console.until('login:');
+  await client.call('POST /domains/:name/shutdown', { name: 'stays', reason: 'halt' });
+  console.type('poweroff\n');
+  await console.ended();
+  const kept = await view('stays');
+  assert.deepEqual([kept.letters, kept.shutdownReason], ['---s-', 'poweroff']);
+  await client.call('POST /domains/:name/destroy', { name: uuid });
+});
+
 test('the store has the domain and both ends of its disk, and nothing when it is gone', async () => {
   const disks = [{ uname: `file:${home.disk}`, dev: 'sda1', mode: 'w' as const }];
   const { uuid, domid } = await create('tree', { disks });

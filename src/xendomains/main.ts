@@ -89,6 +89,8 @@ class Xendomains {
     for (const letter of this.#settings.sysrq) await this.#xm('sysrq', name, letter);
     const { maxWaitS, force } = this.#settings;
     const why = await this.#xm('shutdown', '--halt', `--timeout=${maxWaitS}`, ...(force ? ['--force'] : []), name);
+    // One that is kept after its end (on_poweroff = "preserve") would be in the way of its next start. Others are gone already.
+    if (why === undefined) await this.#xm('destroy', name);
     if (why === undefined) this.#around.out(`stopped ${name}\n`);
     else this.#complain(`${name} is not stopped: ${why}`);
   }

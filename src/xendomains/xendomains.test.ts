@@ -121,6 +121,17 @@ test('restart starts again what it could stop, whatever could not be stopped or 
   assert.deepEqual([forced.code, await names()], [0, []]);
 });
 
+test('a domain that its configuration keeps after its end is not in the way of its next start', async () => {
+  const folder = path.join(home.dir, 'keeping');
+  mkdirSync(folder);
+  write('../keeping/kept', 'kept', 'on_poweroff = "preserve"');
+  const env = { XENDOMAINS_AUTO: folder };
+  assert.equal((await xendomains('start', env)).code, 0);
+  await obey('kept');
+  assert.deepEqual(await xendomains('stop', env), { code: 0, out: 'stopped kept\n', err: '' });
+  assert.deepEqual(await names(), []);
+});
+
 test('wrong words, and a xend that is not there', async () => {
   assert.equal((await xendomains('frob')).code, 2);
   assert.match((await xendomains('frob')).err, /^usage: xendomains/);

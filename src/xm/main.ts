@@ -105,7 +105,8 @@ async function dispatch([typed, ...words]: readonly string[], io: Io): Promise<n
 }
 
 function outputs(io: Io, command: Command, flags: Context['flags']) {
-  const { out } = io;
+  // What a stream answers to being written to is nobody's exit code.
+  const out = (text: string): void => void io.out(text);
   const dialect = (command.layouts && (flags.format as Dialect)) || io.dialect || 'xm';
   return {
     dialect,

@@ -29,8 +29,10 @@ const xl = (...argv: string[]) => called('xl', argv);
 async function called(dialect: Dialect, argv: string[]): Promise<{ code: number; out: string; err: string }> {
   let [out, err] = ['', ''];
   const code = await run(argv, {
+    // As a stream does.
     out: (text) => {
       out += text;
+      return true;
     },
     err: (text) => {
       err += text;
@@ -199,6 +201,8 @@ test('Domain-0 is listed with its CPUs and its share of them', async () => {
   assert.match(vcpus[1]!, /^Domain-0 +0 +0 +0 +r-- +\d+\.\d all \/ all$/);
   assert.match((await xm('vcpu-list', 'Domain-0')).out, /^Domain-0 +0 +0 +0 +r-- +\d+\.\d any cpu$/m);
   assert.match((await xm('sched-credit')).out, /^Domain-0 +0 +256 +0$/m);
+  const pool = 'Cpupool Pool-0: tslice=30ms ratelimit=1000us migration-delay=0us\n';
+  assert.deepEqual(await xm('sched-credit', '-s'), { code: 0, out: pool, err: '' });
 });
 
 test('xl says in its own words what it does not know', async () => {
@@ -294,7 +298,8 @@ test('colour and progress are for terminals alone', async () => {
 });
 
 test("info -c: what xend's settings came to, by their names in its file", async () => {
-  const { out } = await xm('info', '-c');
+  const { code, out } = await xm('info', '-c');
+  assert.equal(code, 0);
   assert.match(out, /^console-port-base {21}: 9600$/m);
   assert.match(out, /^enable-dump {27}: no$/m);
   assert.match(out, /^xend-tls-cert {25}: \(none\)$/m);

@@ -140,7 +140,7 @@ of the domain is what on_poweroff in its configuration says.`,
   options: {
     all: { type: 'boolean', short: 'a', help: 'all domains except Domain-0' },
     wait: { type: 'boolean', short: 'w', help: 'wait until they are gone (implies -H)' },
-    halt: { type: 'boolean', short: 'H', help: 'end it even if its configuration says restart' },
+    halt: { type: 'boolean', short: 'H', help: 'do not restart it, whatever its configuration says' },
     timeout: { type: 'string', value: 'SECONDS', help: 'wait so long; exit code 1 if a domain has not ended then' },
     force: { type: 'boolean', short: 'F', help: 'destroy what has not ended in time (60 s without --timeout)' },
     reboot: { type: 'boolean', short: 'R', help: 'restart it even if its configuration says destroy' },
