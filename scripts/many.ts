@@ -51,9 +51,9 @@ const LOGIN_MS = 300_000;
 const ANSWER_MS = 30_000;
 /**
  * What happens once after a boot is no part of being idle: the guest's journal commits, it looks at free inodes, and its monitor
- * collects garbage and gives back memory.
+ * collects garbage, gives back memory and, for some two minutes, finishes compiling what the boot made hot.
  */
-const SETTLE_MS = 60_000;
+const SETTLE_MS = 180_000;
 const CREATED_AT_ONCE = 2;
 const LIST_RUNS = 5;
 
