@@ -96,6 +96,14 @@ describe('commands by the agent', { skip: cannotRun }, () => {
     assert.deepEqual(await two.exit, { code: 0, signal: 15 });
   });
 
+  test('a signal reaches a command that has only just begun', async () => {
+    for (let round = 0; round < 20; round++) {
+      const one = run(link(), sh('sleep 1000'));
+      one.session.signal(9);
+      assert.deepEqual(await one.exit, { code: 0, signal: 9 });
+    }
+  });
+
   test('input and output of many commands at once are not mixed, cut or lost', async () => {
     const commands = Array.from({ length: 12 }, (_, i) => {
       const bytes = new Uint8Array(200_000 + i * 777);

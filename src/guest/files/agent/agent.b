@@ -64,7 +64,7 @@ const SOCKET = 41; const BIND = 49; const KILL = 62; const FCNTL = 72; const CHD
 const O_RDWR = 2; const O_NOCTTY = 0x100; const O_NONBLOCK = 0x800; const O_CLOEXEC = 0x80000;
 const AF_NETLINK = 16; const SOCK_DGRAM = 2; const NETLINK_KOBJECT_UEVENT = 15;
 const POLLIN = 1; const POLLOUT = 4;
-const EINTR = -4; const EAGAIN = -11; const ENOENT = -2; const ENOBUFS = -105; const ENOTDIR = -20;
+const ESRCH = -3; const EINTR = -4; const EAGAIN = -11; const ENOENT = -2; const ENOBUFS = -105; const ENOTDIR = -20;
 const SIGHUP = 1; const SIGKILL = 9; const SIGPIPE = 13; const SIGCHLD = 17;
 const TCGETS = 0x5401; const TCSETSF = 0x5404; const TIOCSCTTY = 0x540e; const TIOCSWINSZ = 0x5414; const TIOCSPTLCK = 0x40045431;
 const TIOCGPTPEER = 0x5441; const F_SETFL = 4;
@@ -346,8 +346,14 @@ fn exec(id, payload, size) {
   if (pid < 0) word[session + PID] = 0;
 }
 
+// To the command and its children. One that has only just begun leads no group yet, and has no children.
+fn signal(session, number) {
+  let pid = word[session + PID];
+  if (pid > 0 && syscall(KILL, -pid, number) == ESRCH) syscall(KILL, pid, number);
+}
+
 fn abandon(session) {
-  if (word[session + PID] > 0) syscall(KILL, -word[session + PID], SIGHUP);
+  signal(session, SIGHUP);
   freeSession(session);
 }
 
@@ -375,9 +381,8 @@ fn handle(type, id, payload, size) {
   else if (type == END_IN) {
     word[session + LAST] = 1;
     if (word[session + WAITING] == 0) closeInput(session);
-  } else if (type == SIGNAL && size == 1) {
-    if (word[session + PID] > 0) syscall(KILL, -word[session + PID], byte[payload]);
-  } else if (type == SIZE && size == 4) {
+  } else if (type == SIGNAL && size == 1) signal(session, byte[payload]);
+  else if (type == SIZE && size == 4) {
     if (word[session + TTY]) setSize(word[session + IN], half[payload], half[payload + 2]);
   } else if (type == CREDIT && size == 4) word[session + CREDITS] = word[session + CREDITS] + (int[payload] & 0x7fffffff);
   else if (type == CLOSE) abandon(session);
