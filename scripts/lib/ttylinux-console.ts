@@ -11,7 +11,8 @@ export interface Patience {
 
 /** Generous: the machine may be slow and busy with other things. */
 const PATIENCE: Patience = { loginS: 300, stepS: 60 };
-const PROMPT = /root@ttylinux:\S*# $/;
+/** Something may have been printed behind it already. */
+const PROMPT = /root@ttylinux:\S*# /;
 
 export class TtylinuxConsole {
   readonly driver: ConsoleDriver;
@@ -35,8 +36,9 @@ export class TtylinuxConsole {
     await this.driver.until(/Password: /, this.#patience.stepS);
     this.driver.type('root\n');
     await this.driver.until(PROMPT, this.#patience.stepS);
-    // A shell that edits its line breaks it at the terminal's width, 80 columns where nobody says otherwise.
-    await this.run('stty columns 500');
+    // The kernel's messages would come between a command and its output; and a shell that edits its line breaks it at the
+    // terminal's width, 80 columns where nobody says otherwise.
+    await this.run('dmesg -n 1; stty columns 500');
   }
 
   /** Types a command at the shell; returns what it printed. */

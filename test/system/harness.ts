@@ -24,7 +24,8 @@ export const STEP_MS = 60_000;
 const INTERRUPT_AGAIN_MS = 3000;
 /** So much of a command is echoed without the shell breaking the line. */
 const ECHO_SURE = 40;
-const PROMPT = /root@\w+:\S* *[#$] $/;
+/** Something may have been printed behind it already. */
+const PROMPT = /root@\w+:\S* *[#$] /;
 
 /** The real guest, or the reason why there is none: then its tests are skipped. */
 export async function realGuest(): Promise<{ guest: Guest; skip: false } | { guest: undefined; skip: string }> {
@@ -68,11 +69,15 @@ export class Person {
     this.#driver.type(text);
   }
 
+  /** From here on the kernel says on its console what it must, and nothing else comes between a command and its output. */
   async login(timeoutMs = BOOT_MS): Promise<void> {
     await this.expect('ttylinux login: ', timeoutMs);
     this.send('root\n');
     await this.expect('Password: ');
     this.send('root\n');
+    await this.expect(PROMPT);
+    // Its echo may be torn still.
+    this.send('dmesg -n 1\n');
     await this.expect(PROMPT);
   }
 

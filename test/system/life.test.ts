@@ -45,8 +45,8 @@ describe('a domain from create to shutdown', { skip }, async () => {
     assert.deepEqual([idle[0], idle[2]], ['web', '96']);
     console_.send('while :; do :; done\n');
     await system.eventually(async () => (await system.row('web'))?.[4] === 'r----', 'a busy domain is running');
+    await system.eventually(async () => Number((await system.row('web'))?.[5]) > Number(idle[5]), 'time is used');
     await console_.interrupt();
-    assert.ok(Number((await system.row('web'))![5]) > Number(idle[5]), 'time was used');
   });
 
   test('a paused domain stands still; unpaused it goes on where it was', async () => {
@@ -54,8 +54,8 @@ describe('a domain from create to shutdown', { skip }, async () => {
     await console_.expect('tick\ntick\n');
     assert.equal((await system.xm('pause', 'web')).code, 0);
     assert.equal((await system.row('web'))![4], '--p--');
-    await console_.silentFor(300); // What was printed before is on its way still.
-    assert.ok(await console_.silentFor(1000), 'nothing comes from a paused domain');
+    // What was printed before is on its way still.
+    await system.eventually(() => console_.silentFor(1000), 'nothing comes from a paused domain');
     assert.equal((await system.xm('unpause', 'web')).code, 0);
     await console_.expect('tick\ntick\n');
     await console_.interrupt();
@@ -119,8 +119,7 @@ describe('a domain from create to shutdown', { skip }, async () => {
   });
 
   test('xm shutdown -w, asked of a xend that came after the domain, ends it in good order', async () => {
-    // The kernel may say on the console, in between, that its disk's backend is there again.
-    assert.match(await console_.run('echo kept >/root/note && cat /root/note'), /^kept\n$/m);
+    assert.equal(await console_.run('echo kept >/root/note && cat /root/note'), 'kept\n');
     const { code, output } = await system.xm('shutdown', '-w', 'web');
     assert.deepEqual([code, output], [0, 'Domain web terminated\nAll domains terminated\n']);
     assert.equal(await console_.exitCode(), 0);

@@ -21,8 +21,6 @@ describe('a domain that runs', { skip }, async () => {
     made = await system.write('runner');
     person = system.create(made);
     await person.login();
-    // The kernel's own messages would come between the lines of what is typed.
-    await person.run('dmesg -n 1');
     monitor = await system.monitorOf('runner');
   });
 
