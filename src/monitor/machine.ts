@@ -21,12 +21,13 @@ import { CONTROL_VCPU, controlVcpu, VcpuActivity, VcpuCommand } from '../hypervi
 import { coreHead } from '../hypervisor/core-dump.ts';
 import { EventChannels } from '../hypervisor/event-channels.ts';
 import { GrantTable } from '../hypervisor/grant-table.ts';
-import { GuestMemory, PAGE_SIZE, planLayout } from '../hypervisor/memory.ts';
+import { GuestMemory, PAGE_SIZE } from '../hypervisor/memory.ts';
 import type { Clock } from '../hypervisor/ports.ts';
 import { STATE } from '../x86/state.ts';
 import { AGENT_CHANNEL } from './agent/channel.ts';
 import { clockOrigin, domainClock } from './clock.ts';
 import { Disks } from './disks.ts';
+import { memoryProblem, PAGES_PER_MIB, planMemory, WASM_PAGE } from './machine-size.ts';
 import {
   BuildError,
   type DiskConfig,
@@ -40,10 +41,6 @@ import {
 import { Profiler } from './profile/profiler.ts';
 import type { Profile, VcpuProfile } from './profile/types.ts';
 import type { VcpuMessage, VcpuWorkerData } from './vcpu-worker.ts';
-
-const PAGES_PER_MIB = 256;
-/** Bytes of a WebAssembly page. */
-const WASM_PAGE = 0x10000;
 
 /**
  * Young generation of the vCPU's thread. While a guest boots, translating its code makes most of the garbage: with a small
@@ -62,11 +59,11 @@ const EXIT_KINDS: Readonly<Record<number, MachineExit['kind']>> = {
 };
 
 function allocate(config: MachineConfig): { wasmMemory: WebAssembly.Memory; memory: GuestMemory } {
-  const layout = planLayout(Math.max(config.maxmemMiB, config.memoryMiB) * PAGES_PER_MIB, 1);
+  const memoryMiB = Math.max(config.maxmemMiB, config.memoryMiB);
+  const problem = memoryProblem(memoryMiB);
+  if (problem) throw new BuildError(problem);
+  const layout = planMemory(memoryMiB);
   const pages = layout.bytes / WASM_PAGE;
-  if (pages > 65536) {
-    throw new BuildError(`${config.memoryMiB} MiB of memory is too much: a domain can have about 3900 MiB`);
-  }
   try {
     const wasmMemory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
     return { wasmMemory, memory: new GuestMemory(wasmMemory.buffer as SharedArrayBuffer, layout) };

@@ -136,6 +136,11 @@ export class Domain implements AsyncDisposable {
     await this.#client.call('POST /domains/:name/vcpus/pin', { name: this.uuid, cpus: [...cpus], vcpu });
   }
 
+  /** How far its memory may grow; its kernel hears of it when it boots the next time. */
+  async setMaxmem(maxmemMiB: number): Promise<void> {
+    await this.#client.call('POST /domains/:name/maxmem', { name: this.uuid, maxmemMiB });
+  }
+
   /** Weight against others, and a limit in percent of one CPU. */
   setScheduling(share: { weight?: number; cap?: number }): Promise<SchedulingView> {
     return this.#client.call('POST /domains/:name/scheduling', { name: this.uuid, ...share });

@@ -1,6 +1,6 @@
 /**
  * What can be asked of a domain besides running, pausing and ending it: another name, a SysRq key, an NMI, a core file, its
- * share of the CPUs. Each is one piece of work in the domain's queue.
+ * memory, its share of the CPUs. Each is one piece of work in the domain's queue.
  */
 import { randomUUID } from 'node:crypto';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
@@ -9,6 +9,7 @@ import { SCHED_CREDIT } from '../abi/numbers.ts';
 import { nameProblem } from '../config/name.ts';
 import { recordsDir } from '../host/paths.ts';
 import { nextState } from '../monitor/lifecycle.ts';
+import { memoryProblem } from '../monitor/machine-size.ts';
 import type { Profile } from '../monitor/profile/types.ts';
 import { PROTOCOL_ALIVE } from '../monitor/protocol.ts';
 import { type Books, isDomain0 } from './books.ts';
@@ -116,6 +117,37 @@ export class Controls {
     } finally {
       rmSync(file, { force: true });
     }
+  }
+
+  // Memory and vCPUs.
+
+  /** To have what it has is no change; for another amount its guest would have to give memory back or take it. */
+  setMemory(name: string, memoryMiB: number): void {
+    const { config } = this.#books.guest(name, 'change the memory of');
+    if (memoryMiB === config.memoryMiB) return;
+    throw new XendError('fixed', config.name, `its ${config.memoryMiB} MiB of memory`, 'ballooning is not implemented');
+  }
+
+  /** How far its memory may grow; its kernel hears of it when it boots the next time. */
+  async setMaxmem(name: string, maxmemMiB: number): Promise<void> {
+    const domain = this.#books.guest(name, 'change the memory of');
+    await domain.enqueue('set its maxmem', async () => {
+      const { memoryMiB } = domain.config;
+      if (maxmemMiB < memoryMiB)
+        throw new XendError('bad-request', `maxmem (${maxmemMiB}) is less than memory (${memoryMiB})`);
+      const problem = memoryProblem(maxmemMiB);
+      if (problem) throw new XendError('bad-request', problem);
+      domain.record.config = { ...domain.config, maxmemMiB };
+      this.#save(domain);
+      this.#ports.events.emit('domain.maxmem', domain, { maxmemMiB });
+    });
+  }
+
+  setVcpus(name: string, vcpus: number): void {
+    const { config } = this.#books.guest(name, 'change the vCPUs of');
+    if (vcpus === config.vcpus) return;
+    const has = config.vcpus === 1 ? 'its one vCPU' : `its ${config.vcpus} vCPUs`;
+    throw new XendError('fixed', config.name, has, 'adding and taking away CPUs is not implemented');
   }
 
   // Scheduling.

@@ -24,6 +24,7 @@ export const ERRORS = {
   'disk-held':        { status: 409, text: (dev: string, why: string) => `vbd: ${dev} could not be disconnected: ${why} (-f takes it away all the same)` },
   'disk-refused':     { status: 409, text: (why: string) => why },
   'scheduling':       { status: 409, text: (why: string) => why },
+  'fixed':            { status: 501, text: (name: string, what: string, why: string) => `domain "${name}" keeps ${what} while it exists: ${why}` },
   'core-failed':      { status: 409, text: (name: string, why: string) => `no core of domain "${name}": ${why}` },
   'domain-0':         { status: 409, text: (what: string) => `Domain-0 is this machine itself: xm cannot ${what} it` },
   'not-implemented':  { status: 501, text: (op: string) => `Operation not implemented: ${op}` },

@@ -22,6 +22,7 @@ export const EVENTS = {
   'domain.gone':       'it is no longer there: reason',
   'domain.renamed':    'it has another name: before',
   'domain.scheduled':  'its share of the CPUs or its CPUs changed: cpuWeight, cpuCap, cpus',
+  'domain.maxmem':     'how far its memory may grow changed: maxmemMiB',
   'domain.dumped':     'a core of it was written: file',
   'device.attached':   'it has one device more: kind, dev',
   'device.detached':   'it has one device less: kind, dev',

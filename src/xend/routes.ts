@@ -29,6 +29,7 @@ const Name = Type.String({ minLength: 1 });
 const Reason = Type.Union([Type.Literal('poweroff'), Type.Literal('reboot'), Type.Literal('halt')]);
 const Key = Type.String({ pattern: '^[0-9a-zA-Z]$' });
 const Cpus = Type.Array(Type.Integer({ minimum: 0, maximum: 4095 }), { maxItems: 4096 });
+const MiB = Type.Integer({ minimum: 1 });
 const Share = {
   weight: Type.Optional(Type.Integer({ minimum: 1, maximum: 65535 })),
   cap: Type.Optional(Type.Integer({ minimum: 0, maximum: 100_000 })),
@@ -82,6 +83,9 @@ export const ROUTES = {
   'GET /domains/:name/channels':  route('Its channels',                          { name: Name }, (xend, { name }): Promise<ChannelView[]> => xend.controls.channels(name), Type.Array(ChannelView)),
   'GET /domains/:name/vcpus':     route('Its virtual CPUs',                      { name: Name }, (xend, { name }): Promise<VcpuView[]> => xend.controls.vcpus(name), Type.Array(VcpuView)),
   'POST /domains/:name/vcpus/pin': route('Which CPUs a vCPU may run on, or all of its vCPUs', { name: Name, vcpu: Type.Optional(Type.Integer({ minimum: 0 })), cpus: Cpus }, (xend, { name, vcpu, cpus }) => done(xend.controls.pin(name, vcpu, cpus))),
+  'POST /domains/:name/vcpus':    route('How many virtual CPUs it is to have: as many as it has', { name: Name, vcpus: Type.Integer({ minimum: 1 }) }, (xend, { name, vcpus }) => { xend.controls.setVcpus(name, vcpus); return OK; }),
+  'POST /domains/:name/memory':   route('How much memory it is to have: as much as it has', { name: Name, memoryMiB: MiB }, (xend, { name, memoryMiB }) => { xend.controls.setMemory(name, memoryMiB); return OK; }),
+  'POST /domains/:name/maxmem':   route('How far its memory may grow',           { name: Name, maxmemMiB: MiB }, (xend, { name, maxmemMiB }) => done(xend.controls.setMaxmem(name, maxmemMiB))),
   'GET /domains/:name/scheduling': route('Its share of the CPUs',                { name: Name }, (xend, { name }): SchedulingView => xend.controls.scheduling(name), SchedulingView),
   'POST /domains/:name/scheduling': route('Change its share of the CPUs',        { name: Name, ...Share }, (xend, { name, ...share }): Promise<SchedulingView> => xend.controls.setScheduling(name, share), SchedulingView),
   'GET /domains/:name/console':   route('Where its console is',                  { name: Name }, (xend, { name }): { socket: string; log: string; uuid: string } => xend.console(name), Console),

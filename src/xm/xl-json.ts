@@ -1,26 +1,33 @@
-/** A domain as `xl list -l` prints it, xm-xend 1.9: the JSON that today's scripts read. */
+/** A domain as `xl list -l` prints it, and what `xl create -n` would make, xm-xend 1.9: the JSON that today's scripts read. */
 import type { DomainConfig } from '../config/domain-config.ts';
 import { kernelLine } from '../config/kernel-line.ts';
 import type { DomainView } from '../xend/view.ts';
 
 const KIB = 1024;
 
-export function xlDomain(domain: DomainView): object {
-  const { domid, name, uuid, vcpus, memoryMiB, maxmemMiB, config } = domain;
+/** Domain-0 has sizes, and no configuration. */
+type Sizes = Pick<DomainView, 'name' | 'vcpus' | 'memoryMiB' | 'maxmemMiB'> & { readonly uuid?: string };
+
+export const xlDomain = (domain: DomainView): object => ({
+  domid: domain.domid,
+  config: xlConfig(domain, domain.config),
+});
+
+/** A domain that is not there: it has no number, and a uuid only if the configuration names one. */
+export const xlDryRun = (config: DomainConfig): object => ({ domid: null, config: xlConfig(config, config) });
+
+function xlConfig({ name, uuid, vcpus, memoryMiB, maxmemMiB }: Sizes, config: DomainConfig | undefined): object {
   return {
-    domid,
-    config: {
-      c_info: { type: 'pv', name, uuid },
-      b_info: {
-        max_vcpus: config?.vcpus ?? vcpus,
-        avail_vcpus: Array.from({ length: vcpus }, (_, vcpu) => vcpu),
-        max_memkb: maxmemMiB * KIB,
-        target_memkb: memoryMiB * KIB,
-        ...(config ? builtFrom(config) : {}),
-        'type.pv': {},
-      },
-      ...(config ? devices(config) : {}),
+    c_info: { type: 'pv', name, ...(uuid ? { uuid } : {}) },
+    b_info: {
+      max_vcpus: config?.vcpus ?? vcpus,
+      avail_vcpus: Array.from({ length: vcpus }, (_, vcpu) => vcpu),
+      max_memkb: maxmemMiB * KIB,
+      target_memkb: memoryMiB * KIB,
+      ...(config ? builtFrom(config) : {}),
+      'type.pv': {},
     },
+    ...(config ? devices(config) : {}),
   };
 }
 

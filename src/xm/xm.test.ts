@@ -83,7 +83,7 @@ test('help lists every command under its group, and each command has help of its
   const { out, code } = await xm('help');
   assert.equal(code, 0);
   assert.match(out, /^help {11}Print help/m);
-  assert.match(out, /\nCommands on domains:\n\ncp /);
+  assert.match(out, /\nCommands on domains:\n\nballoon /);
   assert.match(out, /\n\nTry 'xm help CMD' for help on CMD\n$/);
   for (const { name, summary } of await allCommands()) {
     assert.ok(out.includes(`${name.padEnd(14)} ${summary}\n`), name);
@@ -128,6 +128,16 @@ test('create -n prints the configuration and makes nothing', async () => {
     ],
   ]);
   assert.deepEqual((await xm('list')).out.split('\n').length, 3);
+});
+
+test('called as xl, create -n prints what xl would, and says on standard error what it read', async () => {
+  const { out, err, code } = await xl('create', '-n', configFile);
+  assert.deepEqual([code, err], [0, `Parsing config from ${configFile}\n`]);
+  const { domid, config } = JSON.parse(out);
+  assert.deepEqual([domid, config.c_info, config.b_info.target_memkb], [null, { type: 'pv', name: 'guest' }, 32 << 10]);
+  assert.equal(config.disks[0].pdev_path, home.disk);
+  // What Debian's xendomains looks for.
+  assert.match(out, /^ +"name": "guest",?$/m);
 });
 
 test('a life: create, list, domid, pause, unpause, destroy', async () => {
@@ -180,6 +190,24 @@ test('a disk is listed by the name that it was given, as in list -l', async () =
   const listed = (await xm('vbd-list', 'guest')).out;
   assert.equal(listed, `(vbd (idx 0) (vdev 2049) (mode w) (dev sda1) ${disk})\n`);
   assert.ok((await xm('list', '-l', 'guest')).out.replace(/\s+/g, ' ').includes(`(dev sda1) ${disk}`));
+  assert.equal((await xm('destroy', 'guest')).code, 0);
+});
+
+test('memory and vCPUs stay as they are; how far memory may grow can be said', async () => {
+  assert.equal((await xm('create', '-q', configFile)).code, 0);
+  const silent = { code: 0, out: '', err: '' };
+  const kept = 'Error: domain "guest" keeps its 32 MiB of memory while it exists: ballooning is not implemented\n';
+  assert.deepEqual(await xm('balloon', 'guest', '16'), { code: 1, out: '', err: kept });
+  for (const same of ['32', '32m', '32768k', '33554432b']) assert.deepEqual(await xm('mem-set', 'guest', same), silent);
+  assert.deepEqual(await xm('maxmem', 'guest', '64'), silent);
+  assert.match((await xm('list', '-l', 'guest')).out, /\(maxmem 64\)/);
+  assert.equal((await xm('mem-max', 'guest', '16')).err, 'Error: maxmem (16) is less than memory (32)\n');
+  assert.match((await xm('mem-max', 'guest', '1t')).err, /^Error: 1048576 MiB of memory is too much: /);
+  assert.deepEqual(await xm('vcpu-set', 'guest', '1'), silent);
+  assert.equal(
+    (await xm('vcpu-set', 'guest', '2')).err,
+    'Error: domain "guest" keeps its one vCPU while it exists: adding and taking away CPUs is not implemented\n',
+  );
   assert.equal((await xm('destroy', 'guest')).code, 0);
 });
 
@@ -272,6 +300,8 @@ test('call asks xend for what old programs asked it', async () => {
   const refused = await xm('call', 'domain', 'nope');
   assert.deepEqual(refused, { code: 1, out: 'ERROR: invalid domain:nope\n', err: '' });
   assert.match((await xm('call', 'xend_node_log')).out, /xend/);
+  const traced = await xm('call', '-a', '-d', 'domain_pincpu', 'called', '-1');
+  assert.deepEqual(traced, { code: 0, out: '0\n', err: 'POST /xend/domain/called cpu=-1&op=pincpu\n200 OK\n' });
   assert.equal((await xm('call', 'domain_destroy', 'called', 'halt')).code, 0);
 });
 

@@ -99,6 +99,13 @@ test('a life as an old client leads it: create, unpause, look, shut down, destro
   assert.deepEqual(await affinity(), [0]);
   assert.equal((await post('domain/old', 'op=pincpu&cpu=-1')).status, 200);
   assert.deepEqual(await affinity(), []);
+  // To have as much as it has is no change, and how far it may grow can be said.
+  for (const form of ['op=mem_target_set&target=32', 'op=maxmem_set&memory=64', 'op=set_vcpus&vcpus=1'])
+    assert.equal((await post('domain/old', form)).body, '0\n', form);
+  assert.equal(field(sxpOf(await get('domain/old')), 'maxmem'), '64');
+  const kept = await post('domain/old', 'op=mem_target_set&target=16');
+  assert.deepEqual([kept.status, kept.reason.slice(0, 36)], [501, 'domain "old" keeps its 32 MiB of mem']);
+  assert.equal((await post('domain/old', 'op=maxmem_set&memory=16')).reason, 'maxmem (16) is less than memory (32)');
   // As xm of 2.0 sends a SysRq key.
   assert.equal((await post('domain/old', 'reason=sysrq&key=115&op=shutdown')).status, 202);
   assert.equal((await post('domain/old', 'reason=sysrq&key=10&op=shutdown')).reason, 'Invalid parameter: key=10');

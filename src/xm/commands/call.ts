@@ -118,12 +118,22 @@ FUNCTION is a name such as domains, domain or xend_domain_pause; VALUEs are its 
 or as it is when it is text; what it refuses is one line on standard output that begins with ERROR:, and exit code 1.`,
   options: {
     xend: { type: 'string', short: 'x', value: 'HOST:PORT', help: 'another xend than that of this machine' },
+    async: {
+      type: 'boolean',
+      short: 'a',
+      help: "by the original's other client, which waited in another way: no difference",
+    },
+    debug: { type: 'boolean', short: 'd', help: 'show on standard error what is asked, and the status of the answer' },
   },
   async run(context) {
     const [name, ...values] = context.args;
-    const { status, reason, type, body } = await ask(serverOf(context), ...requestOf(name!, values)).catch((error) => {
+    const [method, target, form] = requestOf(name!, values);
+    const trace = (text: string) => context.flags.debug && context.note(text);
+    trace(`${method} ${target}${form === undefined ? '' : ` ${form}`}`);
+    const { status, reason, type, body } = await ask(serverOf(context), method, target, form).catch((error) => {
       throw new UserError(`Error connecting to xend, is xend running? (${error.message})`);
     });
+    trace(`${status} ${reason}`);
     if (status < 200 || status >= 300) {
       context.out(`ERROR: ${reason}\n`);
       return 1;

@@ -43,7 +43,12 @@ async function printDeclared(options: LoadOptions, out: Context['out']): Promise
   return 0;
 }
 
-async function printConfig(config: DomainConfig, { show }: Context): Promise<number> {
+async function printConfig(config: DomainConfig, { dialect, show }: Context): Promise<number> {
+  if (dialect === 'xl') {
+    const { xlDryRun } = await import('../xl-json.ts');
+    show(config, () => `${JSON.stringify(xlDryRun(config), null, 4)}\n`);
+    return 0;
+  }
   const [{ printPretty }, { vmSxp }] = await Promise.all([
     import('../../config/sxp.ts'),
     import('../../config/vm-sxp.ts'),
@@ -97,7 +102,11 @@ a variable of the file's own (vmid=1).`,
   options: {
     console: { type: 'boolean', short: 'c', help: 'attach to the console from the first line on' },
     console_autoconnect: { type: 'boolean', help: 'the same' },
-    dryrun: { type: 'boolean', short: 'n', help: 'print the resulting configuration as SXP, make nothing' },
+    dryrun: {
+      type: 'boolean',
+      short: 'n',
+      help: "print the resulting configuration as SXP, as xl in that tool's JSON; make nothing",
+    },
     paused: { type: 'boolean', short: 'p', help: 'leave it paused before its first instruction' },
     quiet: { type: 'boolean', short: 'q', help: 'print no information' },
     defconfig: { type: 'string', short: 'f', value: 'CONFIG', help: 'the configuration file' },

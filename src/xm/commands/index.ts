@@ -25,6 +25,7 @@ const FILES: readonly (readonly [names: string, load: Load])[] = [
   ['info',                                        () => import('./info.ts')],
   ['list',                                        () => import('./list.ts')],
   ['dmesg log',                                   () => import('./log.ts')],
+  ['balloon=mem-set maxmem=mem-max vcpu-set',     () => import('./memory.ts')],
   ['domid domname',                               () => import('./names.ts')],
   ['pause unpause',                               () => import('./pause.ts')],
   ['profile',                                     () => import('./profile.ts')],

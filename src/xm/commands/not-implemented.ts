@@ -12,7 +12,6 @@ export const NOT_IMPLEMENTED: ReadonlyMap<string, string> = new Map([
   ...row('config-update',                                       'destroy the domain and create it again'),
   ...row('suspend resume',                                      'see pause and unpause'),
   ...row('save restore migrate migrate-receive remus'),
-  ...row('balloon mem-set maxmem mem-max vcpu-set'),
   ...row('sharing claims'),
   ...row('vncviewer',                                           'domains have no graphical console'),
   ...row('cd-insert cd-eject block-configure',                  'see block-detach and block-attach'),
