@@ -41,7 +41,7 @@ test("the original's file is understood, with its comments and its keys for netw
     [true, 8010, '', 19600],
   );
   assert.equal(config.loglevel, 'INFO');
-  assert.deepEqual(warnings, []);
+  assert.deepEqual(warnings, [`${file}: without effect here: network-script, vif-antispoof`]);
 });
 
 test('a key that nobody knows is told of, and the others count', () => {
@@ -59,6 +59,7 @@ for (const [source, problem] of [
   ['(xend-port 1', /xend-config\.sxp:1:\d+: a list has no end/],
   ['xend-port 1', /a setting is written \(KEY VALUE\)/],
   ['(xend-port 1 2)', /a setting is written/],
+  ['(logfile /nowhere/at/all)', /xend-config\.sxp: logfile is "\/nowhere\/at\/all": there is no folder \/nowhere\/at$/],
 ] as const) {
   test(`${source} is refused in one line`, () => {
     assert.throws(() => load(source), problem);
@@ -76,4 +77,8 @@ test('the shipped file names every setting, each with its default', () => {
 test('XEND_CONFIG names another file', () => {
   assert.equal(xendConfigFile(paths, {}), path.join(dir, 'etc', 'xend-config.sxp'));
   assert.equal(xendConfigFile(paths, { XEND_CONFIG: '/x/y' }), '/x/y');
+  const warnings: string[] = [];
+  loadXendConfig('/x/y', paths, (text) => warnings.push(text));
+  loadXendConfig(xendConfigFile(paths, {}), paths, (text) => warnings.push(text));
+  assert.deepEqual(warnings, ['/x/y: no such file: every setting has its default']);
 });

@@ -2,7 +2,7 @@
  * xend's own configuration, `xend-config.sxp` (xm-xend 5.2): one `(key value)` a setting, every key with a default, so the
  * file may be missing. A value that cannot be is an error; a key that nobody knows is a warning.
  */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseSxp, type Sxp } from '../config/sxp.ts';
 import type { Paths } from '../host/paths.ts';
@@ -64,7 +64,7 @@ export const XEND_KEYS = {
   'log-format':        oneOf('text', ['text', 'json'] as const, 'lines for people, or one JSON object a line'),
 } as const;
 
-/** Keys of the original and of its successors that have no meaning here, or none yet. */
+/** Keys of the original and of its successors that have no meaning here, or none yet: to set one is told in the log. */
 const ACCEPTED = new Set(
   'xend-event-port network-script vif-bridge vif-script vif-antispoof block-file block-enbd dbroot xend-relocation-server xend-relocation-port xend-relocation-address xend-relocation-hosts-allow console-limit dom0-min-mem dom0-cpus external-migration-tool vnc-listen xend-tcp-xmlrpc-server xend-unix-xmlrpc-server'.split(
     ' ',
@@ -74,8 +74,9 @@ const ACCEPTED = new Set(
 type Keys = typeof XEND_KEYS;
 export type XendConfig = { readonly [K in keyof Keys]: Keys[K] extends Key<infer T> ? T : never };
 
+const usualFile = (paths: Paths): string => path.join(paths.etc, 'xend-config.sxp');
 export const xendConfigFile = (paths: Paths, env: NodeJS.ProcessEnv = process.env): string =>
-  env.XEND_CONFIG ? path.resolve(env.XEND_CONFIG) : path.join(paths.etc, 'xend-config.sxp');
+  env.XEND_CONFIG ? path.resolve(env.XEND_CONFIG) : usualFile(paths);
 
 export class XendConfigError extends Error {}
 
@@ -86,13 +87,17 @@ export function loadXendConfig(file: string, paths: Paths, warn: (text: string) 
     source = readFileSync(file, 'utf8');
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
+    if (code === 'EISDIR') throw new XendConfigError(`${file}: it is a folder`);
     if (code !== 'ENOENT' && code !== 'ENOTDIR') throw new XendConfigError(`${file}: ${message}`);
+    if (file !== usualFile(paths)) warn(`${file}: no such file: every setting has its default`);
   }
   const settings = new Map(Object.entries(XEND_KEYS).map(([key, { initial }]) => [key, initial as unknown]));
+  const idle: string[] = [];
   for (const [key, word] of pairs(file, source)) {
     const row = Object.hasOwn(XEND_KEYS, key) ? (XEND_KEYS as Record<string, Key<unknown>>)[key] : undefined;
     if (!row) {
-      if (!ACCEPTED.has(key)) warn(`${file}: unknown setting ${key}`);
+      if (ACCEPTED.has(key)) idle.push(key);
+      else warn(`${file}: unknown setting ${key}`);
       continue;
     }
     try {
@@ -101,7 +106,11 @@ export function loadXendConfig(file: string, paths: Paths, warn: (text: string) 
       throw new XendConfigError(`${file}: ${key} is ${JSON.stringify(word)}: ${(error as Error).message}`);
     }
   }
+  if (idle.length > 0) warn(`${file}: without effect here: ${idle.join(', ')}`);
   const config = Object.fromEntries(settings) as XendConfig;
+  const logFolder = path.dirname(path.resolve(config.logfile));
+  if (config.logfile && !existsSync(logFolder))
+    throw new XendConfigError(`${file}: logfile is ${JSON.stringify(config.logfile)}: there is no folder ${logFolder}`);
   return {
     ...config,
     'xend-token-file': config['xend-token-file'] || path.join(paths.lib, 'api-token'),

@@ -1,7 +1,7 @@
 /** xend with real monitor processes around a machine without a CPU. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { after, test } from 'node:test';
@@ -190,6 +190,33 @@ test('another xend finds the domains again and goes on, also with what happened 
   await ending.console.until('login:', 2);
   assert.equal((await view('ender')).builds, 2);
   for (const name of ['survivor', 'ender']) await client.call('POST /domains/:name/destroy', { name });
+});
+
+test('a domain that runs and whose record was lost, or is no record, gets one of what its monitor was given', async () => {
+  const recordOf = ({ uuid }: { uuid: string }) => path.join(recordsDir(home.paths), `${uuid}.json`);
+  const lost = await create('lost', {
+    args: 'some options',
+    disks: [{ uname: `file:${home.disk}`, dev: 'sda1', mode: 'w' }],
+  });
+  const torn = await create('torn');
+  for (const name of ['lost', 'torn']) await unpause(name);
+  const before = await view('lost');
+  rmSync(recordOf(lost));
+  writeFileSync(recordOf(torn), '{"version":');
+  await restartXend();
+  const after = await view('lost');
+  for (const key of ['domid', 'uuid', 'name', 'state', 'memoryMiB', 'consolePort'] as const)
+    assert.equal(after[key], before[key], key);
+  assert.deepEqual([after.config?.args, after.config?.disks], ['some options', before.config?.disks]);
+  assert.match(xend.daemon.log.text(), /WARNING .*"lost" runs and had no record/);
+  for (const one of [lost, torn]) {
+    one.console.type('hello\n');
+    await one.console.until('[hello]');
+    one.console.type('reboot\n');
+    await one.console.until('fake kernel', 2);
+    await client.call('POST /domains/:name/destroy', { name: one.uuid });
+    nothingLeft(one.uuid, one.domid);
+  }
 });
 
 test('a xend that was killed while creating leaves nothing after the next start', async () => {

@@ -4,8 +4,6 @@
  * goes on from there. The books are books.ts; what happens by itself is endings.ts.
  */
 import { randomUUID } from 'node:crypto';
-import { readdirSync, rmSync } from 'node:fs';
-import path from 'node:path';
 import type { DomainConfig } from '../config/domain-config.ts';
 import { agentSocket, consoleLog, consoleSocket, controlSocket, recordsDir } from '../host/paths.ts';
 import { nextState } from '../monitor/lifecycle.ts';
@@ -27,6 +25,7 @@ import { type Course, perform } from './operation.ts';
 import { logLine, tell, type XendPorts } from './ports.ts';
 import { Pulse } from './pulse.ts';
 import { type DomainRecord, loadRecords, type Successor, saveRecord } from './record.ts';
+import { findStrays } from './strays.ts';
 import type { DomainView, ExitView } from './view.ts';
 
 /** A guest that has not taken notice of a shutdown request by now will not (pv-abi 7.4). */
@@ -59,6 +58,11 @@ export class Xend {
   async start(): Promise<void> {
     const { paths, store } = this.ports;
     const records = loadRecords(recordsDir(paths), (text) => logLine(this.ports, 'ERROR', text));
+    for (const record of findStrays(paths, records, this.ports.now())) {
+      const line = `domain ${record.domid} "${record.config.name}" runs and had no record: it has one of what its monitor was given`;
+      logLine(this.ports, 'WARNING', line);
+      records.push(record);
+    }
     await store.write(domain0Tree());
     await store.keepOnly(records);
     for (const record of records) {
@@ -67,7 +71,6 @@ export class Xend {
     await Promise.all(
       this.#books.all().map((domain) => domain.enqueue('find again', (course) => this.#adopt(domain, course))),
     );
-    this.#removeStrayFolders();
     for (const domain of this.#books.all()) {
       if (domain.record.successor)
         void domain.enqueue('make the one that follows', () => this.#endings.succeed(domain));
@@ -96,15 +99,6 @@ export class Xend {
     await this.#endings.start(domain);
     logLine(this.ports, 'INFO', `found domain ${domain.domid} "${domain.name}" again: ${domain.status?.state}`);
     this.ports.events.emit('domain.found', domain, { state: domain.status?.state });
-  }
-
-  /** Folders under run/domains that no record speaks of, left by a machine that stopped: sockets without processes. */
-  #removeStrayFolders(): void {
-    const base = path.join(this.ports.paths.run, 'domains');
-    const known = new Set(this.#books.all().map(({ runDir }) => path.basename(runDir)));
-    for (const name of readdirSync(base)) {
-      if (!known.has(name)) rmSync(path.join(base, name), { recursive: true, force: true });
-    }
   }
 
   /** Let go of everything; the domains run on. */

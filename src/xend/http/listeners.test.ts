@@ -122,3 +122,11 @@ test('a socket that a dead process left is replaced; a living one and a file are
   await assert.rejects(other.unix(file), /something that is not a socket is in the way/);
   assert.equal((await fetchRaw(socket, { path: '/' })).status, 200);
 });
+
+test('a port that another program has, an address of another machine, a folder that is not there: one line each', async () => {
+  const tcp = (address: string) => listeners.tcp({ address, port, token: TOKEN });
+  await assert.rejects(tcp('127.0.0.1'), { message: `xend-port ${port} is in use by another program` });
+  await assert.rejects(tcp('127.999.0.1'), /^Error: xend-address 127\.999\.0\.1: |xend-tls-cert/);
+  const missing = path.join(dir, 'none', 'socket');
+  await assert.rejects(listeners.unix(missing), { message: `${missing}: there is no folder ${path.dirname(missing)}` });
+});

@@ -7,6 +7,7 @@ import { chmodSync, existsSync, readFileSync, rmSync, statSync } from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
 import net from 'node:net';
+import { dirname } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { type Door, type Refusal, refusal } from './gate.ts';
 
@@ -63,6 +64,8 @@ export class Listeners {
   async unix(path: string): Promise<void> {
     await removeStale(path);
     const server = this.#server({ kind: 'unix' }, undefined);
+    const folder = dirname(path);
+    if (!existsSync(folder)) throw new Error(`${path}: there is no folder ${folder}`);
     await listening(server, { path });
     chmodSync(path, 0o600);
   }
@@ -77,7 +80,16 @@ export class Listeners {
     }
     const hosts = ['localhost', '127.0.0.1', '[::1]', address.toLowerCase()];
     const server = this.#server({ kind: 'tcp', loopback, hosts, token }, tls);
-    await listening(server, { host: address || undefined, port });
+    try {
+      await listening(server, { host: address || undefined, port });
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException;
+      throw new Error(
+        code === 'EADDRINUSE'
+          ? `xend-port ${port} is in use by another program`
+          : `xend-address ${address}: ${message}`,
+      );
+    }
     return (server.address() as net.AddressInfo).port;
   }
 
