@@ -88,8 +88,11 @@ function generate(layout: MemoryLayout, threshold: number, exitPaths?: BuildExit
 
 const hash = (content: string | Uint8Array): Buffer => createHash('sha256').update(content).digest();
 
-/** Of every source that generated code depends on: all in one file, when a monitor's have been joined (xend/monitor-program.ts). */
-function sourceHash(): string {
+/**
+ * A hash, 64 hexadecimal digits, of every source that generated code depends on: all in one file, when a monitor's have been joined
+ * (xend/monitor-program.ts).
+ */
+export function sourceHash(): string {
   const self = fileURLToPath(import.meta.url);
   if (!/^engine-code\.[jt]s$/.test(path.basename(self))) return hash(readFileSync(self)).toString('hex');
   const root = fileURLToPath(new URL('..', import.meta.url));

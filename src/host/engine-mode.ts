@@ -6,6 +6,8 @@ import type { EngineOptions } from './wasm-engine.ts';
 
 export interface EngineMode {
   readonly engine: EngineOptions;
+  /** Are its regions for other domains too? */
+  readonly keepsRegions?: boolean;
   /** For one vCPU: says each time how many taken branches come before the next look at the clock and at events, if not as many as usual. */
   readonly slices?: () => () => number;
 }
@@ -25,14 +27,15 @@ const byChance = (most: number) => (): (() => number) => {
 };
 
 /**
- * `stress`: every piece of code is translated when it is first reached, with what its branches name around it; there is little
+ * `forgetful`: nothing that was translated for one domain is used for another. `stress`: every piece of code is translated when it is first reached, with what its branches name around it; there is little
  * room for code, so that all of it is soon forgotten and made again; and now after a few taken branches, now after many, the
  * hypervisor is returned to, as if an event had come. Linux boots so in a minute or two. `stress-every`: regions as large as
  * usual, still less room, and back after every taken branch, at each loop's end that is: for small kernels.
  */
 // biome-ignore format: a table
 export const ENGINE_MODES: Readonly<Record<string, EngineMode>> = {
-  'normal':       { engine: {} },
+  'normal':       { engine: {}, keepsRegions: true },
+  'forgetful':    { engine: {} },
   'interpreter':  { engine: { tier1: false } },
   'stress':       { engine: { tier1: { threshold: 1, unseen: true, instructions: 100 }, records: 60_000, moduleBytes: 4 << 20 }, slices: byChance(8000) },
   'stress-every': { engine: { tier1: { threshold: 1, unseen: true }, records: 4_000,  moduleBytes: 1 << 18 }, slices: () => () => 2 },

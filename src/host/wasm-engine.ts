@@ -40,6 +40,7 @@ import { Exit } from '../x86/exits.ts';
 import { ROWS } from '../x86/opcodes/index.ts';
 import { RFLAGS, STATE } from '../x86/state.ts';
 import { ARMS, COMMON, engineCode } from './engine-code.ts';
+import type { KeptRegions } from './kept-regions.ts';
 import { MODULE_BYTES_MAX, type RegionStatistics, Regions } from './wasm-regions.ts';
 import type { WatchedRegions } from './watched-regions.ts';
 
@@ -64,6 +65,8 @@ export interface EngineOptions {
   readonly shapes?: number;
   /** Folder of generated code that is kept from one start to the next. */
   readonly codeFolder?: string;
+  /** Where translated code is kept, and comes from: for tiers with a threshold only. */
+  readonly kept?: KeptRegions | undefined;
   /** Code for exits that need not come here: see translate/exit-paths.ts. */
   readonly exitPaths?: BuildExitPaths;
 }
@@ -168,6 +171,7 @@ export class WasmEngine implements Engine {
       moduleBytes = MODULE_BYTES_MAX,
       codeFolder,
       exitPaths,
+      kept,
     }: EngineOptions = {},
   ) {
     this.memory = memory;
@@ -206,6 +210,7 @@ export class WasmEngine implements Engine {
       this.cpu,
       {
         handler: (insn) => this.handler(insn),
+        expected: (at) => this.regions.expects(at),
         invalid: (kind) => (kind === 'ud' ? this.invalidOpcode : this.tooLong),
         remember: (record, insn) => {
           if (HELPED[insn.row.index] === 1) this.helperInsns.set(record, insn);
@@ -234,7 +239,9 @@ export class WasmEngine implements Engine {
       regionHelper,
       regionEnter,
     };
-    this.regions = new Regions(memory, this.cache, this.table, regionImports, threadCpuMs, {
+    const ports = { clock: threadCpuMs, fetch: (va: bigint) => this.codePage(va), kept };
+    this.regions = new Regions(memory, this.cache, this.table, regionImports, ports, {
+      threshold: tier1 === false ? 0 : tier1.threshold,
       batch: tier1 !== false && tier1.threshold > 1 ? BATCH : 1,
       patient: tier1 !== false && tier1.threshold > 1,
       arrivals: tier1 === false ? 0 : Math.floor(tier1.threshold / 5),
@@ -387,7 +394,9 @@ export class WasmEngine implements Engine {
     const at = this.fetch(rip);
     if (at === 0) return 0;
     this.limitShapes();
-    return this.cache.lookup(at);
+    const record = this.cache.lookup(at);
+    this.regions.reached(record, at, rip);
+    return record;
   }
 
   private hot(record: number): void {
@@ -424,14 +433,20 @@ export class WasmEngine implements Engine {
     return (view.getUint32(entry + 24, true) + Number(va & 0xffffffffn)) >>> 0;
   }
 
-  /** InterpreterImports.regionMoved: looks at the page tables, and leaves no trace of a fault. */
+  /** Linear address of the page at `va` if code may be fetched from it, by the page tables, else 0. Leaves no trace of a fault. */
+  private codePage(va: bigint): number {
+    const { view } = this.memory;
+    const cr2 = view.getBigUint64(this.cpu + STATE.cr2, true);
+    const at = this.fetch(BigInt.asUintN(64, va));
+    view.setBigUint64(this.cpu + STATE.cr2, cr2, true);
+    return at;
+  }
+
+  /** InterpreterImports.regionMoved. */
   private regionMoved(record: number): number {
     const { view } = this.memory;
     const page = view.getBigUint64(this.cpu + STATE.codePage, true);
-    const cr2 = view.getBigUint64(this.cpu + STATE.cr2, true);
-    const moved = this.regions.moved(record, (n) => this.fetch(BigInt.asUintN(64, page + BigInt(n * 4096))));
-    view.setBigUint64(this.cpu + STATE.cr2, cr2, true);
-    if (!moved) return 0;
+    if (!this.regions.moved(record, (n) => this.codePage(page + BigInt(n * 4096)))) return 0;
     const rip = page + BigInt(view.getUint16(record + RECORD.position, true));
     view.setBigUint64(this.cpu + STATE.rip, rip, true);
     return 1;
@@ -543,6 +558,11 @@ export class WasmEngine implements Engine {
   watchRegions(watched: WatchedRegions | undefined): void {
     this.regions.watch(watched);
     this.cache.dropAll();
+  }
+
+  /** The guest has nothing to do, or has ended: give what was translated lately to those who keep it, if that is `least` regions. */
+  keepRegions(least?: number): void {
+    this.regions.keepFresh(least);
   }
 
   get statistics(): CodeCache['stats'] & RegionStatistics & { readonly shapes: number } {

@@ -14,21 +14,31 @@ import {
   REGION_SLOTS,
   REGION_SLOTS_END,
 } from '../translate/layout.ts';
-import { type DiscoverPorts, discover, generateRegions, LIMITS, type RegionPlan } from '../translate/region/index.ts';
+import {
+  type DiscoverPorts,
+  discover,
+  entryKey,
+  generateRegions,
+  isThere,
+  LIMITS,
+  originOf,
+  type PageCode,
+  pageCodes,
+  type RegionOrigin,
+  type RegionPlan,
+} from '../translate/region/index.ts';
+import type { FunctionCode } from '../wasm/module.ts';
 import { decode, INSN_MAX, type Insn } from '../x86/decode.ts';
+import type { KeptPlace, KeptRegion, KeptRegions } from './kept-regions.ts';
 import type { WatchedRegions } from './watched-regions.ts';
 
 /** For profilers. */
 const nameOf = (va: bigint): string => `region ${BigInt.asUintN(64, va).toString(16)}`;
 
 /** A page that a region has code from. */
-interface Part {
+interface Part extends PageCode {
   /** Linear address. */
   readonly base: number;
-  /** Bit per 512-byte piece that code is from. */
-  readonly pieces: number;
-  /** Bit per byte of its instructions. */
-  readonly code: Uint8Array;
 }
 
 const isCode = ({ code }: Part, offset: number): boolean => ((code[offset >> 3]! >> (offset & 7)) & 1) !== 0;
@@ -42,20 +52,26 @@ interface Region {
   readonly entries: Map<number, number>;
   /** Linear addresses of entries whose instructions had no record. */
   readonly waiting: readonly number[];
-  readonly module: RegionModule;
-  /** What it was made for. */
-  readonly request: Request;
+  /** Undefined: it lives for ever. */
+  readonly module: RegionModule | undefined;
+  /** What it was made for; undefined: it was kept. */
+  readonly request: Request | undefined;
 }
 
-/** A region before its function is there. */
-interface Planned {
+/** A region before its function is in the table. */
+interface Prepared {
+  readonly request: Request | undefined;
+  readonly origin: RegionOrigin;
+  readonly parts: readonly Part[];
+  /** Of each entry its record, 0 for what is somebody else's, or where it is without having one yet. */
+  readonly entries: readonly (number | { readonly at: number })[];
+}
+
+interface Planned extends Prepared {
   readonly request: Request;
   readonly plan: RegionPlan;
   /** Of its first entry. */
   readonly va: bigint;
-  readonly parts: readonly Part[];
-  /** Of each entry its record, 0 for what is somebody else's, or where it is without having one yet. */
-  readonly entries: readonly (number | { readonly at: number })[];
 }
 
 /** Hot code, as it was mapped when it was found hot. */
@@ -84,7 +100,18 @@ interface RegionModule {
   live: number;
 }
 
+export interface RegionPorts {
+  /** Milliseconds, for the statistics. */
+  clock(): number;
+  /** Linear address of the page at `va` if code may be fetched from it, else 0. Leaves no trace of a fault. */
+  fetch(va: bigint): number;
+  /** Regions of other domains, or of earlier times, if any are kept. */
+  readonly kept: KeptRegions | undefined;
+}
+
 export interface RegionOptions {
+  /** So often control comes to an instruction before its region is made. */
+  readonly threshold: number;
   /** Regions of one module. */
   readonly batch: number;
   /** Of code, too, that the interpreter has not seen run: everything that branches name. */
@@ -115,11 +142,20 @@ export const MODULE_BYTES_MAX = 32 << 20;
  */
 const AT_ONCE = 200;
 const LONG_WAIT_MS = 5;
+/** So many new regions are kept together, or fewer when the guest has nothing to do. */
+const KEPT_TOGETHER = 64;
+const KEPT_AT_LEAST = 8;
+/** After so many times that control came to its entry a kept region is looked for again, when not all of its pages were mapped. */
+const EXPECTED_AFTER = [32, 300] as const;
+/** … and after so many when its code has changed. */
+const AGAIN = 100;
 
 export interface RegionStatistics {
   regions: number;
   /** Dropped because a page of theirs was somewhere else when they were entered. */
   regionsMoved: number;
+  /** Of the regions: those that were kept. */
+  regionsKept: number;
   regionModules: number;
   regionModulesLive: number;
   regionsLive: number;
@@ -138,6 +174,7 @@ export class Regions {
   readonly stats: RegionStatistics = {
     regions: 0,
     regionsMoved: 0,
+    regionsKept: 0,
     regionModules: 0,
     regionModulesLive: 0,
     regionsLive: 0,
@@ -157,7 +194,6 @@ export class Regions {
   private readonly handlers = new Map<number, number>();
   private readonly freeSlots: number[] = [];
   private nextSlot: number = REGION_SLOTS;
-  private readonly clock: () => number;
   private readonly queue: Request[] = [];
   /** Record that is an entry → its region. */
   private readonly byEntry = new Map<number, Region>();
@@ -172,22 +208,29 @@ export class Regions {
   /** Pages whose neighbours change: their regions stay within one page. */
   private readonly alone = new Set<number>();
   private readonly options: RegionOptions;
+  private readonly ports: RegionPorts;
+  /** Regions that are new, and may soon be kept. */
+  private fresh: { readonly region: Region; readonly kept: KeptRegion }[] = [];
+  /** Records whose region is kept, but not all there yet → how often it was looked for. */
+  private readonly expected = new Map<number, number>();
+  /** Contents of pages, as they were when a region was planned. */
+  private readonly copies: Uint8Array[] = [];
   private watched: WatchedRegions | undefined;
 
-  /** `imports` is what regions import: RegionImports, memory and table. `clock`: milliseconds, for the statistics. */
+  /** `imports` is what regions import: RegionImports, memory and table. */
   constructor(
     memory: GuestMemory,
     cache: CodeCache,
     table: WebAssembly.Table,
     imports: Record<string, unknown>,
-    clock: () => number,
+    ports: RegionPorts,
     options: RegionOptions,
   ) {
     this.memory = memory;
     this.cache = cache;
     this.table = table;
     this.imports = imports;
-    this.clock = clock;
+    this.ports = ports;
     this.options = options;
   }
 
@@ -220,19 +263,20 @@ export class Regions {
    */
   flush(): void {
     if (this.queue.length === 0) return;
-    const started = this.clock();
-    const { layout } = this.memory;
+    const started = this.ports.clock();
     const planned: Planned[] = [];
     /** Records that will be entries when this is done. */
     const claimed = new Set<number>();
     let instructions = 0;
     while (this.queue.length > 0 && instructions < AT_ONCE) {
       const request = this.queue.shift()!;
+      if (this.isKept(request, claimed)) continue;
       if (this.options.patient && this.isCovered(request, planned)) continue;
       const incomplete = claimed.has(request.record) ? undefined : this.incomplete(request);
       if (incomplete !== undefined) {
         this.release(incomplete);
-        const again = this.plan(incomplete.request, claimed);
+        this.fresh = this.fresh.filter(({ region }) => region !== incomplete);
+        const again = this.plan(incomplete.request!, claimed);
         if (again !== undefined) planned.push(again);
         instructions += again?.plan.instructions ?? 0;
       }
@@ -242,23 +286,33 @@ export class Regions {
       instructions += region.plan.instructions;
     }
     if (planned.length > 0) {
+      const codes: FunctionCode[] = [];
       const bytes = generateRegions(
-        layout,
         planned.map(({ plan, va }) => ({ plan, name: nameOf(va) })),
+        (code) => codes.push(code),
       );
       const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: this.imports });
       const module: RegionModule = { bytes: bytes.length, live: 0 };
       for (const [k, region] of planned.entries()) {
         const code = instance.exports[String(k)];
         const watched = this.watched?.add(region.va, region.plan, bytes, String(k), code);
-        this.install(region, watched ?? code, module);
+        const installed = this.install(region, watched ?? code, module);
+        if (this.ports.kept === undefined) continue;
+        const kept: KeptRegion = { name: nameOf(region.va), origin: region.origin, code: codes[k]! };
+        this.fresh.push({ region: installed, kept });
       }
       this.stats.regionBytes += bytes.length;
       this.stats.regionBytesLive += bytes.length;
       this.stats.regionModules++;
       this.stats.regionModulesLive++;
     }
-    const ms = this.clock() - started;
+    if (this.fresh.length >= KEPT_TOGETHER) this.keepFresh();
+    this.waited(started);
+  }
+
+  /** The guest has waited for a region since `started`. */
+  private waited(started: number): void {
+    const ms = this.ports.clock() - started;
     this.stats.regionMs += ms;
     this.stats.regionMsLongest = Math.max(this.stats.regionMsLongest, ms);
     if (ms > LONG_WAIT_MS) this.stats.regionWaitsLong++;
@@ -278,7 +332,7 @@ export class Regions {
   /** The region whose computed jump led to what is hot now, if it is to be made anew: it did not know that target. */
   private incomplete({ from, at }: Request): Region | undefined {
     const region = from === 0 ? undefined : this.bySlot.get(from);
-    if (region === undefined) return undefined;
+    if (region?.request === undefined) return undefined;
     const base = at - ((at - this.memory.layout.ramBase) & 4095);
     const times = this.timesMade.get(region.request.at) ?? 1;
     if (times === TIMES_MADE || !region.parts.some((part) => part.base === base)) return undefined;
@@ -295,17 +349,14 @@ export class Regions {
       parts.some((part) => part.base === base && isCode(part, offset));
     if (!planned.some(has) && ![...(this.pages.get(base) ?? [])].some(has)) return false;
     this.patiently.add(record);
-    this.cache.cool(record);
+    this.cache.count(record, 0);
     return true;
   }
 
   private plan(request: Request, claimed: Set<number>): Planned | undefined {
     const { record, va, at, around, mapped, pointer } = request;
-    const { u16, u8, layout } = this.memory;
-    const isFree = (entry: number): boolean => {
-      const handler = u16[entry >>> 1]!;
-      return handler >= Arm.first && handler < REGION_SLOTS && !claimed.has(entry);
-    };
+    const { u16, layout } = this.memory;
+    const isFree = (entry: number): boolean => this.isInterpreted(entry) && !claimed.has(entry);
     const first = (at - layout.ramBase) & 4095;
     const home = at - first;
     // It may have been dropped since.
@@ -331,14 +382,26 @@ export class Regions {
       const base = baseOf(offset >> 12);
       return base === 0 ? 0 : this.cache.recordAt(base + (offset & 4095));
     };
+    const copies = new Map<number, Uint8Array>();
+    /** The page at `base` as it is now: it is read once, as what is kept of it must be what was decoded. */
+    const content = (base: number): Uint8Array => {
+      let copy = copies.get(base);
+      if (copy === undefined) {
+        copy = this.copies[copies.size] ??= new Uint8Array(4096);
+        copy.set(this.memory.u8.subarray(base, base + 4096));
+        copies.set(base, copy);
+      }
+      return copy;
+    };
     const ports: DiscoverPorts = {
       mapped: (page) => baseOf(page) !== 0,
       decode: (offset) => {
         const base = baseOf(offset >> 12);
         if (base === 0) return undefined;
-        const insn = decode(u8, base + (offset & 4095), base + 4096);
+        const insn = decode(content(base), offset & 4095, 4096);
         if (insn !== 'more') return typeof insn === 'string' ? undefined : insn;
-        return this.decodeCrossing(base + (offset & 4095), baseOf((offset >> 12) + 1));
+        const next = baseOf((offset >> 12) + 1);
+        return next === 0 ? undefined : decodeCrossing(content(base).subarray(offset & 4095), content(next));
       },
       leads: (offset, insn) => pointer(offset + insn.length + insn.operands[0]!.disp),
       taken: (offset) => {
@@ -363,54 +426,141 @@ export class Regions {
     };
     const plan = discover(first, ports, this.options.instructions);
     if (plan === undefined) return undefined;
-    const parts = plan.pages.map((page) => {
-      let pieces = 0;
-      const code = new Uint8Array(512);
-      for (const { start, end, insns } of plan.blocks.values()) {
-        let at = start - page * 4096;
-        for (const { length } of insns) {
-          for (const after = at + length; at < after; at++) if (at >= 0 && at < 4096) code[at >> 3]! |= 1 << (at & 7);
-        }
-        const from = Math.max(start - page * 4096, 0);
-        const to = Math.min(end - page * 4096, 4096);
-        for (let piece = from >> 9; from < to && piece <= (to - 1) >> 9; piece++) pieces |= 1 << piece;
-      }
-      return { base: baseOf(page), pieces, code };
-    });
-    for (const { base, pieces } of parts) this.cache.mark(base, pieces);
-    // What is a region's entry already stays that one's.
-    const entries = plan.entries.map((offset) => {
-      const entry = recordAt(offset);
-      if (entry === 0) return { at: baseOf(offset >> 12) + (offset & 4095) };
-      return isFree(entry) ? entry : 0;
-    });
+    const origin = originOf(plan, (page) => content(baseOf(page)));
+    const parts = pageCodes(origin).map((code, k) => ({ ...code, base: baseOf(plan.pages[k]!) }));
+    const entries = this.entriesOf(origin, parts, claimed);
     for (const entry of entries) if (typeof entry === 'number' && entry !== 0) claimed.add(entry);
-    return { request, plan, va, parts, entries };
+    return { request, plan, va, origin, parts, entries };
   }
 
-  /** The instruction at linear address `at` that goes on at `next`, in another page. */
-  private decodeCrossing(at: number, next: number): Insn | undefined {
-    if (next === 0) return undefined;
+  /** Is `record` run by the interpreter, and can a region be entered at it? */
+  private isInterpreted(record: number): boolean {
+    const handler = this.memory.u16[record >>> 1]!;
+    return handler >= Arm.first && handler < REGION_SLOTS;
+  }
+
+  /** Prepared.entries, for all but `claimed` records; what the region is made of is marked as code. */
+  private entriesOf(origin: RegionOrigin, parts: readonly Part[], claimed?: ReadonlySet<number>): Prepared['entries'] {
+    for (const { base, pieces } of parts) this.cache.mark(base, pieces);
+    return origin.entries.map((offset) => {
+      const page = origin.pages.indexOf(offset >> 12);
+      const at = parts[page]!.base + (offset & 4095);
+      const entry = this.cache.recordAt(at);
+      if (entry === 0) return { at };
+      // What is a region's entry already stays that one's.
+      return this.isInterpreted(entry) && claimed?.has(entry) !== true ? entry : 0;
+    });
+  }
+
+  // Regions that are kept. ---------------------------------------------------------------------------------------------
+
+  /** Is there probably a region that is entered at linear address `at`, although no record says so? */
+  expects(at: number): boolean {
+    if (this.waiting.has(at)) return true;
+    const { kept } = this.ports;
+    if (kept === undefined || this.watched !== undefined) return false;
     const { u8, layout } = this.memory;
-    const head = 4096 - ((at - layout.ramBase) & 4095);
-    const bytes = new Uint8Array(head + INSN_MAX);
-    bytes.set(u8.subarray(at, at + head));
-    bytes.set(u8.subarray(next, next + INSN_MAX), head);
-    const insn = decode(bytes, 0, bytes.length);
-    return typeof insn === 'string' ? undefined : insn;
+    const offset = (at - layout.ramBase) & 4095;
+    return kept.find(entryKey(u8, at - offset, offset)).length > 0;
   }
 
-  private install({ request, plan, parts, entries: records }: Planned, code: unknown, module: RegionModule): void {
+  /**
+   * Control has come to `record`, of the instruction at `rip` and linear address `at`, for the first time or once more. If a region is
+   * entered there that did not know this record yet, or one that is kept, it is from now on.
+   */
+  reached(record: number, at: number, rip: bigint): void {
+    if (!this.isInterpreted(record)) return;
+    const waiting = this.waiting.get(at);
+    if (waiting !== undefined) {
+      this.waiting.delete(at);
+      this.enter(waiting.region, record, waiting.byte);
+    } else if (this.watched === undefined && !this.expected.has(record)) this.adopt(record, at, rip);
+  }
+
+  /** Is there a kept region for the request now, or will it be looked for another time? Then none needs to be made. */
+  private isKept({ record, at, va }: Request, claimed: ReadonlySet<number>): boolean {
+    if (this.cache.recordAt(at) !== record || !this.isInterpreted(record) || claimed.has(record)) return false;
+    return this.watched === undefined && this.adopt(record, at, va, claimed);
+  }
+
+  /**
+   * Looks for a kept region that is entered at `record`; `claimed` records are about to be entries of others. True when it is there,
+   * or will be looked for another time.
+   */
+  private adopt(record: number, at: number, rip: bigint, claimed?: ReadonlySet<number>): boolean {
+    const { kept } = this.ports;
+    if (kept === undefined) return false;
+    const { u8, layout } = this.memory;
+    const offset = (at - layout.ramBase) & 4095;
+    const base = at - offset;
+    const page = rip - BigInt(offset);
+    let isMissing = false;
+    for (const place of kept.find(entryKey(u8, base, offset))) {
+      const origin = kept.origin(place);
+      const entry = origin?.entries[place.entry];
+      if (origin === undefined || entry === undefined || (entry & 4095) !== offset) continue;
+      const bases = origin.pages.map((other) =>
+        other === entry >> 12 ? base : this.ports.fetch(page + BigInt(other - (entry >> 12)) * 4096n),
+      );
+      if (bases.includes(0)) isMissing = true;
+      else if (isThere(origin, u8, bases) && this.take(kept, place, origin, bases, claimed)) {
+        this.expected.delete(record);
+        return true;
+      }
+    }
+    const times = this.expected.get(record) ?? 0;
+    if (!isMissing || times >= EXPECTED_AFTER.length) return false;
+    // The guest maps pages as it comes to them.
+    this.expected.set(record, times + 1);
+    this.cache.count(record, Math.max(this.options.threshold - EXPECTED_AFTER[times]!, 0));
+    return true;
+  }
+
+  /** Installs a kept region whose pages are at `bases`. */
+  private take(
+    kept: KeptRegions,
+    place: KeptPlace,
+    origin: RegionOrigin,
+    bases: readonly number[],
+    claimed: ReadonlySet<number> | undefined,
+  ): boolean {
+    if (this.freeSlots.length === 0 && this.nextSlot === REGION_SLOTS_END) return false;
+    if (bases.length > 1 && bases.some((base) => this.alone.has(base))) return false;
+    const started = this.ports.clock();
+    const code = kept.code(place, this.imports);
+    this.waited(started);
+    if (code === undefined) return false;
+    const parts = pageCodes(origin).map((code, k) => ({ ...code, base: bases[k]! }));
+    const entries = this.entriesOf(origin, parts, claimed);
+    this.install({ request: undefined, origin, parts, entries }, code, undefined);
+    this.stats.regionsKept++;
+    return true;
+  }
+
+  /** Gives away what is new, unless it is too little for a file: fewer than `least` regions. */
+  keepFresh(least: number = KEPT_AT_LEAST): void {
+    if (this.fresh.length < least) return;
+    // Those too whose code has changed since: a kernel patches itself at each boot.
+    this.ports.kept?.keep(this.fresh.map(({ kept }) => kept));
+    this.fresh = [];
+  }
+
+  /** `module`: undefined when it lives for ever. */
+  private install(
+    { request, origin, parts, entries: records }: Prepared,
+    code: unknown,
+    module?: RegionModule,
+  ): Region {
     const slot = this.freeSlots.pop() ?? this.nextSlot++;
     this.table.set(slot, code);
-    this.place(slot, plan.pages, parts);
+    const { pages } = origin;
+    this.place(slot, pages, parts);
     const waiting = records.flatMap((entry) => (typeof entry === 'number' ? [] : [entry.at]));
-    const { pages } = plan;
     const region: Region = { slot, parts, pages, entries: new Map(), waiting, module, request };
-    module.live++;
+    if (module !== undefined) module.live++;
     this.bySlot.set(slot, region);
     records.forEach((entry, k) => {
-      const byte = k | (plan.pages.indexOf(plan.entries[k]! >> 12) << ENTRY_PAGE_SHIFT);
+      const byte = k | (pages.indexOf(origin.entries[k]! >> 12) << ENTRY_PAGE_SHIFT);
       if (typeof entry !== 'number') this.waiting.set(entry.at, { region, byte });
       else if (entry !== 0) this.enter(region, entry, byte);
     });
@@ -421,7 +571,8 @@ export class Regions {
     }
     this.stats.regions++;
     this.stats.regionsLive++;
-    this.stats.regionInstructions += plan.instructions;
+    this.stats.regionInstructions += origin.instructions;
+    return region;
   }
 
   /** Write down for runtime/region-places.ts where the pages of the region in `slot` are; that they are is not known yet. */
@@ -462,11 +613,22 @@ export class Regions {
     return true;
   }
 
+  /**
+   * The code of `region` has changed. A kernel's that was hot before it patched itself will be so again: it need not be counted from the
+   * beginning.
+   */
+  private outdate(region: Region): void {
+    const entries = [...region.entries.keys()];
+    this.release(region);
+    if (this.options.threshold > AGAIN)
+      for (const record of entries) this.cache.count(record, this.options.threshold - AGAIN);
+  }
+
   /** Code of the page at linear address `base` has changed, in `pieces` of 512 bytes. */
   drop(base: number, pieces: number): void {
     this.alone.delete(base);
     for (const region of this.pages.get(base) ?? []) {
-      if (region.parts.some((part) => part.base === base && (part.pieces & pieces) !== 0)) this.release(region);
+      if (region.parts.some((part) => part.base === base && (part.pieces & pieces) !== 0)) this.outdate(region);
     }
   }
 
@@ -483,7 +645,7 @@ export class Regions {
     let found = false;
     for (const region of regions) {
       if (!region.parts.some(has)) continue;
-      this.release(region);
+      this.outdate(region);
       found = true;
     }
     if (found) this.alone.delete(base);
@@ -509,7 +671,7 @@ export class Regions {
       if (regions.size === 0) this.pages.delete(base);
     }
     this.stats.regionsLive--;
-    if (--region.module.live > 0) return;
+    if (region.module === undefined || --region.module.live > 0) return;
     this.stats.regionModulesLive--;
     this.stats.regionBytesLive -= region.module.bytes;
   }
@@ -518,6 +680,17 @@ export class Regions {
     this.queue.length = 0;
     this.patiently.clear();
     this.timesMade.clear();
-    for (const base of [...this.pages.keys()]) this.drop(base, 0xff);
+    this.expected.clear();
+    for (const region of [...this.bySlot.values()]) this.release(region);
+    this.alone.clear();
   }
+}
+
+/** The instruction that begins with `head`, the end of a page, and goes on in the page `next`. */
+function decodeCrossing(head: Uint8Array, next: Uint8Array): Insn | undefined {
+  const bytes = new Uint8Array(head.length + INSN_MAX);
+  bytes.set(head);
+  bytes.set(next.subarray(0, INSN_MAX), head.length);
+  const insn = decode(bytes, 0, bytes.length);
+  return typeof insn === 'string' ? undefined : insn;
 }

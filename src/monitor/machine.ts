@@ -13,6 +13,7 @@ import { connectBackendStore, connectGuestStore } from '../devices/xenstore.ts';
 import { openKernel, type UnpackedKernel } from '../guest/kernel-cache.ts';
 import { KernelError } from '../guest/kernel-error.ts';
 import { writeCoreFile } from '../host/core-file.ts';
+import { keepRegions } from '../host/kept-regions.ts';
 import { connectStoreSocket } from '../host/store-socket.ts';
 import { compilersYield, everyCpu, pinThread, SchedulingError, threadFacts, weighProcess } from '../host/threads.ts';
 import { buildDomain, BuildError as KernelBuildError } from '../hypervisor/builder/index.ts';
@@ -217,6 +218,7 @@ class DomainMachine implements Machine {
     if (config.disks.length === 0) plug();
     else setTimeout(plug, AGENT_PLUG_MS).unref();
 
+    const regionFolder = join(config.paths.lib, 'cache', 'regions');
     const data: VcpuWorkerData = {
       wasmMemory: parts.wasmMemory,
       layout: memory.layout,
@@ -226,6 +228,7 @@ class DomainMachine implements Machine {
       origin: parts.origin,
       boot: { stackPointer: built.stackPointer, pinned: built.pinned },
       codeFolder: join(config.paths.lib, 'cache', 'engine'),
+      regionFolder,
     };
     this.#worker = new Worker(new URL('./vcpu-worker.ts', import.meta.url), {
       workerData: data,
@@ -272,6 +275,9 @@ class DomainMachine implements Machine {
         } catch (error) {
           this.#ports.log('warn', (error as Error).message);
         }
+        return;
+      case 'regions':
+        keepRegions(message.folder, message.version, message.regions);
         return;
       case 'paused':
         for (const waiter of this.#pauseWaiters.splice(0)) waiter();

@@ -7,7 +7,9 @@ import { readlinkSync } from 'node:fs';
 import path from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
 import { SHUTDOWN } from '../abi/numbers.ts';
+import { sourceHash } from '../host/engine-code.ts';
 import { engineMode } from '../host/engine-mode.ts';
+import { type KeptRegion, RegionFolder } from '../host/kept-regions.ts';
 import { heapTrimmer } from '../host/trim-heap.ts';
 import { WasmEngine } from '../host/wasm-engine.ts';
 import { type BootFacts, startBootVcpu } from '../hypervisor/boot.ts';
@@ -36,8 +38,9 @@ export interface VcpuWorkerData {
   readonly maxPages: number;
   readonly origin: ClockOrigin;
   readonly boot: BootFacts;
-  /** Where generated code is kept. */
+  /** Where generated code is kept: the engine's own, and what it has made of guests' code. */
   readonly codeFolder: string;
+  readonly regionFolder: string;
 }
 
 /** What the thread tells its domain's main thread. */
@@ -48,6 +51,13 @@ export type VcpuMessage =
   | { readonly kind: 'events' }
   | { readonly kind: 'console'; readonly bytes: Uint8Array }
   | { readonly kind: 'log'; readonly level: LogLevel; readonly text: string }
+  /** To be kept for other domains, in `folder`, by those that run this `version` of the translator. */
+  | {
+      readonly kind: 'regions';
+      readonly folder: string;
+      readonly version: string;
+      readonly regions: readonly KeptRegion[];
+    }
   | { readonly kind: 'paused' }
   | { readonly kind: 'profile'; readonly profile: VcpuProfile }
   | { readonly kind: 'stopped' }
@@ -87,10 +97,16 @@ const domain = new Domain(
   },
 );
 const mode = engineMode(process.env);
+const version = sourceHash().slice(0, 16);
+const folder = data.regionFolder;
+const kept = mode.keepsRegions
+  ? new RegionFolder(folder, version, (regions) => say({ kind: 'regions', folder, version, regions }))
+  : undefined;
 const engine = new WasmEngine(memory, data.wasmMemory, 0, clock.now, {
   ...mode.engine,
   codeFolder: data.codeFolder,
   exitPaths: buildFastExits,
+  kept,
 });
 const vcpu = new Vcpu(domain, 0, engine);
 if (mode.slices !== undefined) vcpu.sliceBranches = mode.slices();
@@ -207,7 +223,10 @@ function live(): VcpuMessage {
       case 'blocked': {
         become(VcpuActivity.idle);
         const wait = result.deadline - clock.now();
-        if (wait > TRIM_WAIT_NS) trim();
+        if (wait > TRIM_WAIT_NS) {
+          engine.keepRegions();
+          trim();
+        }
         if (wait > 0) Atomics.wait(memory.i32, kick, 0, wait / 1e6);
         break;
       }
@@ -237,5 +256,6 @@ function threadNumber(): number {
 say({ kind: 'ready', thread: threadNumber() });
 const end = obey() ? ({ kind: 'stopped' } as const) : live();
 become(VcpuActivity.ended);
+engine.keepRegions();
 say(end);
 port.close();

@@ -18,6 +18,18 @@ export interface FnRef {
   readonly results: readonly ValType[];
 }
 
+/** A finished function: it fits every module with the same types and imports, in the same order. */
+export interface FunctionCode {
+  /** Locals and body, as in the code section behind the size. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Branch hints: offset of an IF in `bytes`, and whether its condition is likely to hold. Ascending. */
+  readonly hints: readonly BranchHint[];
+}
+export interface BranchHint {
+  readonly at: number;
+  readonly likely: boolean;
+}
+
 export class Fn {
   readonly params: readonly ValType[];
   body = new Sink(4096);
@@ -26,8 +38,8 @@ export class Fn {
   private scopes: number[][] = [[]];
   /** What is open, innermost last: for an IF, where it is and whether we are in its ELSE. */
   private readonly opened: { readonly at: number; inElse: boolean; likely: boolean | undefined }[] = [];
-  /** Branch hints: offset of the IF in the body, and whether its condition is likely to hold. */
-  private hints: { readonly at: number; readonly likely: boolean }[] = [];
+  /** Their offsets count in the body. */
+  private hints: BranchHint[] = [];
   private depth = 0;
 
   constructor(params: readonly ValType[]) {
@@ -251,31 +263,17 @@ export class Fn {
     return head;
   }
 
-  get hasHints(): boolean {
-    return this.hints.length > 0;
-  }
-  /** This function's part of the section with branch hints. */
-  encodeHints(index: number, out: Sink): void {
+  /** The function as it is to be; this is the end of the Fn. */
+  finish(): FunctionCode {
     const head = this.head();
-    out.uleb(index);
-    out.uleb(this.hints.length);
-    for (const { at, likely } of this.hints.sort((a, b) => a.at - b.at)) {
-      out.uleb(head.length + at);
-      out.byte(1);
-      out.byte(likely ? 1 : 0);
-    }
-    head.release();
-  }
-
-  /** The code-section entry of this function. */
-  encode(out: Sink): void {
-    const head = this.head();
-    out.uleb(head.length + this.body.length + 1);
-    out.append(head);
-    out.append(this.body);
-    out.byte(0x0b);
+    const bytes = new Uint8Array(head.length + this.body.length + 1);
+    bytes.set(head.bytes.subarray(0, head.length));
+    bytes.set(this.body.bytes.subarray(0, this.body.length), head.length);
+    bytes[bytes.length - 1] = 0x0b;
+    const hints = this.hints.map(({ at, likely }) => ({ at: head.length + at, likely })).sort((a, b) => a.at - b.at);
     head.release();
     this.body.release();
+    return { bytes, hints };
   }
 }
 
@@ -285,9 +283,8 @@ export class ModuleBuilder {
   private readonly imports: { name: string; ref: FnRef; type: number }[] = [];
   private readonly functions: {
     ref: FnRef;
-    fn: Fn | undefined;
     type: number;
-    build: (fn: Fn) => void;
+    build: () => FunctionCode;
     name: string | undefined;
   }[] = [];
   private readonly exports: { name: string; ref: FnRef }[] = [];
@@ -331,16 +328,33 @@ export class ModuleBuilder {
     name = exportAs,
   ): FnRef {
     const ref: FnRef = { index: this.imports.length + this.functions.length, params, results };
-    this.functions.push({ ref, fn: undefined, type: this.typeIndex(params, results), build, name });
+    const finished = (): FunctionCode => {
+      const fn = new Fn(params);
+      build(fn);
+      return fn.finish();
+    };
+    this.functions.push({ ref, type: this.typeIndex(params, results), build: finished, name });
     if (exportAs !== undefined) this.exports.push({ name: exportAs, ref });
     return ref;
   }
 
-  finish(): Uint8Array<ArrayBuffer> {
-    for (const entry of this.functions) {
-      entry.fn = new Fn(entry.ref.params);
-      entry.build(entry.fn);
-    }
+  /** A function that another module has had. */
+  finished(
+    params: readonly ValType[],
+    results: readonly ValType[],
+    code: FunctionCode,
+    exportAs: string,
+    name = exportAs,
+  ): FnRef {
+    const ref: FnRef = { index: this.imports.length + this.functions.length, params, results };
+    this.functions.push({ ref, type: this.typeIndex(params, results), build: () => code, name });
+    this.exports.push({ name: exportAs, ref });
+    return ref;
+  }
+
+  /** The module. `made` is told the code of each function, in order. */
+  finish(made?: (code: FunctionCode) => void): Uint8Array<ArrayBuffer> {
+    const functions = this.functions.map(({ ref, build }) => ({ ref, code: build() }));
     const out = new Sink(4096);
     out.raw(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0));
     section(out, 1, this.typeBytes.length, (s) => {
@@ -378,19 +392,31 @@ export class ModuleBuilder {
         s.uleb(ref.index);
       }
     });
-    const hinted = this.functions.filter(({ fn }) => fn!.hasHints);
+    const hinted = functions.filter(({ code }) => code.hints.length > 0);
     if (hinted.length > 0) {
       const hints = new Sink(1024);
       hints.name('metadata.code.branch_hint');
       hints.uleb(hinted.length);
-      for (const { fn, ref } of hinted) fn!.encodeHints(ref.index, hints);
+      for (const { ref, code } of hinted) {
+        hints.uleb(ref.index);
+        hints.uleb(code.hints.length);
+        for (const { at, likely } of code.hints) {
+          hints.uleb(at);
+          hints.byte(1);
+          hints.byte(likely ? 1 : 0);
+        }
+      }
       out.byte(0);
       out.uleb(hints.length);
       out.append(hints);
       hints.release();
     }
-    section(out, 10, this.functions.length, (s) => {
-      for (const { fn } of this.functions) fn!.encode(s);
+    section(out, 10, functions.length, (s) => {
+      for (const { code } of functions) {
+        s.uleb(code.bytes.length);
+        s.raw(code.bytes);
+        made?.(code);
+      }
     });
     this.encodeNames(out);
     return out.finish();

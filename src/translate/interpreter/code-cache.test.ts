@@ -17,6 +17,7 @@ test('an address that was displaced twice is forgotten, and those that are in us
     withholdWrites() {},
     dropped() {},
     overwritten: () => false,
+    expected: () => false,
   };
   const cache = new CodeCache(memory, cpu, ports);
   const [ramStart, ramEnd] = [memory.at(0), memory.at(64)];

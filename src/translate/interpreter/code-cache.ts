@@ -75,6 +75,8 @@ export interface CodeCachePorts {
   handler(insn: Insn): number;
   /** The handler that raises #UD, or #GP for an instruction that is too long. */
   invalid(kind: 'ud' | 'long'): number;
+  /** Is a region probably entered at linear address `at`? Its instructions need not be decoded. */
+  expected(at: number): boolean;
   /** Remember what a record was decoded from, where its handler needs to know. */
   remember(record: number, insn: Insn): void;
   /** Everything remembered is void. */
@@ -164,9 +166,11 @@ export class CodeCache {
     const start = at - page.base;
     let offset = start;
     const head = this.next;
+    const most = this.ports.expected(at) ? 1 : BLOCK_MAX;
     for (let count = 0; ; count++) {
       const linked = offset < 4096 ? this.records.get(page.base + offset) : 0;
-      if (linked !== 0 || count === BLOCK_MAX || offset >= 4096) {
+      const ends = count === most || offset >= 4096 || (count > 0 && this.ports.expected(page.base + offset));
+      if (linked !== 0 || ends) {
         const record = this.allocate();
         u16[(record + RECORD.position) >>> 1] = offset;
         u16[record >>> 1] = linked === 0 ? Arm.Resolve : Arm.Goto;
@@ -261,9 +265,9 @@ export class CodeCache {
   flow(record: number): number {
     return this.memory.u32[(this.cpu + FLOW_COUNTERS + ((record >>> 3) & (4 * FLOW_COUNTER_ENTRIES - 4))) >>> 2]!;
   }
-  /** Count anew how often control comes to `record`. */
-  cool(record: number): void {
-    this.memory.u16[this.counter(record)] = 0;
+  /** Count anew how often control comes to `record`, from `count` on. */
+  count(record: number, count: number): void {
+    this.memory.u16[this.counter(record)] = count;
   }
 
   /** `from`, a direct branch with its target in its own page, goes to record `to`. */

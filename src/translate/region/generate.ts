@@ -8,9 +8,8 @@
  *   help    at an instruction that is to be performed in TypeScript, and then for the interpreter
  *   jump    to `target`: straight into another region when there is one, else like leave
  */
-import type { MemoryLayout } from '../../hypervisor/memory.ts';
 import { type E, F64, I32, I64, i32, i64, load8u } from '../../wasm/expr.ts';
-import { call, type Fn, type FnRef, type Label, ModuleBuilder } from '../../wasm/module.ts';
+import { call, type Fn, type FnRef, type FunctionCode, type Label, ModuleBuilder } from '../../wasm/module.ts';
 import { Kind } from '../../x86/decode.ts';
 import { Exit } from '../../x86/exits.ts';
 import { STATE } from '../../x86/state.ts';
@@ -58,11 +57,11 @@ export interface RegionImports {
   regionHelper(cpu: number): number;
 }
 
-/** A module with one function for each of `regions`, exported as "0", "1", … */
-export function generateRegions(layout: MemoryLayout, regions: readonly RegionSource[]): Uint8Array<ArrayBuffer> {
+/** A module for regions, without functions yet, with what they import and their type in the table. */
+function regionModule(): { readonly m: ModuleBuilder; readonly imports: ImportRefs; readonly type: number } {
   const m = new ModuleBuilder();
-  const pages = layout.bytes / 0x10000;
-  m.importMemory(pages, pages);
+  // A domain's memory of any size: functions are kept for other domains.
+  m.importMemory(1, 0x10000);
   m.importTable();
   const imports = {
     miss: m.importFunction('regionMiss', [I32, I64, I32], [I32]),
@@ -74,7 +73,18 @@ export function generateRegions(layout: MemoryLayout, regions: readonly RegionSo
     enter: m.importFunction('regionEnter', [I32, I32], [I32]),
     now: m.importFunction('now', [], [F64]),
   };
-  const type = m.typeIndex([I32, I32], [I32]);
+  return { m, imports, type: m.typeIndex([I32, I32], [I32]) };
+}
+
+/**
+ * A module with one function for each of `regions`, exported as "0", "1", … `made` is told the code of each, in order: it knows neither
+ * which domain nor which vCPU runs it, nor at which address its pages are mapped.
+ */
+export function generateRegions(
+  regions: readonly RegionSource[],
+  made?: (code: FunctionCode) => void,
+): Uint8Array<ArrayBuffer> {
+  const { m, imports, type } = regionModule();
   regions.forEach((region, index) => {
     m.function(
       [I32, I32],
@@ -84,6 +94,15 @@ export function generateRegions(layout: MemoryLayout, regions: readonly RegionSo
       region.name,
     );
   });
+  return m.finish(made);
+}
+
+/** A module with these functions, which generateRegions has made one by one, exported in the same way. */
+export function joinRegions(
+  functions: readonly { readonly code: FunctionCode; readonly name: string }[],
+): Uint8Array<ArrayBuffer> {
+  const { m } = regionModule();
+  for (const [k, { code, name }] of functions.entries()) m.finished([I32, I32], [I32], code, String(k), name);
   return m.finish();
 }
 

@@ -1,4 +1,5 @@
 /** A vCPU with a few mapped pages, in a memory of its own, for tests that compare the tiers with each other. */
+import type { KeptRegions } from '../../host/kept-regions.ts';
 import { WasmEngine } from '../../host/wasm-engine.ts';
 import { GuestMemory, planLayout } from '../../hypervisor/memory.ts';
 import { Exit } from '../../x86/exits.ts';
@@ -20,13 +21,18 @@ export class TestMachine {
   readonly engine: WasmEngine;
   readonly cpu: number;
 
-  constructor(threshold: number, unseen = false) {
-    const layout = planLayout(PAGES, 1);
+  constructor(
+    threshold: number,
+    unseen = false,
+    { kept, frames = PAGES }: { kept?: KeptRegions; frames?: number } = {},
+  ) {
+    const layout = planLayout(frames, 1);
     const pages = layout.bytes / 65536;
     const wasmMemory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
     this.memory = new GuestMemory(wasmMemory.buffer as SharedArrayBuffer, layout);
     this.engine = new WasmEngine(this.memory, wasmMemory, 0, () => 0, {
       tier1: threshold === 0 ? false : { threshold, unseen },
+      kept,
     });
     this.cpu = this.memory.vcpuBase(0);
     const { view } = this.memory;

@@ -1,0 +1,136 @@
+/** Regions that outlive their domain: the next one runs them for the same code, and for no other. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { CODE, DATA, TestMachine } from '../translate/region/machine-for-tests.ts';
+import { type Program, randomProgram } from '../translate/region/program-for-tests.ts';
+import { Exit } from '../x86/exits.ts';
+import { GPR } from '../x86/state.ts';
+import { keepRegions, RegionFolder } from './kept-regions.ts';
+
+const VERSION = 'v1';
+const many = (): number => 1_000_000;
+
+function folderOf(t: TestContext): string {
+  const folder = mkdtempSync(path.join(tmpdir(), 'kept-regions-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  return path.join(folder, 'regions');
+}
+const keeper = (folder: string): RegionFolder =>
+  new RegionFolder(folder, VERSION, (regions) => keepRegions(folder, VERSION, regions));
+
+function outcome(machine: TestMachine, { code, registers, flags }: Program): unknown {
+  machine.load(code, registers, flags);
+  const exit = machine.run(many);
+  return { exit, ...machine.state };
+}
+const keptBy = ({ engine }: TestMachine): number => engine.statistics.regionsKept;
+
+/** 16 functions at 0x40 from one another, each of which counts rcx down to 0 and adds a number of its own to rax; then SYSCALL. */
+function loops(numbers: readonly number[], at = 0): Program {
+  const code = new Uint8Array(at + 0x40 * numbers.length + 2).fill(0x90);
+  numbers.forEach((number, k) => {
+    // mov ecx,100; L: add rax,number; dec rcx; jnz L
+    code.set([0xb9, 100, 0, 0, 0, 0x48, 0x83, 0xc0, number, 0x48, 0xff, 0xc9, 0x75, 0xf7], at + 0x40 * k);
+  });
+  code.set([0x0f, 0x05], code.length - 2);
+  return { name: 'loops', code, registers: new Array<bigint>(16).fill(0n), flags: 2 };
+}
+const numbers = Array.from({ length: 16 }, (_, k) => k + 1);
+const THRESHOLD = 20;
+const SUM = 100n * 136n;
+
+test('programs of chance come to the same end with regions that another domain, with less memory, has made', (t) => {
+  const folder = folderOf(t);
+  const programs = Array.from({ length: 40 }, (_, k) => randomProgram(5001 + k));
+  const interpreter = new TestMachine(0);
+  const first = new TestMachine(1, false, { kept: keeper(folder) });
+  const expected = programs.map((program) => outcome(interpreter, program));
+  for (const [k, program] of programs.entries()) assert.deepEqual(outcome(first, program), expected[k], program.name);
+  first.engine.keepRegions(1);
+  assert.equal(keptBy(first), 0);
+  const second = new TestMachine(1, false, { kept: keeper(folder), frames: 200 });
+  for (const [k, program] of programs.entries()) assert.deepEqual(outcome(second, program), expected[k], program.name);
+  assert.ok(keptBy(second) > 40, `${keptBy(second)} regions were kept`);
+});
+
+test('what one domain has translated the next one runs from the first time on', (t) => {
+  const folder = folderOf(t);
+  const first = new TestMachine(THRESHOLD, false, { kept: keeper(folder) });
+  outcome(first, loops(numbers));
+  assert.equal(first.gpr(GPR.rax), SUM);
+  first.engine.keepRegions(1);
+  const second = new TestMachine(THRESHOLD, false, { kept: keeper(folder) });
+  outcome(second, loops(numbers));
+  assert.equal(second.gpr(GPR.rax), SUM);
+  assert.equal(keptBy(second), first.engine.statistics.regions);
+  assert.equal(second.engine.statistics.regionModules, 0, 'nothing was translated');
+});
+
+test('code that differs in one byte, or lies elsewhere in its page, is translated anew', (t) => {
+  const folder = folderOf(t);
+  const first = new TestMachine(THRESHOLD, false, { kept: keeper(folder) });
+  outcome(first, loops(numbers));
+  first.engine.keepRegions(1);
+  const changed = new TestMachine(THRESHOLD, false, { kept: keeper(folder) });
+  outcome(changed, loops(numbers.map((number) => number + 1)));
+  assert.equal(changed.gpr(GPR.rax), SUM + 1600n);
+  assert.equal(keptBy(changed), 0);
+  const moved = new TestMachine(THRESHOLD, false, { kept: keeper(folder) });
+  outcome(moved, loops(numbers, 0x10));
+  assert.equal(moved.gpr(GPR.rax), SUM);
+  assert.equal(keptBy(moved), 0);
+});
+
+test('a kept region goes when the guest changes its code', (t) => {
+  const folder = folderOf(t);
+  const first = new TestMachine(THRESHOLD, false, { kept: keeper(folder) });
+  outcome(first, loops(numbers));
+  first.engine.keepRegions(1);
+  const second = new TestMachine(THRESHOLD, false, { kept: keeper(folder) });
+  // mov byte [CODE+8], 101 in front of everything, at DATA: the first loop's number.
+  outcome(second, loops(numbers));
+  assert.ok(keptBy(second) > 0);
+  const store = [0xc6, 0x04, 0x25, 8, 0, 0x40, 0, 101, 0x31, 0xc0, 0xb9, ...le32(CODE), 0xff, 0xe1];
+  second.memory.u8.set(store, second.at(DATA));
+  second.engine.frameWritten((second.at(DATA) - second.memory.at(0)) >>> 12);
+  second.goto(DATA);
+  assert.equal(second.run(many), Exit.Syscall);
+  assert.equal(second.gpr(GPR.rax), SUM + 10_000n);
+});
+
+const le32 = (value: number): number[] => [value & 255, (value >> 8) & 255, (value >> 16) & 255, value >>> 24];
+
+test('damaged files, and those of another version, are not there', (t) => {
+  const folder = folderOf(t);
+  const first = new TestMachine(THRESHOLD, false, { kept: keeper(folder) });
+  outcome(first, loops(numbers));
+  first.engine.keepRegions(1);
+  const [name] = readdirSync(folder);
+  const file = path.join(folder, name!);
+  assert.equal(statSync(file).mode & 0o077, 0, 'nobody else reads or writes it');
+  const whole = readFileSync(file);
+  for (let k = 0; k < 12; k++) {
+    const damaged = Buffer.from(whole);
+    damaged[Math.floor((k * (whole.length - 1)) / 11)]! ^= 0x10;
+    writeFileSync(file, k % 2 === 0 ? damaged : whole.subarray(0, (whole.length * k) / 12));
+    const machine = new TestMachine(THRESHOLD, false, { kept: keeper(folder) });
+    outcome(machine, loops(numbers));
+    assert.equal(machine.gpr(GPR.rax), SUM);
+    assert.equal(keptBy(machine), 0, `damage ${k}`);
+  }
+  writeFileSync(file, whole);
+  const other = new TestMachine(THRESHOLD, false, { kept: new RegionFolder(folder, 'v2', () => {}) });
+  outcome(other, loops(numbers));
+  assert.equal(keptBy(other), 0);
+});
+
+test('the same regions are written once, by however many domains', (t) => {
+  const folder = folderOf(t);
+  const machines = [keeper(folder), keeper(folder)].map((kept) => new TestMachine(THRESHOLD, false, { kept }));
+  for (const machine of machines) outcome(machine, loops(numbers));
+  for (const machine of machines) machine.engine.keepRegions(1);
+  assert.equal(readdirSync(folder).length, 1);
+});

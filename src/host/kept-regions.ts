@@ -1,0 +1,217 @@
+/**
+ * Regions that outlive their domain: what one has translated, every later one finds in a folder of files, by what its code is. Each
+ * file holds some dozen regions that were made one after the other, most of which are needed together again.
+ *
+ * A file's name begins with a hash of our own sources (engine-code.ts). It has a head, which is read when a domain starts, and a body,
+ * read when control first comes to code that looks like an entry of one of its regions. Either is believed only with its SHA-256.
+ * What is in it was made from bytes of some guest's, and is run for exactly the same bytes only: by Regions, which compares all of them.
+ */
+import { createHash } from 'node:crypto';
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import path from 'node:path';
+import { deserialize, serialize } from 'node:v8';
+import { joinRegions, type RegionOrigin } from '../translate/region/index.ts';
+import type { FunctionCode } from '../wasm/module.ts';
+
+/** A region as its domain gives it away. */
+export interface KeptRegion {
+  /** Of its function, for profilers. */
+  readonly name: string;
+  readonly origin: RegionOrigin;
+  readonly code: FunctionCode;
+}
+
+/** Where a kept region is found: which of a file's, and which of its entries was looked for. */
+export interface KeptPlace {
+  readonly file: number;
+  readonly region: number;
+  readonly entry: number;
+}
+
+/** What Regions wants of it. */
+export interface KeptRegions {
+  /** Regions that may have an entry with this entryKey, the newest first. */
+  find(key: number): readonly KeptPlace[];
+  /** What it was made from; undefined: it is not there any more. */
+  origin(place: KeptPlace): RegionOrigin | undefined;
+  /** Its function, over these imports, which are the same each time. */
+  code(place: KeptPlace, imports: Record<string, unknown>): unknown;
+  /** Take these, which are new. */
+  keep(regions: readonly KeptRegion[]): void;
+}
+
+interface Head {
+  /** For each entry of each region: its entryKey, the region's number and that of the entry. */
+  readonly keys: Uint32Array;
+  /** For each region a hash of its origin. */
+  readonly ids: readonly string[];
+  /** SHA-256 of the body. */
+  readonly bodyHash: Uint8Array;
+}
+interface Body {
+  readonly origins: readonly RegionOrigin[];
+  /** Exports "0", "1", … */
+  readonly module: Uint8Array<ArrayBuffer>;
+}
+interface Loaded {
+  readonly origins: readonly RegionOrigin[];
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  exports: Record<string, unknown> | undefined;
+}
+
+/** Bytes of all files together; the oldest go first. */
+const FOLDER_BYTES_MAX = 128 << 20;
+/** Of modules that a domain takes. */
+const LOADED_BYTES_MAX = 32 << 20;
+const HASH_BYTES = 32;
+/** SHA-256 of the head, its length (u32); then the head and the body. */
+const LEAD_BYTES = HASH_BYTES + 4;
+const SUFFIX = '.regions';
+
+const sha256 = (...parts: readonly Uint8Array[]): Buffer => {
+  const hash = createHash('sha256');
+  for (const part of parts) hash.update(part);
+  return hash.digest();
+};
+const idOf = (origin: RegionOrigin): string => sha256(serialize(origin)).toString('hex', 0, 12);
+
+/** The files of `version`, the newest first. */
+function filesOf(folder: string, version: string): string[] {
+  try {
+    const names = readdirSync(folder).filter((name) => name.startsWith(`${version}-`) && name.endsWith(SUFFIX));
+    const files = names.map((name) => path.join(folder, name)).map((file) => ({ file, age: statSync(file).mtimeMs }));
+    return files.sort((a, b) => b.age - a.age).map(({ file }) => file);
+  } catch {
+    return [];
+  }
+}
+
+/** Undefined when there is none that can be believed. */
+function readHead(file: string): Head | undefined {
+  let fd: number | undefined;
+  try {
+    fd = openSync(file, 'r');
+    const lead = Buffer.alloc(LEAD_BYTES);
+    readSync(fd, lead);
+    const head = Buffer.alloc(Math.min(lead.readUInt32LE(HASH_BYTES), FOLDER_BYTES_MAX));
+    readSync(fd, head);
+    if (!sha256(head).equals(lead.subarray(0, HASH_BYTES))) return undefined;
+    return deserialize(head) as Head;
+  } catch {
+    return undefined;
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+}
+
+function readBody(file: string, { bodyHash }: Head): Body | undefined {
+  try {
+    const all = readFileSync(file);
+    const body = all.subarray(LEAD_BYTES + all.readUInt32LE(HASH_BYTES));
+    if (!sha256(body).equals(bodyHash)) return undefined;
+    // The time says when it was needed last.
+    const now = new Date();
+    utimesSync(file, now, now);
+    return deserialize(body) as Body;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The folder as a vCPU's engine sees it: what was there when it began. `keep` is told what is new. */
+export class RegionFolder implements KeptRegions {
+  readonly keep: (regions: readonly KeptRegion[]) => void;
+  readonly #files: { readonly file: string; readonly head: Head; loaded: Loaded | undefined | false }[] = [];
+  readonly #places = new Map<number, KeptPlace[]>();
+  #loadedBytes = 0;
+
+  constructor(folder: string, version: string, keep: (regions: readonly KeptRegion[]) => void) {
+    this.keep = keep;
+    for (const file of filesOf(folder, version)) {
+      const head = readHead(file);
+      if (head === undefined) continue;
+      const number = this.#files.push({ file, head, loaded: undefined }) - 1;
+      for (let k = 0; k + 2 < head.keys.length; k += 3) {
+        const place = { file: number, region: head.keys[k + 1]!, entry: head.keys[k + 2]! };
+        const known = this.#places.get(head.keys[k]!);
+        if (known === undefined) this.#places.set(head.keys[k]!, [place]);
+        else known.push(place);
+      }
+    }
+  }
+
+  find(key: number): readonly KeptPlace[] {
+    return this.#places.get(key) ?? [];
+  }
+
+  origin({ file, region }: KeptPlace): RegionOrigin | undefined {
+    return this.#load(file)?.origins[region];
+  }
+
+  code({ file, region }: KeptPlace, imports: Record<string, unknown>): unknown {
+    const loaded = this.#load(file);
+    if (loaded === undefined) return undefined;
+    loaded.exports ??= new WebAssembly.Instance(new WebAssembly.Module(loaded.bytes), { e: imports }).exports;
+    return loaded.exports[String(region)];
+  }
+
+  #load(number: number): Loaded | undefined {
+    const entry = this.#files[number]!;
+    if (entry.loaded !== undefined) return entry.loaded || undefined;
+    const body = this.#loadedBytes < LOADED_BYTES_MAX ? readBody(entry.file, entry.head) : undefined;
+    entry.loaded = body !== undefined && {
+      origins: body.origins,
+      bytes: new Uint8Array(body.module),
+      exports: undefined,
+    };
+    this.#loadedBytes += body?.module.length ?? 0;
+    return entry.loaded || undefined;
+  }
+}
+
+/** Writes what is new to the folder. Whatever goes wrong costs the next domain time, and nobody else anything. */
+export function keepRegions(folder: string, version: string, regions: readonly KeptRegion[]): void {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const known = new Set(filesOf(folder, version).flatMap((file) => readHead(file)?.ids ?? []));
+    const fresh = regions.map((region) => ({ ...region, id: idOf(region.origin) })).filter(({ id }) => !known.has(id));
+    if (fresh.length === 0) return;
+    const origins = fresh.map(({ origin }) => origin);
+    const body = serialize({ origins, module: joinRegions(fresh) } satisfies Body);
+    const keys = origins.flatMap((origin, region) => origin.keys.flatMap((key, entry) => [key, region, entry]));
+    const ids = fresh.map(({ id }) => id);
+    const head = serialize({ keys: Uint32Array.from(keys), ids, bodyHash: sha256(body) } satisfies Head);
+    const lead = Buffer.alloc(LEAD_BYTES);
+    sha256(head).copy(lead);
+    lead.writeUInt32LE(head.length, HASH_BYTES);
+    const file = path.join(folder, `${version}-${sha256(head).toString('hex', 0, 10)}${SUFFIX}`);
+    const temporary = `${file}.${process.pid}`;
+    writeFileSync(temporary, Buffer.concat([lead, head, body]), { mode: 0o600 });
+    renameSync(temporary, file);
+    removeOldest(folder);
+  } catch {
+    return;
+  }
+}
+
+function removeOldest(folder: string): void {
+  const files = readdirSync(folder).map((name) => path.join(folder, name));
+  const stats = files.map((file) => ({ file, ...statSync(file) })).sort((a, b) => b.mtimeMs - a.mtimeMs);
+  let bytes = 0;
+  for (const { file, size } of stats) {
+    bytes += size;
+    if (bytes > FOLDER_BYTES_MAX) rmSync(file, { force: true });
+  }
+}
