@@ -1,7 +1,8 @@
 /** When an idle thread collects its garbage, with a clock and a heap of the test's own. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { heapTrimmer } from './trim-heap.ts';
+import v8 from 'node:v8';
+import { heapTrimmer, thisThread } from './trim-heap.ts';
 
 const MIB = 1 << 20;
 
@@ -37,4 +38,11 @@ test('garbage is collected once the thread has been idle, and again only when th
   for (let second = 0; second < 20; second++) assert.equal(wait(1000, 5), 1);
   thread.heap += 17 * MIB;
   assert.equal(wait(4000, 5), 2);
+});
+
+test('collecting garbage leaves the flags of V8 as they were, on which code in files depends', () => {
+  const tag = v8.cachedDataVersionTag();
+  thisThread.collect();
+  thisThread.collect();
+  assert.equal(v8.cachedDataVersionTag(), tag);
 });

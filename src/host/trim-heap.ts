@@ -24,7 +24,7 @@ export interface TrimPorts {
 type Collect = (options: { type: 'major'; flavor: 'last-resort' }) => void;
 let collector: Collect | undefined;
 
-const thisThread: TrimPorts = {
+export const thisThread: TrimPorts = {
   now: () => performance.now(),
   cpuMs: () => {
     const { user, system } = process.threadCpuUsage();
@@ -36,6 +36,8 @@ const thisThread: TrimPorts = {
       // The function exists only under this flag; contexts made after it is set have it.
       v8.setFlagsFromString('--expose-gc');
       collector = vm.runInNewContext('gc') as Collect;
+      // V8 takes code that was kept in files only under the flags that it was made under.
+      v8.setFlagsFromString('--no-expose-gc');
     }
     // Other flavours keep the freed pages in a pool, which is emptied by tasks that a blocked thread never runs.
     collector({ type: 'major', flavor: 'last-resort' });
