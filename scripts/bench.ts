@@ -10,10 +10,11 @@ import { parseArgs } from 'node:util';
 import { prepareGuest } from '../src/guest/index.ts';
 import { guestCache } from '../src/host/paths.ts';
 import { VERSION } from '../src/xend/routes.ts';
-import { bootRow } from './bench/boot.ts';
+import { bootDomain, bootRow } from './bench/boot.ts';
 import type { ProgramRow } from './bench/compare.ts';
 import { consoleRows } from './bench/console.ts';
 import { engineRows } from './bench/engine.ts';
+import { codeIsMade } from './bench/first.ts';
 import { idleRows } from './bench/idle.ts';
 import { performancePage } from './bench/page.ts';
 import { GROUPS, type Group, PROGRAMS } from './bench/programs.ts';
@@ -120,6 +121,13 @@ async function domains(): Promise<void> {
   try {
     await xend.start();
     if (parts.includes('table')) {
+      const boots = groups.includes('boot') && ids.includes('login');
+      let firstBootMs: number | undefined;
+      if (boots && subjects.includes('domus')) {
+        firstBootMs = 1000 * (await bootDomain(places, 'first'));
+        progress(`the first boot: ${(firstBootMs / 1000).toFixed(1)} s`);
+        await codeIsMade(xend);
+      }
       if (programs.length > 0) {
         const table = await measureTable(
           { programs, subjects, rounds, domus: { config: values.config, profileS } },
@@ -130,8 +138,8 @@ async function domains(): Promise<void> {
         Object.assign(versions, table.versions);
         take(table.measurements);
       }
-      if (groups.includes('boot') && ids.includes('login')) {
-        const row = await bootRow(places, subjects, rounds, progress);
+      if (boots) {
+        const row = await bootRow(places, subjects, rounds, firstBootMs, progress);
         rows.push(row);
         const booted = (['domus', 'qemu', 'uml'] as const).filter((name) => row.ms[name] !== undefined);
         console.log(`${tableHead(booted)}\n${tableLine(row, booted)}`);

@@ -79,10 +79,12 @@ async function bootUml(places: TablePlaces, name: string): Promise<number> {
   }
 }
 
+/** `firstMs`: what the first boot of this xend took, if it is known. */
 export async function bootRow(
   places: TablePlaces,
   subjects: readonly SubjectName[],
   rounds: number,
+  firstMs: number | undefined,
   progress: (text: string) => void,
 ): Promise<ProgramRow> {
   const withQemu = subjects.includes('qemu') && qemuVersion() !== undefined;
@@ -105,5 +107,14 @@ export async function bootRow(
   }
   const ms: Partial<Record<SubjectName, number>> = {};
   for (const name of ['domus', 'qemu', 'uml'] as const) if (runs[name].length > 0) ms[name] = median(runs[name]);
-  return { id: 'login', group: 'boot', what: 'xm create to the login prompt', ms, cpuMs: {}, runs, wrong: {} };
+  const row = {
+    id: 'login',
+    group: 'boot',
+    what: 'xm create to the login prompt',
+    ms,
+    cpuMs: {},
+    runs,
+    wrong: {},
+  } as const;
+  return firstMs === undefined ? row : { ...row, firstMs };
 }

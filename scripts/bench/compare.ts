@@ -15,6 +15,8 @@ export interface ProgramRow {
   readonly what: string;
   /** Milliseconds by subject, medians. */
   readonly ms: Readonly<Partial<Record<SubjectName, number>>>;
+  /** Milliseconds in a domain when nothing of the program had been translated and kept before. */
+  readonly firstMs?: number;
   /** Processor milliseconds of this machine by subject, medians: what a busy machine disturbs less. */
   readonly cpuMs: Readonly<Partial<Record<SubjectName, number>>>;
   /** The single times behind `ms`. */

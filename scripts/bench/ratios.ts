@@ -29,6 +29,8 @@ export const TARGETS: readonly Target[] = [
 export interface Figure {
   readonly target: Target;
   readonly value: number;
+  /** The same for the first time that each program ran in a domain; undefined where that is not known of all. */
+  readonly first: number | undefined;
   /** How many rows it is of. */
   readonly rows: number;
   /** The row with the largest ratio. */
@@ -50,12 +52,15 @@ export function figures(rows: readonly ProgramRow[]): Figure[] {
       .filter(({ group }) => target.groups.includes(group))
       .flatMap((row) => {
         const value = ratio(row, target.against);
-        return value === undefined ? [] : [{ id: row.id, value }];
+        const first = row.firstMs && row.firstMs / row.ms[target.against]!;
+        return value === undefined ? [] : [{ id: row.id, value, first }];
       })
       .sort((a, b) => b.value - a.value);
     if (ratios.length === 0) return [];
-    const values = ratios.map(({ value }) => value);
-    const value = target.of === 'mean' ? geometricMean(values) : values[0]!;
-    return [{ target, value, rows: values.length, worst: ratios[0]!.id }];
+    const of = (values: readonly number[]): number =>
+      target.of === 'mean' ? geometricMean(values) : Math.max(...values);
+    const firsts = ratios.flatMap(({ first }) => first ?? []);
+    const first = firsts.length === ratios.length ? of(firsts) : undefined;
+    return [{ target, value: of(ratios.map(({ value }) => value)), first, rows: ratios.length, worst: ratios[0]!.id }];
   });
 }

@@ -33,9 +33,10 @@ export function tableLine(row: ProgramRow, subjects: readonly SubjectName[]): st
   return [row.id.padEnd(12), ...times, ...ratios, cpu.length > 0 ? `   cpu: ${cpu.join(', ')}` : ''].join('');
 }
 
-export function figureLine({ target, value, rows, worst }: Figure): string {
+export function figureLine({ target, value, first, rows, worst }: Figure): string {
   const { what, of, limit, aim } = target;
   const verdict = value <= aim ? 'aim reached' : value <= limit ? 'reached' : 'MISSED';
   const detail = of === 'mean' ? `geometric mean of ${rows}, worst ${worst}` : worst;
-  return `${what.padEnd(34)}${ratioText(value).padStart(7)}   must ${limit}, aim ${aim}: ${verdict} (${detail})`;
+  const firstTime = first === undefined ? '' : `, the first time ${ratioText(first)}`;
+  return `${what.padEnd(34)}${ratioText(value).padStart(7)}${firstTime}   must ${limit}, aim ${aim}: ${verdict} (${detail})`;
 }

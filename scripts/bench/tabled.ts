@@ -3,6 +3,7 @@ import type { Guest } from '../../src/guest/index.ts';
 import type { OwnXend } from '../lib/own-xend.ts';
 import { comparePrograms, type ProgramRow } from './compare.ts';
 import { type BenchDisk, prepareDisk } from './disk.ts';
+import { codeIsMade, firstTimes } from './first.ts';
 import type { Program } from './programs.ts';
 import type { Row } from './report.ts';
 import { Missing, type Subject, type SubjectName } from './subject.ts';
@@ -39,6 +40,7 @@ export async function measureTable(
   progress: (text: string) => void,
 ): Promise<TableResult> {
   const disk = await prepareDisk(places.cacheDir, progress);
+  const first = plan.subjects.includes('domus') ? await firstRuns(disk, plan, places, progress) : undefined;
   const running: Subject[] = [];
   try {
     for (const name of plan.subjects) {
@@ -51,9 +53,13 @@ export async function measureTable(
     }
     const subjects = running.map(({ name }) => name);
     console.log(tableHead(subjects));
-    const rows = await comparePrograms(plan.programs, running, plan.rounds, (row) => {
+    const later = await comparePrograms(plan.programs, running, plan.rounds, (row) => {
       console.log(tableLine(row, subjects));
       for (const [name, why] of Object.entries(row.wrong)) progress(`${row.id} in ${name}: ${why}`);
+    });
+    const rows = later.map((row) => {
+      const firstMs = first?.get(row.id);
+      return firstMs === undefined ? row : { ...row, firstMs };
     });
     const versions = Object.assign({}, ...running.map((subject) => subject.versions), disk.packages);
     const measurements: Row[] = [];
@@ -61,6 +67,23 @@ export async function measureTable(
     return { rows, subjects, versions, measurements };
   } finally {
     for (const subject of running) await subject.stop();
+  }
+}
+
+/** Each program once, in a domain that goes again; its translations stay. */
+async function firstRuns(
+  disk: BenchDisk,
+  { programs, domus }: TablePlan,
+  { guest, xend }: TablePlaces,
+  progress: (text: string) => void,
+): Promise<Map<string, number>> {
+  progress('each program for the first time in a domain');
+  const subject = await startDomus(disk, guest, xend, domus);
+  try {
+    return await firstTimes(subject, programs);
+  } finally {
+    await subject.stop();
+    if (!(await codeIsMade(xend))) progress('the machine code of what was translated is not all there yet');
   }
 }
 

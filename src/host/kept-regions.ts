@@ -4,11 +4,13 @@
  *
  * A file's name begins with a hash of our own sources (engine-code.ts). It has a head, which is read when a domain starts, and a body,
  * read when control first comes to code that looks like an entry of one of its regions. Either is believed only with its SHA-256.
+ * Beside it there may be V8's machine code of its module (v8-code.ts), which a process of xend's makes for those that come later.
  * What is in it was made from bytes of some guest's, and is run for exactly the same bytes only: by Regions, which compares all of them.
  */
 import { createHash } from 'node:crypto';
 import {
   closeSync,
+  existsSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -21,9 +23,10 @@ import {
   writeFileSync,
 } from 'node:fs';
 import path from 'node:path';
-import { deserialize, serialize } from 'node:v8';
+import v8, { deserialize, serialize } from 'node:v8';
 import { joinRegions, type RegionOrigin } from '../translate/region/index.ts';
 import type { FunctionCode } from '../wasm/module.ts';
+import { compileOptimized, moduleWithCode, serializeCode } from './v8-code.ts';
 
 /** A region as its domain gives it away. */
 export interface KeptRegion {
@@ -72,13 +75,17 @@ interface Loaded {
 }
 
 /** Bytes of all files together; the oldest go first. */
-const FOLDER_BYTES_MAX = 128 << 20;
+const FOLDER_BYTES_MAX = 256 << 20;
 /** Of modules that a domain takes. */
 const LOADED_BYTES_MAX = 32 << 20;
 const HASH_BYTES = 32;
 /** SHA-256 of the head, its length (u32); then the head and the body. */
 const LEAD_BYTES = HASH_BYTES + 4;
 const SUFFIX = '.regions';
+
+/** V8's code of a file's module: for this V8, with these flags, on this kind of CPU. */
+const codeFile = (file: string): string =>
+  `${file.slice(0, -SUFFIX.length)}.${v8.cachedDataVersionTag().toString(16)}.code`;
 
 const sha256 = (...parts: readonly Uint8Array[]): Buffer => {
   const hash = createHash('sha256');
@@ -88,9 +95,9 @@ const sha256 = (...parts: readonly Uint8Array[]): Buffer => {
 const idOf = (origin: RegionOrigin): string => sha256(serialize(origin)).toString('hex', 0, 12);
 
 /** The files of `version`, the newest first. */
-function filesOf(folder: string, version: string): string[] {
+function filesOf(folder: string, version = ''): string[] {
   try {
-    const names = readdirSync(folder).filter((name) => name.startsWith(`${version}-`) && name.endsWith(SUFFIX));
+    const names = readdirSync(folder).filter((name) => name.startsWith(version) && name.endsWith(SUFFIX));
     const files = names.map((name) => path.join(folder, name)).map((file) => ({ file, age: statSync(file).mtimeMs }));
     return files.sort((a, b) => b.age - a.age).map(({ file }) => file);
   } catch {
@@ -163,8 +170,18 @@ export class RegionFolder implements KeptRegions {
   code({ file, region }: KeptPlace, imports: Record<string, unknown>): unknown {
     const loaded = this.#load(file);
     if (loaded === undefined) return undefined;
-    loaded.exports ??= new WebAssembly.Instance(new WebAssembly.Module(loaded.bytes), { e: imports }).exports;
+    loaded.exports ??= new WebAssembly.Instance(this.#module(file, loaded.bytes), { e: imports }).exports;
     return loaded.exports[String(region)];
+  }
+
+  #module(number: number, bytes: Uint8Array<ArrayBuffer>): WebAssembly.Module {
+    let code: Uint8Array<ArrayBuffer> | undefined;
+    try {
+      code = new Uint8Array(readFileSync(codeFile(this.#files[number]!.file)));
+    } catch {
+      // V8 compiles what is called, and later again what is called often.
+    }
+    return (code && moduleWithCode(bytes, code)) ?? new WebAssembly.Module(bytes);
   }
 
   #load(number: number): Loaded | undefined {
@@ -204,6 +221,30 @@ export function keepRegions(folder: string, version: string, regions: readonly K
   } catch {
     return;
   }
+}
+
+/** Files of regions of which there is no machine code yet, the newest first. Under the same V8 flags as the domains' monitors. */
+export function uncompiled(folder: string): string[] {
+  return filesOf(folder).filter((file) => !existsSync(codeFile(file)));
+}
+
+/**
+ * Makes the machine code of a file's regions. A second of work for a megabyte of WebAssembly, in which this process can do nothing else. False:
+ * it cannot be made; an empty file says so to others.
+ */
+export function compileKept(file: string): boolean {
+  const head = readHead(file);
+  const body = head && readBody(file, head);
+  let code: Uint8Array | undefined;
+  if (body !== undefined) {
+    const bytes = new Uint8Array(body.module);
+    const module = compileOptimized(bytes);
+    code = module && serializeCode(bytes);
+  }
+  const temporary = `${codeFile(file)}.${process.pid}`;
+  writeFileSync(temporary, code ?? new Uint8Array(0), { mode: 0o600 });
+  renameSync(temporary, codeFile(file));
+  return code !== undefined;
 }
 
 function removeOldest(folder: string): void {

@@ -17,6 +17,9 @@ const TAG = 0;
 const HASH = 8;
 const HEADER_BYTES = 40;
 
+/** Can machine code be had and taken here at all? */
+export const codeCanBeKept = (): boolean => v8Embedder() !== undefined;
+
 /**
  * Has every function compiled by the optimizing compiler before it returns: a second for a megabyte. For a process that does
  * nothing else, since meanwhile no other module of it would be compiled as usual; and that was started with --no-wasm-inlining,

@@ -143,7 +143,7 @@ export const MODULE_BYTES_MAX = 32 << 20;
 const AT_ONCE = 200;
 const LONG_WAIT_MS = 5;
 /** So many new regions are kept together, or fewer when the guest has nothing to do. */
-const KEPT_TOGETHER = 64;
+const KEPT_TOGETHER = 24;
 const KEPT_AT_LEAST = 8;
 /** After so many times that control came to its entry a kept region is looked for again, when not all of its pages were mapped. */
 const EXPECTED_AFTER = [32, 300] as const;

@@ -14,6 +14,7 @@ import { openKernel, type UnpackedKernel } from '../guest/kernel-cache.ts';
 import { KernelError } from '../guest/kernel-error.ts';
 import { writeCoreFile } from '../host/core-file.ts';
 import { keepRegions } from '../host/kept-regions.ts';
+import { regionsDir } from '../host/paths.ts';
 import { connectStoreSocket } from '../host/store-socket.ts';
 import { compilersYield, everyCpu, pinThread, SchedulingError, threadFacts, weighProcess } from '../host/threads.ts';
 import { buildDomain, BuildError as KernelBuildError } from '../hypervisor/builder/index.ts';
@@ -218,7 +219,7 @@ class DomainMachine implements Machine {
     if (config.disks.length === 0) plug();
     else setTimeout(plug, AGENT_PLUG_MS).unref();
 
-    const regionFolder = join(config.paths.lib, 'cache', 'regions');
+    const regionFolder = regionsDir(config.paths.lib);
     const data: VcpuWorkerData = {
       wasmMemory: parts.wasmMemory,
       layout: memory.layout,

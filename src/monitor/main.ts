@@ -44,13 +44,18 @@ function log(level: LogLevel, text: string): void {
 
 async function main(): Promise<void> {
   const runDir = process.argv[2];
-  if (!runDir) throw new Error('usage: main.ts RUN-FOLDER|--warm');
+  if (!runDir) throw new Error('usage: main.ts RUN-FOLDER|--warm|--compile FOLDER');
   if (runDir === '--warm') {
     const { warm } = await import('./warm.ts');
     await warm();
     return;
   }
   process.umask(0o077);
+  if (runDir === '--compile') {
+    const { compile } = await import('./compile.ts');
+    await compile(process.argv[3]!);
+    return;
+  }
   for (const signal of ['SIGHUP', 'SIGINT', 'SIGPIPE'] as const) process.on(signal, () => {});
   const config = JSON.parse(readFileSync(path.join(runDir, 'config.json'), 'utf8')) as MonitorConfig;
   if (config.monitorLog) ownLog = new StandardErrorLog(config.monitorLog);

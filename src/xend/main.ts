@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { debugLog, findPaths, makeFolders, pidFile, xendLog } from '../host/paths.ts';
+import { debugLog, findPaths, makeFolders, pidFile, regionsDir, xendLog } from '../host/paths.ts';
 import { isAlive, type ProcessIdentity, readPidFile, signal, waitGone } from '../host/process-identity.ts';
 
 const USAGE = `usage: xend {start|stop|restart|status|openapi}
@@ -26,14 +26,17 @@ function runningXend(): ProcessIdentity | undefined {
 
 async function serve(report: (text: string) => void): Promise<void> {
   const { AlreadyRunning, startDaemon } = await import('./daemon.ts');
+  const { RegionCompiler } = await import('./region-compiler.ts');
   const { warmMonitors } = await import('./warm-monitors.ts');
   try {
     const daemon = await startDaemon(findPaths());
     warmMonitors();
+    const compiler = new RegionCompiler(regionsDir(findPaths().lib));
     let stopping = false;
     const stop = () => {
       if (stopping) return;
       stopping = true;
+      compiler.stop();
       daemon.stop().then(
         () => process.exit(0),
         (error: Error) => {

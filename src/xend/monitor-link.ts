@@ -112,17 +112,32 @@ export const MONITOR_FLAGS = [
   '--single-threaded-gc',
   '--wasm-tiering-budget=25000000',
   '--no-wasm-inlining',
+  // Of node:ffi, at each start (host/v8-code.ts).
+  '--disable-warning=ExperimentalWarning',
 ];
+/** For whoever looks into a monitor (docs/profiling.md): further flags of Node, as --cpu-prof. */
+export const monitorFlags = (): readonly string[] => [
+  ...MONITOR_FLAGS,
+  ...(process.env.DOMUS_MONITOR_FLAGS ?? '').split(' ').filter(Boolean),
+];
+
 /** A monitor sees no more of our environment than this. */
-const ENVIRONMENT = ['PATH', 'LANG', 'TZ', 'HOME', 'DOMUS_MACHINE', 'DOMUS_DEBUG', 'NODE_COMPILE_CACHE'];
+const ENVIRONMENT = [
+  'PATH',
+  'LANG',
+  'TZ',
+  'HOME',
+  'DOMUS_MACHINE',
+  'DOMUS_DEBUG',
+  'DOMUS_ENGINE',
+  'NODE_COMPILE_CACHE',
+];
 
 /** Start the monitor process of a domain: its own session, output to its log file. Resolves when it runs. */
 export function spawnMonitor(runDir: string, logFile: string): Promise<number> {
   const log = openSync(logFile, 'a', 0o600);
   const env = Object.fromEntries(ENVIRONMENT.flatMap((key) => (process.env[key] ? [[key, process.env[key]]] : [])));
-  // For whoever looks into a monitor (docs/profiling.md): further flags of Node, as --cpu-prof.
-  const flags = (process.env.DOMUS_MONITOR_FLAGS ?? '').split(' ').filter(Boolean);
-  const child = spawn(process.execPath, [...MONITOR_FLAGS, ...flags, monitorProgram(), runDir], {
+  const child = spawn(process.execPath, [...monitorFlags(), monitorProgram(), runDir], {
     cwd: '/',
     // One malloc arena: with more, each of V8's threads keeps what its compilations used once.
     env: { ...env, MALLOC_ARENA_MAX: '1', MALLOC_TRIM_THRESHOLD_: '262144' },
