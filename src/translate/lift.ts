@@ -56,9 +56,24 @@ const ORDINARY = { [F32]: { least: 2, count: 0xfd, bit: 24 }, [F64]: { least: 2,
 /** `count` exponents at their place in a number shifted left by 1. */
 const exponents = (type: typeof F32 | typeof F64, count: number): E =>
   type === F64 ? i64pair(0, count << (ORDINARY[F64].bit - 32)) : i32(count << ORDINARY[F32].bit);
-/** What `ordinaryDistance` of an ordinary number is below, or 0 in another rounding state than the usual. */
+/** What `ordinaryDistance` of an ordinary number is below. */
+export const ordinaryCount = (type: typeof F32 | typeof F64): E => exponents(type, ORDINARY[type].count);
+/** The same, but 0 in another rounding state than the usual. */
 export const ordinaryLimit = (type: typeof F32 | typeof F64, state: E): E =>
-  select(state.eqz(), exponents(type, ORDINARY[type].count), exponents(type, 0));
+  select(state.eqz(), ordinaryCount(type), exponents(type, 0));
+const v128Of = (words: readonly number[]): E => v128const(new Uint8Array(new Int32Array(words).buffer));
+const VECTORS = {
+  f32x4: {
+    least: [0x0100_0000, 0x0100_0000, 0x0100_0000, 0x0100_0000],
+    most: [0x7fff_ffff, 0x7fff_ffff, 0x7fff_ffff, 0x7fff_ffff],
+  },
+  f64x2: { least: [0, 0x0020_0000, 0, 0x0020_0000], most: [-1, 0x7fff_ffff, -1, 0x7fff_ffff] },
+} as const;
+/** The least ordinary exponent in each element: less it any other that is less is negative. */
+export const vectorLeast = (t: keyof typeof VECTORS): E => v128Of(VECTORS[t].least);
+/** The same, but more than all exponents in another rounding state than the usual. */
+export const vectorLimit = (t: keyof typeof VECTORS, state: E): E =>
+  select(state.eqz(), vectorLeast(t), v128Of(VECTORS[t].most));
 /** The sign is shifted out; what is below the ordinary exponents wraps. */
 export function ordinaryDistance(value: E): E {
   const type = value.type as typeof F32 | typeof F64;
@@ -258,7 +273,7 @@ export abstract class Lift {
   }
   /** A v128 from its four words. */
   vectorConstant(words: readonly number[]): E {
-    return v128const(new Uint8Array(new Int32Array(words).buffer));
+    return v128Of(words);
   }
   /** Are these two operands known to be one XMM register? */
   isSameVector(_a: number, _b: number): boolean {
@@ -285,6 +300,9 @@ export abstract class Lift {
   /** See ordinaryLimit. */
   ordinaryLimit(type: typeof F32 | typeof F64): E {
     return ordinaryLimit(type, this.roundingState());
+  }
+  vectorLimit(t: 'f32x4' | 'f64x2'): E {
+    return this.f.let(vectorLimit(t, this.roundingState()));
   }
 
   isMem(k: number): boolean {

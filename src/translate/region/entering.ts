@@ -3,7 +3,7 @@ import { type E, F32, F64, i32, i64, load8u, load16u, load32, load64, load128, s
 import { call, type Fn, type FnRef } from '../../wasm/module.ts';
 import { STATE } from '../../x86/state.ts';
 import { ENTRY_PAGE_SHIFT, KEPT_PAGES, PLACE, RECORD, STACK_ADDEND, STACK_PAGE, Status, TLB_STAMP } from '../layout.ts';
-import { ordinaryLimit, roundingState } from '../lift.ts';
+import { ordinaryLimit, roundingState, vectorLimit } from '../lift.ts';
 import { placeOf } from '../runtime/region-places.ts';
 import { forgetPage } from '../runtime/tlb.ts';
 import type { RegionContext } from './lift.ts';
@@ -58,6 +58,10 @@ function loadVectors(f: Fn, { cpu, taskSwitched, rounding, limits, constants, xm
     for (const type of [F32, F64] as const) {
       const limit = limits[type];
       if (limit !== undefined) f.set(limit, ordinaryLimit(type, rounding));
+    }
+    for (const t of ['f32x4', 'f64x2'] as const) {
+      const limit = limits[t];
+      if (limit !== undefined) f.set(limit, vectorLimit(t, rounding));
     }
   }
   for (const { local, value } of constants.values()) f.set(local, value);

@@ -56,8 +56,8 @@ export interface RegionContext extends FlagContext {
   /** CR0.TS, and MXCSR's difference from the usual (Lift.roundingState): nothing in a region changes them. */
   taskSwitched: E | undefined;
   rounding: E | undefined;
-  /** Lift.ordinaryLimit, by type. */
-  readonly limits: { [F32]?: E; [F64]?: E };
+  /** Lift.ordinaryLimit and vectorLimit, by type. */
+  readonly limits: { [F32]?: E; [F64]?: E; f32x4?: E; f64x2?: E };
   /** What is known where code is being made: TS is clear; elements of XMM registers without denormals, or NaN, a bit each. */
   notSwitched: boolean;
   readonly normal: Uint8Array;
@@ -275,6 +275,10 @@ export class RegionLift extends FlagLift {
   override roundingState(): E {
     this.region.rounding ??= this.f.lasting(I32);
     return this.region.rounding;
+  }
+  override vectorLimit(t: 'f32x4' | 'f64x2'): E {
+    this.roundingState();
+    return (this.region.limits[t] ??= this.f.lasting(V128));
   }
 
   private segment(op: Operand, offset: E): E {

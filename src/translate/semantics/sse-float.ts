@@ -5,7 +5,7 @@
  *
  * The certain case: nearest rounding with all exceptions masked; inputs that are no denormals and results in the normal range,
  * so that neither DE, OE, UE nor DAZ and FTZ come into it; and PE set already, or the result exact. PE is set by
- * the first inexact operation after a program cleared it. Programs that never round stay fast through the test for exactness.
+ * the first inexact operation after a program cleared it. Programs that never round stay fast through a quick test for exactness.
  *
  * The certain case is recognised by exponents: a quick test that most numbers pass, and behind it the exact one. A tier that
  * knows what a register holds asks about each value once (Lift.hasNoDenormal).
@@ -16,6 +16,7 @@ import {
   F64,
   I64,
   i32,
+  i64,
   i64pair,
   lane,
   loadF32,
@@ -26,7 +27,7 @@ import {
   v128const,
 } from '../../wasm/expr.ts';
 import type { Label } from '../../wasm/module.ts';
-import { type Lift, ordinaryDistance, type Semantics } from '../lift.ts';
+import { type Lift, ordinaryCount, ordinaryDistance, type Semantics, vectorLeast } from '../lift.ts';
 import { vector, vectorInstructions, vectorMemory } from './sse.ts';
 import { elements } from './sse-move.ts';
 
@@ -63,14 +64,15 @@ export function unlessRounded(c: Lift, check: Check, exact: () => E, commit: () 
   };
   unless(c, rounds, commit);
 }
-/** Rounding is to nearest, all exceptions are masked, and PE is set or not going to be. */
-function roundsAsUsual(c: Lift, rare: Label, exact: () => E): void {
+/** Rounding is to nearest, all exceptions are masked, and PE is set or not going to be: what passes `quick` is exact as well. */
+function roundsAsUsual(c: Lift, rare: Label, exact: () => E, quick?: () => E): void {
   const { f } = c;
   const state = c.roundingState();
   f.if(state, () => {
     f.cold();
     f.brIf(rare, state.ne(PE));
-    f.brIf(rare, exact().eqz());
+    if (quick === undefined) f.brIf(rare, exact().eqz());
+    else f.if(quick().eqz(), () => f.brIf(rare, exact().eqz()));
   });
 }
 export const unlessRounding = (c: Lift, certain: readonly E[], exact: () => E, commit: () => void): void =>
@@ -164,6 +166,54 @@ const SQRT: Operation = {
       : r.promote().fmul(r.promote()).eq(b.promote()),
 };
 
+/** What quick tests for exactness are made of, the same for single numbers and for vectors. */
+interface Numbers {
+  readonly add: (a: E, b: E) => E;
+  readonly sub: (a: E, b: E) => E;
+  readonly mul: (a: E, b: E) => E;
+  /** Bits, of which none is set if the two are the same. */
+  readonly differ: (a: E, b: E) => E;
+  /** The lower half of both significands: two factors without it have an exact product. */
+  readonly lower: (a: E, b: E) => E;
+  readonly or: (a: E, b: E) => E;
+  /** No bit is set. */
+  readonly none: (bits: E) => E;
+}
+/** Bits of each significand without which it has no more than half of its digits. */
+const LOWER = { f64: 0x07ff_ffff, f32: 0xfff } as const;
+const SINGLES: Numbers = {
+  add: (a, b) => a.fadd(b),
+  sub: (a, b) => a.fsub(b),
+  mul: (a, b) => a.fmul(b),
+  differ: (a, b) => bitsOf(a).xor(bitsOf(b)),
+  lower: (a, b) =>
+    bitsOf(a)
+      .or(bitsOf(b))
+      .and(a.type === F64 ? i64(LOWER.f64) : LOWER.f32),
+  or: (a, b) => a.or(b),
+  none: (bits) => bits.eqz(),
+};
+const vectors = (t: FloatVector): Numbers => ({
+  add: (a, b) => simd(`${t}.add`, a, b),
+  sub: (a, b) => simd(`${t}.sub`, a, b),
+  mul: (a, b) => simd(`${t}.mul`, a, b),
+  differ: (a, b) => simd(`${t}.ne`, a, b),
+  lower: (a, b) => and(or(a, b), constant(t, LOWER.f32, 0, LOWER.f64)),
+  or: (a, b) => or(a, b),
+  none: (bits) => simd('v128.any_true', bits).eqz(),
+});
+/**
+ * Most exact results pass these, and no other. Of a sum r of a and b, r - a and r - b are rounded, but the one without the greater of a
+ * and b is not (Dekker); so both are what they should be only if r is.
+ */
+const QUICK: Record<Operation['name'], (n: Numbers, a: E, b: E, r: E) => E> = {
+  add: (n, a, b, r) => n.none(n.or(n.differ(n.sub(r, a), b), n.differ(n.sub(r, b), a))),
+  sub: (n, a, b, r) => n.none(n.or(n.differ(n.sub(a, r), b), n.differ(n.add(r, b), a))),
+  mul: (n, a, b) => n.none(n.lower(a, b)),
+  div: (n, a, b, r) => n.none(n.or(n.lower(r, b), n.differ(n.mul(r, b), a))),
+  sqrt: (n, _, b, r) => n.none(n.or(n.lower(r, r), n.differ(n.mul(r, r), b))),
+};
+
 const isDouble = (value: E): boolean => value.type === F64;
 const exponent = (value: E): E =>
   isDouble(value) ? value.asI64().shrU(52).wrap().and(0x7ff) : value.asI32().shrU(23).and(0xff);
@@ -214,12 +264,20 @@ const scalar =
       // One quick test that most pass: of the number, and of the rounding state.
       f.if(ordinaryDistance(r).geU(c.ordinaryLimit(type)), () => {
         f.cold();
-        roundsAsUsual(c, rare, () => op.exact(c, a, b, r));
-        f.brIf(
+        f.if(ordinaryDistance(r).geU(ordinaryCount(type)), () => {
+          f.cold();
+          f.brIf(
+            rare,
+            isNormal(r)
+              .or(op.small(a, b, r))
+              .eqz(),
+          );
+        });
+        roundsAsUsual(
+          c,
           rare,
-          isNormal(r)
-            .or(op.small(a, b, r))
-            .eqz(),
+          () => op.exact(c, a, b, r),
+          () => QUICK[op.name](SINGLES, a, b, r),
         );
       });
     };
@@ -338,20 +396,20 @@ const EXPONENTS = {
 
 /**
  * A test for all elements that most pass: none of `operands` has an exponent of 0, and none of `result` one of 0, 1, or all
- * ones. Differences show in the sign bits.
+ * ones. Differences show in the sign bits. `least` is 2 in each exponent, or more than all if nothing is to pass.
  */
-function ordinary(c: Lift, t: FloatVector, operands: readonly E[], result: E): E {
+function ordinary(c: Lift, t: FloatVector, operands: readonly E[], result: E): (least: E) => E {
   const { f } = c;
   const { integers, mask, one } = EXPONENTS[t];
-  const steps = (n: number): E => c.vectorConstant([one[0] * n, one[1] * n, one[0] * n, one[1] * n]);
-  const exponents = (v: E): E => and(v, c.vectorConstant([mask[0], mask[1], mask[0], mask[1]]));
+  const step = (): E => c.vectorConstant([...one, ...one]);
+  const exponents = (v: E): E => and(v, c.vectorConstant([...mask, ...mask]));
   const e = f.let(exponents(result));
-  const signs = [
-    simd(`${integers}.sub`, e, steps(2)),
-    simd(`${integers}.add`, e, steps(1)),
-    ...operands.map((v) => simd(`${integers}.sub`, exponents(v), steps(1))),
+  const others = [
+    simd(`${integers}.add`, e, step()),
+    ...operands.map((v) => simd(`${integers}.sub`, exponents(v), step())),
   ];
-  return simd(`${integers}.bitmask`, or(...signs)).eqz();
+  const rest = f.let(or(...others));
+  return (least) => simd(`${integers}.bitmask`, or(simd(`${integers}.sub`, e, least), rest)).eqz();
 }
 
 const packed =
@@ -364,14 +422,6 @@ const packed =
     const r = f.let(op === SQRT ? simd(`${t}.sqrt`, b) : simd(`${t}.${op.name as 'add'}`, a, b));
     const ks = op === SQRT ? [1] : [1, 0];
     const unknown = before.filter((_, n) => !c.hasNoDenormal(ks[n]!, t));
-    const check: Check = (rare) => {
-      f.if(ordinary(c, t, unknown, r).eqz(), () => {
-        f.cold();
-        if (unknown.length > 0) f.brIf(rare, noDenormals(t, ...unknown).eqz());
-        f.brIf(rare, all(t, or(normal(t, r), smallElements(t, op, a, b, r))).eqz());
-      });
-      for (const k of ks) c.noteNoDenormal(k, t);
-    };
     const exact = (): E => {
       const element = (v: E, i: number): E => f.let(lane(`${t}.extract_lane`, i, v));
       const tests = Array.from({ length: t === 'f32x4' ? 4 : 2 }, (_, i) =>
@@ -379,7 +429,20 @@ const packed =
       );
       return tests.reduce((every, test) => every.and(test));
     };
-    unlessRounded(c, check, exact, () => {
+    const check: Check = (rare) => {
+      const isOrdinary = ordinary(c, t, unknown, r);
+      f.if(isOrdinary(c.vectorLimit(t)).eqz(), () => {
+        f.cold();
+        f.if(isOrdinary(vectorLeast(t)).eqz(), () => {
+          f.cold();
+          if (unknown.length > 0) f.brIf(rare, noDenormals(t, ...unknown).eqz());
+          f.brIf(rare, all(t, or(normal(t, r), smallElements(t, op, a, b, r))).eqz());
+        });
+        roundsAsUsual(c, rare, exact, () => QUICK[op.name](vectors(t), a, b, r));
+      });
+      for (const k of ks) c.noteNoDenormal(k, t);
+    };
+    unless(c, check, () => {
       c.setVector(0, r);
       c.noteNumber(0, t);
     });

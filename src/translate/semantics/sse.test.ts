@@ -130,6 +130,14 @@ const bits = (value: number): bigint => {
 // biome-ignore format: a table
 const ROUNDING: [story: string, code: number[], a: bigint, b: bigint, mxcsr: number, result: bigint, after: number][] = [
   ['an exact sum leaves PE clear',                  ADDSD,  bits(1.5), bits(0.25),      0x1f80, bits(1.75),             0x1f80],
+  ['a sum with minus zero is exact',                ADDSD,  bits(5),   bits(-0),        0x1f80, bits(5),                0x1f80],
+  ['a product of 26 and 26 digits is exact',        MULSD,  bits(2 ** 26 - 1), bits(2 ** 26 - 1), 0x1f80, bits((2 ** 26 - 1) ** 2), 0x1f80],
+  ['so is one of 27 and 27 that has 53',            MULSD,  bits(2 ** 26 + 1), bits(2 ** 26 + 1), 0x1f80, bits((2 ** 26 + 1) ** 2), 0x1f80],
+  ['one of 27 and 27 that has 54 sets PE',          MULSD,  bits(2 ** 27 - 1), bits(2 ** 27 - 1), 0x1f80, bits((2 ** 27 - 1) ** 2), 0x1fa0],
+  ['an exact quotient leaves PE clear',             DIVSD,  bits(1.5), bits(0.5),       0x1f80, bits(3),                0x1f80],
+  ['so does one of 27 digits by 27',                DIVSD,  bits((2 ** 26 + 1) ** 2), bits(2 ** 26 + 1), 0x1f80, bits(2 ** 26 + 1), 0x1f80],
+  ['an exact root leaves PE clear',                 SQRTSD, 0n,        bits(49),        0x1f80, bits(7),                0x1f80],
+  ['a rounded root sets PE',                        SQRTSD, 0n,        bits(2),         0x1f80, bits(Math.SQRT2),       0x1fa0],
   ['a rounded sum sets PE',                         ADDSD,  bits(1),   bits(1e-30),     0x1f80, bits(1),                0x1fa0],
   ['a rounded quotient sets PE',                    DIVSD,  bits(1),   bits(3),         0x1f80, bits(1 / 3),            0x1fa0],
   ['a quotient is rounded up when MXCSR says so',   DIVSD,  bits(1),   bits(3),         0x5fa0, bits(1 / 3) + 1n,       0x5fa0],
