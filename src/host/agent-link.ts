@@ -16,9 +16,12 @@ export interface AgentRequest {
   readonly terminal?: TerminalSize;
   /** How long to wait for a guest whose agent does not run yet. */
   readonly waitMs?: number;
+  /** What we send, or what it sends, is much: by a disk, if one can be plugged in (see STREAM_START). */
+  readonly bulk?: 'in' | 'out';
 }
 
-export type AgentAnswer = { readonly ok: true } | { readonly error: string };
+/** With `disk`, the command finds its input, or leaves its output, on the disk that DOMUS_DISK names, from STREAM_START on. */
+export type AgentAnswer = { readonly ok: true; readonly disk?: string } | { readonly error: string };
 
 /** To the guest: Input, InputEnd, Signal (u8), Size (two u16). From it: Output, Errors, Exit (u8 code, u8 signal), Failed (text). */
 export const AgentMessage = {
@@ -75,6 +78,8 @@ export class AgentError extends Error {
 }
 
 export interface AgentProcess {
+  /** The disk by which input or output goes, when `bulk` was asked for and it does. */
+  readonly disk: string | undefined;
   /** False: wait for `drained` before sending more. */
   send(bytes: Uint8Array): boolean;
   /** Resolves when more can be sent. */
@@ -109,19 +114,19 @@ export function execInGuest(path: string, request: AgentRequest, to: AgentOutput
     socket.once('end', lost);
     socket.write(`${JSON.stringify(request)}\n`);
     readFirstLine(socket, (line, rest) => {
-      const answer = parseJson(line) as Partial<{ ok: true; error: string }> | undefined;
+      const answer = parseJson(line) as Partial<{ ok: true; disk: string; error: string }> | undefined;
       socket.off('end', lost);
       if (answer?.ok !== true) return failed(answer?.error ?? 'the monitor answers with something else');
       socket.pause();
       if (rest.length > 0) socket.unshift(rest);
-      resolve(joinProcess(socket, to));
+      resolve(joinProcess(socket, to, answer.disk));
       // Whoever waits for us has what it needs before the first output comes.
       setImmediate(() => socket.resume());
     });
   });
 }
 
-function joinProcess(socket: net.Socket, to: AgentOutput): AgentProcess {
+function joinProcess(socket: net.Socket, to: AgentOutput, disk: string | undefined): AgentProcess {
   const exit = new Promise<AgentExit>((resolve, reject) => {
     const fail = (text: string) => {
       socket.destroy();
@@ -149,6 +154,7 @@ function joinProcess(socket: net.Socket, to: AgentOutput): AgentProcess {
   exit.catch(() => {}); // For those who let go of it without waiting.
   const write = (type: number, bytes?: Uint8Array) => socket.writable && socket.write(makeMessage(type, bytes));
   return {
+    disk,
     exit,
     send(bytes) {
       let more = true;

@@ -1,5 +1,6 @@
 /** Files in and out through the agent's own program, and from a guest that sends what it likes. */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import {
   chmodSync,
@@ -25,6 +26,10 @@ import { AgentMessage, execInGuest, makeMessage } from './agent-link.ts';
 import { readFirstLine } from './console-link.ts';
 import { copyFromGuest, copyToGuest } from './guest-files.ts';
 import { type TarEntry, tarEnd, tarHeader, tarPadding } from './tar.ts';
+
+async function eventually(what: () => boolean): Promise<void> {
+  while (!what()) await new Promise((resolve) => setTimeout(resolve, 10));
+}
 
 const dir = mkdtempSync(path.join(os.tmpdir(), 'domus-files-'));
 const at = (...names: string[]) => path.join(dir, ...names);
@@ -87,6 +92,22 @@ describe('files through an agent', { skip: cannotRun }, () => {
       readdirSync(at('there')).filter((name) => name.startsWith('.copy')),
       [],
     );
+  });
+
+  test('when a client is killed in the middle of a copy, the guest tidies up', async () => {
+    const files = new URL('./guest-files.ts', import.meta.url).href;
+    // It stops when it has sent the first of it.
+    const program = `
+      import { copyToGuest } from ${JSON.stringify(files)};
+      await copyToGuest(${JSON.stringify(socket)}, ${JSON.stringify(at('tree'))}, ${JSON.stringify(at('there/half'))}, {
+        progress() { process.kill(process.pid, 'SIGSTOP'); },
+      });`;
+    const client = spawn(process.execPath, ['--input-type=module', '-e', program], { stdio: 'inherit' });
+    const drafts = () => readdirSync(at('there')).filter((name) => name.startsWith('.copy'));
+    await eventually(() => drafts().length === 1);
+    client.kill('SIGKILL');
+    await eventually(() => drafts().length === 0);
+    assert.ok(!existsSync(at('there/half')));
   });
 
   test('what cannot be done is told in one line, and nothing is half made', async () => {

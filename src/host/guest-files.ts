@@ -1,8 +1,8 @@
 /**
- * Files into a guest and out of it: a tar archive through the guest's own tar, run by the agent. What comes out of a guest
+ * Files into a guest and out of it: a tar archive through the guest's own tar, run by the agent. A few go by its channel,
+ * compressed, which is narrow; many by a disk that is plugged in for them, if the guest can have one. What comes out of a guest
  * is what a guest wants: it can name no place but the one that was asked for, follow no link, and gets no set-uid bits.
  */
-import { once } from 'node:events';
 import {
   chmodSync,
   closeSync,
@@ -21,8 +21,10 @@ import {
   writeSync,
 } from 'node:fs';
 import path from 'node:path';
+import { pipeline, Readable } from 'node:stream';
 import { createGzip } from 'node:zlib';
-import { AgentError, type AgentProcess, execInGuest } from './agent-link.ts';
+import { STREAM_START } from '../devices/blk/stream-disk.ts';
+import { AgentError, type AgentProcess, type AgentRequest, execInGuest } from './agent-link.ts';
 import { type TarEntry, TarError, type TarKind, TarReader, tarEnd, tarHeader, tarPadding } from './tar.ts';
 
 export interface CopyOptions {
@@ -39,11 +41,29 @@ export class CopyError extends Error {
 }
 
 const CHUNK = 64 << 10;
+/** What is longer goes by a disk: to plug one in and to take it away takes as long as half of this by the channel. */
+const BULK_KIB = 64;
+/** Blocks in which the disk is read and written, past the guest's page cache; the archive begins at block BULK_SKIP. */
+const BULK_BLOCK = 256 << 10;
+const BULK_SKIP = STREAM_START / BULK_BLOCK;
+/** How a copy out of the guest ends that is to be asked for again, with a disk. */
+const IS_LONG = 99;
+
+/** The front end has said that it is connected a moment before the kernel makes the device. */
+const DISK = `
+tries=0
+until [ -b "$DOMUS_DISK" ]; do
+  tries=$((tries + 1))
+  if [ $tries -gt 250 ]; then echo "$DOMUS_DISK does not appear" >&2; exit 1; fi
+  sleep 0.02
+done
+`;
 const COMPLAINT_MAX = 2000;
 
 /**
- * $1 where to, $2 the name in the archive, $3 file or folder. Into a folder that is there already it goes under its name;
- * otherwise it gets the name that was given. Nothing is half there: it is unpacked beside its place and moved.
+ * $1 where to, $2 the name in the archive, $3 file or folder, $4 how many blocks of a disk the archive takes. Into a folder that is there already it goes under its name;
+ * otherwise it gets the name that was given. Nothing is half there: it is unpacked beside its place and moved. When nobody reads
+ * its complaints any more they must not end it: it has to tidy up.
  */
 const PUT = `
 to=$1
@@ -56,14 +76,30 @@ if [ ! -d "$in" ]; then echo "$in: no such folder" >&2; exit 1; fi
 new=$(mktemp -d "$in/.copy.XXXXXX") || exit 1
 trap 'rm -rf "$new"' EXIT
 trap 'exit 1' HUP INT TERM
+trap '' PIPE
+if [ -n "$DOMUS_DISK" ]; then
+${DISK}
+dd if="$DOMUS_DISK" iflag=direct bs=${BULK_BLOCK} skip=${BULK_SKIP} count=$4 2>/dev/null | tar -x -o -f - -C "$new" || exit 1
+else
 tar -x -z -o -f - -C "$new" || exit 1
+fi
 if [ -d "$to" ]; then cp -a "$new/$2/." "$to/"; else mv -f "$new/$2" "$to"; fi
 `;
+/** $1 from where, $2 how many KiB are too many for the channel, 0 if none are. */
 const GET = `
 case $1 in */) from=\${1%/};; *) from=$1;; esac
 [ -n "$from" ] || from=/
 if [ ! -e "$from" ] && [ ! -L "$from" ]; then echo "$1: no such file" >&2; exit 1; fi
-cd -- "$(dirname -- "$from")" && exec tar -c -f - "./$(basename -- "$from")"
+cd -- "$(dirname -- "$from")" || exit 1
+name=./$(basename -- "$from")
+if [ -z "$DOMUS_DISK" ]; then
+if [ $2 != 0 ] && [ "$(du -s -k "$name" | cut -f 1)" -gt $2 ]; then exit ${IS_LONG}; fi
+exec tar -c -f - "$name"
+fi
+${DISK}
+code=$({ { tar -c -f - "$name"; echo $? >&3; } |
+  dd of="$DOMUS_DISK" oflag=direct iflag=fullblock bs=${BULK_BLOCK} seek=${BULK_SKIP} 2>/dev/null; } 3>&1)
+exit $code
 `;
 
 /** Copy a file or a folder of this machine to `to` in the guest behind the agent's socket. */
@@ -74,14 +110,18 @@ export async function copyToGuest(socket: string, from: string, to: string, opti
   const name = path.basename(path.resolve(from));
   if (name === '') throw new CopyError(`${from}: cannot be copied as a whole`);
   const kind = stat.isFile() ? 'file' : 'folder';
+  const parts = archiveOf(from, name, options);
+  const length = lengthOf(parts);
+  const blocks = String(Math.ceil(length / BULK_BLOCK));
+  const bulk = length > BULK_KIB << 10 ? ({ bulk: 'in' } as const) : {};
   let complaint = '';
   const guest = await execInGuest(
     socket,
-    { argv: ['/bin/sh', '-c', PUT, 'sh', to, name, kind], folder: '/', waitMs: options.waitMs ?? 0 },
+    { argv: ['/bin/sh', '-c', PUT, 'sh', to, name, kind, blocks], folder: '/', waitMs: options.waitMs ?? 0, ...bulk },
     { output: () => {}, errors: (bytes) => (complaint = (complaint + bytes).slice(0, COMPLAINT_MAX)) },
   );
   try {
-    await sendArchive(archive(from, name, options), guest, options);
+    await sendArchive(bytesOf(parts), guest, options);
     guest.end();
     await succeeded(guest, () => complaint);
   } finally {
@@ -89,56 +129,63 @@ export async function copyToGuest(socket: string, from: string, to: string, opti
   }
 }
 
-/** Compressed, since the way into a guest is narrow; no faster than the guest takes it, and no longer than it lives. */
+/** Compressed where the way into the guest is narrow; no faster than the guest takes it, and no longer than it lives. */
 async function sendArchive(pieces: Iterable<Buffer>, guest: AgentProcess, options: CopyOptions): Promise<void> {
   let over = false;
   const exit = guest.exit.finally(() => (over = true));
-  const gzip = createGzip();
-  const sent = (async () => {
-    for await (const chunk of gzip) if (!guest.send(chunk as Buffer)) await Promise.race([guest.drained(), exit]);
-  })();
-  sent.catch(() => {}); // Waited for below, when all has been given to it.
+  exit.catch(() => {}); // Whoever called waits for the guest's end, and hears of it there.
   let copied = 0;
-  for (const piece of pieces) {
-    if (!gzip.write(piece)) await Promise.race([once(gzip, 'drain'), exit]);
-    if (over) break;
-    options.progress?.((copied += piece.length));
-  }
-  if (over) {
-    gzip.destroy();
-    return;
-  }
-  gzip.end();
-  await sent;
-}
-
-/** The blocks of an archive of what is at `file`, under `name`. */
-function* archive(file: string, name: string, options: CopyOptions): Generator<Buffer> {
-  yield* entries(file, name, options, true);
-  yield tarEnd();
-}
-
-function* entries(file: string, name: string, options: CopyOptions, top: boolean): Generator<Buffer> {
-  const stat = top ? statSync(file) : lstatSync(file);
-  const entry = (kind: TarKind, more: Partial<TarEntry> = {}): TarEntry => ({
-    name,
-    kind,
-    mode: stat.mode & 0o7777,
-    size: 0,
-    mtime: stat.mtimeMs / 1000,
-    ...more,
-  });
-  if (stat.isDirectory()) {
-    yield tarHeader(entry('folder', { name: `${name}/` }));
-    for (const child of readdirSync(file).sort()) {
-      yield* entries(path.join(file, child), `${name}/${child}`, options, false);
+  const told = (function* () {
+    for (const piece of pieces) {
+      if (over) return;
+      yield piece;
+      options.progress?.((copied += piece.length));
     }
-  } else if (stat.isSymbolicLink()) yield tarHeader(entry('symlink', { target: readlinkSync(file) }));
-  else if (stat.isFile()) {
-    yield tarHeader(entry('file', { size: stat.size }));
-    yield* contents(file, stat.size);
-    yield tarPadding(stat.size);
-  } else options.note?.(`${file} is neither a file nor a folder: left out`);
+  })();
+  const archive = Readable.from(told, { objectMode: false });
+  // What is wrong with a file comes out of the loop: the callback has nothing to add.
+  const chunks = guest.disk === undefined ? pipeline(archive, createGzip(), () => {}) : archive;
+  for await (const chunk of chunks) {
+    if (!guest.send(chunk as Buffer)) await Promise.race([guest.drained(), exit]);
+    if (over) return;
+  }
+}
+
+/** A part of an archive: a head, and the contents of a file behind it. */
+interface Part {
+  readonly head: Buffer;
+  readonly file?: string;
+  readonly size: number;
+}
+
+/** An archive of what is at `file`, under `name`: how long it will be is known before anything is sent. */
+function archiveOf(file: string, name: string, options: CopyOptions): Part[] {
+  return [...partsOf(file, name, options, true), { head: tarEnd(), size: 0 }];
+}
+
+const lengthOf = (parts: readonly Part[]): number =>
+  parts.reduce((sum, { head, size }) => sum + head.length + size + tarPadding(size).length, 0);
+
+function* partsOf(file: string, name: string, options: CopyOptions, top: boolean): Generator<Part> {
+  const stat = top ? statSync(file) : lstatSync(file);
+  const head = (kind: TarKind, more: Partial<TarEntry> = {}): Buffer =>
+    tarHeader({ name, kind, mode: stat.mode & 0o7777, size: 0, mtime: stat.mtimeMs / 1000, ...more });
+  if (stat.isDirectory()) {
+    yield { head: head('folder', { name: `${name}/` }), size: 0 };
+    for (const child of readdirSync(file).sort()) {
+      yield* partsOf(path.join(file, child), `${name}/${child}`, options, false);
+    }
+  } else if (stat.isSymbolicLink()) yield { head: head('symlink', { target: readlinkSync(file) }), size: 0 };
+  else if (stat.isFile()) yield { head: head('file', { size: stat.size }), file, size: stat.size };
+  else options.note?.(`${file} is neither a file nor a folder: left out`);
+}
+
+function* bytesOf(parts: readonly Part[]): Generator<Buffer> {
+  for (const { head, file, size } of parts) {
+    yield head;
+    if (file !== undefined) yield* contents(file, size);
+    if (size > 0) yield tarPadding(size);
+  }
 }
 
 /** As many bytes as were promised. */
@@ -169,29 +216,41 @@ export async function copyFromGuest(
   if (!inside && !statSync(path.dirname(path.resolve(to)), { throwIfNoEntry: false })?.isDirectory()) {
     throw new CopyError(`${path.dirname(to)}: no such folder`);
   }
-  const unpacker = new Unpacker(inside ? path.join(to, name || 'root') : to.replace(/(.)\/+$/, '$1'), options);
+  const target = inside ? path.join(to, name || 'root') : to.replace(/(.)\/+$/, '$1');
+  const get = (mostKiB: number, bulk?: 'out') => {
+    const argv = ['/bin/sh', '-c', GET, 'sh', from, String(mostKiB)];
+    const request = { argv, folder: '/', waitMs: options.waitMs ?? 0, ...(bulk ? { bulk } : {}) };
+    return receive(socket, request, new Unpacker(target, options), options);
+  };
+  if ((await get(BULK_KIB)) === 'long') await get(0, 'out');
+}
+
+/** Unpack what the guest sends; 'long' when it says that it is more than was asked for. */
+async function receive(
+  socket: string,
+  request: AgentRequest,
+  unpacker: Unpacker,
+  options: CopyOptions,
+): Promise<'done' | 'long'> {
   const reader = new TarReader(unpacker);
   let [complaint, copied] = ['', 0];
   let failure: unknown;
-  const guest: AgentProcess = await execInGuest(
-    socket,
-    { argv: ['/bin/sh', '-c', GET, 'sh', from], folder: '/', waitMs: options.waitMs ?? 0 },
-    {
-      output(bytes) {
-        if (failure !== undefined) return;
-        try {
-          reader.take(bytes);
-          options.progress?.((copied += bytes.length));
-        } catch (error) {
-          failure = error;
-          guest?.close();
-        }
-      },
-      errors: (bytes) => (complaint = (complaint + bytes).slice(0, COMPLAINT_MAX)),
+  const guest: AgentProcess = await execInGuest(socket, request, {
+    output(bytes) {
+      if (failure !== undefined) return;
+      try {
+        reader.take(bytes);
+        options.progress?.((copied += bytes.length));
+      } catch (error) {
+        failure = error;
+        guest?.close();
+      }
     },
-  );
+    errors: (bytes) => (complaint = (complaint + bytes).slice(0, COMPLAINT_MAX)),
+  });
   guest.end();
   try {
+    if ((await guest.exit).code === IS_LONG) return 'long';
     await succeeded(guest, () => complaint);
     if (failure === undefined && !reader.complete) failure = new TarError('the archive from the guest is cut off');
   } catch (error) {
@@ -201,6 +260,7 @@ export async function copyFromGuest(
     guest.close();
   }
   if (failure !== undefined) throw failure instanceof TarError ? new CopyError(failure.message) : failure;
+  return 'done';
 }
 
 async function succeeded(guest: AgentProcess, complaint: () => string): Promise<void> {

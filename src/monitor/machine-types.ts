@@ -4,7 +4,9 @@
  * a `MachineConfig` is written to disk as JSON, so it holds nothing that JSON cannot.
  */
 
+import type { StreamDisk } from '../devices/blk/stream-disk.ts';
 import type { Profile } from './profile/types.ts';
+import type { PluggedDisk } from './stream-disks.ts';
 
 /** A disk as the configuration file named it: `uname,dev,mode`. */
 export interface DiskConfig {
@@ -145,6 +147,8 @@ export interface Machine {
   offerDisk(vdev: number): Promise<void>;
   /** Stop serving a disk, whatever the guest does with it; write back and unlock it. Nothing happens when there is none. */
   closeDisk(vdev: number): Promise<void>;
+  /** Plug in a disk for the length of a copy; undefined when the guest does not connect it (stream-disks.ts). */
+  plugStream?(disk: StreamDisk): Promise<PluggedDisk | undefined>;
   /** Close all disks of a machine whose guest has ended; its memory stays. */
   closeDisks(): Promise<void>;
   /** Hold the disks under this name of the domain, which is told to whoever cannot have them. */

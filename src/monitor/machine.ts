@@ -6,6 +6,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { SHUTDOWN } from '../abi/numbers.ts';
+import type { StreamDisk } from '../devices/blk/stream-disk.ts';
+import { guestDisk } from '../devices/blk/vdev.ts';
 import { Channel } from '../devices/console/channel.ts';
 import { ConsoleBackend } from '../devices/console/console.ts';
 import { BackendEvents, type BoundPort, guestPages } from '../devices/guest.ts';
@@ -42,6 +44,7 @@ import {
 } from './machine-types.ts';
 import { Profiler } from './profile/profiler.ts';
 import type { Profile, VcpuProfile } from './profile/types.ts';
+import { type PluggedDisk, StreamDisks } from './stream-disks.ts';
 import type { VcpuMessage, VcpuWorkerData } from './vcpu-worker.ts';
 
 /**
@@ -151,6 +154,7 @@ class DomainMachine implements Machine {
   readonly #events: BackendEvents;
   readonly #console: ConsoleBackend;
   readonly #agent: Channel;
+  readonly #streams: StreamDisks;
   readonly #store: ReturnType<typeof connectGuestStore>;
   readonly #backendStore: ReturnType<typeof connectBackendStore>;
   #exited: ((exit: MachineExit) => void) | undefined;
@@ -216,6 +220,7 @@ class DomainMachine implements Machine {
     const ready = this.#agent.start().catch((error: Error) => ports.log('warn', error.message));
     const plug = once(() => void ready.then(() => this.#agent.plug()).catch(() => {}));
     parts.disks.attach({ ...surroundings, connected: plug });
+    this.#streams = new StreamDisks({ ...surroundings, domid: config.domid, log: ports.log });
     if (config.disks.length === 0) plug();
     else setTimeout(plug, AGENT_PLUG_MS).unref();
 
@@ -338,7 +343,7 @@ class DomainMachine implements Machine {
     await this.#stopped;
     this.#store.close();
     await this.#agent.close();
-    await this.#parts.disks.close();
+    await this.closeDisks();
     this.#backendStore.close();
   }
 
@@ -358,8 +363,10 @@ class DomainMachine implements Machine {
     this.#consoleReady = callback;
   }
 
-  openDisk(disk: DiskConfig): Promise<void> {
-    return this.#parts.disks.open(disk);
+  async openDisk(disk: DiskConfig): Promise<void> {
+    if (this.#streams.holds(guestDisk(disk.dev)?.vdev ?? 0))
+      throw new BuildError(`vbd: files are being copied by way of ${disk.dev}: it is free when they are`);
+    await this.#parts.disks.open(disk);
   }
 
   offerDisk(vdev: number): Promise<void> {
@@ -370,8 +377,13 @@ class DomainMachine implements Machine {
     return this.#parts.disks.closeOne(vdev);
   }
 
-  closeDisks(): Promise<void> {
-    return this.#parts.disks.close();
+  plugStream(disk: StreamDisk): Promise<PluggedDisk | undefined> {
+    return this.#streams.plug(disk);
+  }
+
+  async closeDisks(): Promise<void> {
+    await this.#streams.close();
+    await this.#parts.disks.close();
   }
 
   rename(name: string): Promise<void> {

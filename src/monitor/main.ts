@@ -83,7 +83,7 @@ async function main(): Promise<void> {
       shell.announce();
     },
   });
-  const agentServer = new AgentServer(agent);
+  const agentServer = new AgentServer(agent, (disk) => shell.plugStream(disk));
   const shell = new Shell(config.machine, {
     createMachine,
     console: consoleServer,

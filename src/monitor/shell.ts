@@ -5,6 +5,7 @@
  */
 import { writeFile } from 'node:fs/promises';
 import net from 'node:net';
+import type { StreamDisk } from '../devices/blk/stream-disk.ts';
 import type { AgentLink } from './agent/link.ts';
 import type { ConsoleServer } from './console/server.ts';
 import { PortInUse } from './console/tcp-port.ts';
@@ -21,6 +22,7 @@ import {
   PROTOCOL_VERSION,
   type Request,
 } from './protocol.ts';
+import type { PluggedDisk } from './stream-disks.ts';
 
 /** Lines of the console that a crash report ends with: a kernel's own report is thirty to sixty, headline first. */
 const LAST_WORDS = 80;
@@ -155,6 +157,7 @@ export class Shell {
     keep: async () => {
       if (this.#state !== 'shutdown') throw new Refusal('state', `the domain is ${this.#state}`);
       this.#ports.console.end();
+      this.#ports.agent.changed();
       await this.#machine?.closeDisks();
     },
     openDisk: ({ disk }) => this.#live().openDisk(disk),
@@ -215,6 +218,11 @@ export class Shell {
   /** Bytes typed on a console. */
   consoleIn(bytes: Uint8Array): number {
     return this.#machine?.consoleIn(bytes) ?? bytes.length;
+  }
+
+  /** A disk for the length of a copy, if the guest can have one now. */
+  plugStream(disk: StreamDisk): Promise<PluggedDisk | undefined> {
+    return this.#machine?.plugStream?.(disk) ?? Promise.resolve(undefined);
   }
 
   /** Bytes for the agent in the guest. */

@@ -1,7 +1,7 @@
 /** From a configuration's disks to the device numbers and names that the guest will see. */
 import type { Disk } from '../config/domain-config.ts';
+import type { DiskNode } from '../devices/blk/nodes.ts';
 import { guestDisk } from '../devices/blk/vdev.ts';
-import type { DiskNode } from './domain-store.ts';
 import { XendError } from './errors.ts';
 
 export function diskNodes(disks: readonly Disk[]): DiskNode[] {

@@ -4,6 +4,7 @@
  * that a xend that is killed meanwhile leaves a disk that is there or one that is not.
  */
 import type { Disk } from '../config/domain-config.ts';
+import { type DiskNode, diskRoots, diskTree } from '../devices/blk/nodes.ts';
 import { guestDisk } from '../devices/blk/vdev.ts';
 import { XenbusState } from '../devices/xenbus.ts';
 import { recordsDir } from '../host/paths.ts';
@@ -11,7 +12,6 @@ import type { Books } from './books.ts';
 import { type CreateContext, checkDisk, monitorCall } from './create.ts';
 import { diskNodes } from './disk-nodes.ts';
 import type { Domain } from './domain.ts';
-import { type DiskNode, diskRoots, diskTree } from './domain-store.ts';
 import { XendError } from './errors.ts';
 import { type Course, type Operation, operation, perform, step, undo } from './operation.ts';
 import { logLine, tell, type XendPorts } from './ports.ts';

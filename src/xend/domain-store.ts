@@ -1,16 +1,13 @@
 /**
- * What xend writes into the store about a domain: its tree (pv-abi 7.4) and its disks' two ends (7.6), as a list of rows;
- * and the port through which it does so. The store itself is src/store, its home in this process store-home.ts.
+ * What xend writes into the store about a domain: its tree (pv-abi 7.4), as a list of rows, with its disks' two ends
+ * (devices/blk/nodes.ts); and the port through which it does so. The store itself is src/store, its home in this process
+ * store-home.ts.
  */
 import type { DomainConfig } from '../config/domain-config.ts';
+import { type DiskNode, diskTree } from '../devices/blk/nodes.ts';
 import { AGENT_CHANNEL } from '../monitor/agent/channel.ts';
-
-export interface Entry {
-  readonly path: string;
-  readonly value: string;
-  /** As the store's tools write them: owner first, e.g. n0,r5. */
-  readonly perms: string;
-}
+import type { Entry } from '../store/entry.ts';
+import { homeOf } from '../store/path.ts';
 
 export interface DomainStore {
   /** Make these entries, all or none. */
@@ -32,16 +29,6 @@ export interface DomainStore {
   release(domid: number): Promise<void>;
   close(): Promise<void>;
 }
-
-export interface DiskNode {
-  /** Device number in the guest, and the guest's name for it. */
-  readonly vdev: number;
-  readonly name: string;
-  readonly mode: 'r' | 'w';
-  readonly uname: string;
-}
-
-export const homeOf = (domid: number): string => `/local/domain/${domid}`;
 
 export function domainTree(domid: number, uuid: string, config: DomainConfig, disks: readonly DiskNode[]): Entry[] {
   const home = homeOf(domid);
@@ -86,47 +73,6 @@ export function domainTree(domid: number, uuid: string, config: DomainConfig, di
     { path: `/vm/${uuid}/name`, value: config.name, perms: host },
     ...disks.flatMap((disk) => diskTree(domid, disk)),
     ...channelTree(domid, AGENT_CHANNEL),
-  ];
-}
-
-/** The folders of a disk's two ends: the backend's and the frontend's. */
-export const diskRoots = (domid: number, vdev: number): [back: string, front: string] => [
-  `${homeOf(0)}/backend/vbd/${domid}/${vdev}`,
-  `${homeOf(domid)}/device/vbd/${vdev}`,
-];
-
-/** Both ends of one disk. The backend's folder comes first, so that a frontend never sees half a device. */
-export function diskTree(domid: number, disk: DiskNode): Entry[] {
-  const [back, front] = diskRoots(domid, disk.vdev);
-  // biome-ignore format: a table
-  const backRows: [string, string][] = [
-    ['',                ''],
-    ['/frontend',       front],
-    ['/frontend-id',    String(domid)],
-    ['/online',         '1'],
-    ['/removable',      '0'],
-    ['/bootable',       '1'],
-    ['/dev',            disk.name],
-    ['/type',           disk.uname.startsWith('file:') ? 'file' : 'phy'],
-    ['/params',         disk.uname.slice(disk.uname.indexOf(':') + 1)],
-    ['/mode',           disk.mode],
-    ['/device-type',    'disk'],
-    ['/discard-enable', disk.mode === 'w' ? '1' : '0'],
-    ['/state',          '1'],
-  ];
-  // biome-ignore format: a table
-  const frontRows: [string, string][] = [
-    ['',                ''],
-    ['/backend',        back],
-    ['/backend-id',     '0'],
-    ['/virtual-device', String(disk.vdev)],
-    ['/device-type',    'disk'],
-    ['/trusted',        '1'],
-    ['/state',          '1'],
-  ];
-  return [
-    ...backRows.map(([path, value]) => ({ path: back + path, value, perms: `n0,r${domid}` })),
-    ...frontRows.map(([path, value]) => ({ path: front + path, value, perms: `n${domid},r0` })),
   ];
 }
 

@@ -1,10 +1,14 @@
 /** Commands and files in a real guest, through its agent; and the size of a terminal at its console. */
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, test } from 'node:test';
+import { guestDisk } from '../../src/devices/blk/vdev.ts';
 import { type Made, type Person, realGuest, System } from './harness.ts';
+
+const XVDZ = guestDisk('xvdz')!.vdev;
+const md5 = (bytes: Uint8Array) => createHash('md5').update(bytes).digest('hex');
 
 const { guest, skip } = await realGuest();
 
@@ -15,6 +19,11 @@ describe('a domain with its agent', { skip }, async () => {
   let web: Made;
   let console_: Person;
   const exec = (...words: string[]) => system.xm('exec', 'web', '--', ...words);
+  const bulkDiskIsThere = () =>
+    system.store(async (store) => {
+      const [domid] = (await store.list('/local/domain'))!.filter((one) => one !== '0');
+      return (await store.read(`/local/domain/${domid}/device/vbd/${XVDZ}`)) !== undefined;
+    });
 
   test('xm exec --wait runs a command as soon as the guest has booted', async () => {
     web = await system.write('web');
@@ -57,6 +66,31 @@ describe('a domain with its agent', { skip }, async () => {
     assert.deepEqual(readFileSync(file('dir/link')), bytes);
     const missing = await system.xm('cp', 'web:/nope', file('x'));
     assert.deepEqual([missing.code, missing.output], [1, 'Error: cp: in the guest: /nope: no such file\n']);
+  });
+
+  test('much goes in and out by a disk that is there only meanwhile, also without a xend', async () => {
+    const bytes = randomBytes(3 << 20);
+    writeFileSync(file('much'), bytes);
+    assert.deepEqual(await system.xm('cp', file('much'), 'web:/root/much'), { code: 0, output: '' });
+    assert.equal((await exec('sh', '-c', 'md5sum </root/much | cut -c -32')).output, `${md5(bytes)}\n`);
+    const copy = system.person('cp', 'web:/root/much', file('back'));
+    await system.eventually(bulkDiskIsThere, 'a disk for the copy');
+    await system.kill(system.xendProcess);
+    assert.equal(await copy.exitCode(), 0, copy.text);
+    assert.deepEqual(readFileSync(file('back')), bytes);
+    await system.own.start();
+    await system.eventually(async () => !(await bulkDiskIsThere()), 'nothing left of it in the store');
+    assert.doesNotMatch((await exec('dmesg')).output, /I\/O error/);
+  });
+
+  test('a client that is killed in the middle of a copy leaves nothing, here or there', async () => {
+    const copy = system.person('cp', file('much'), 'web:/root/other');
+    await system.eventually(bulkDiskIsThere, 'the copy has begun');
+    copy.child.kill('SIGKILL');
+    await system.eventually(async () => !(await bulkDiskIsThere()), 'no disk');
+    await system.eventually(async () => !(await exec('ls', '-A', '/root')).output.includes('.copy'), 'no draft');
+    assert.doesNotMatch((await exec('cat', '/proc/partitions')).output, /xvdz/);
+    assert.equal((await exec('rm', '/root/much')).code, 0);
   });
 
   test("the guest's terminal has the size of the one that types at its console", async () => {

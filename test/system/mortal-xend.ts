@@ -8,6 +8,7 @@ import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after } from 'node:test';
+import { diskRoots } from '../../src/devices/blk/nodes.ts';
 import { guestDisk } from '../../src/devices/blk/vdev.ts';
 import { holders } from '../../src/host/disk-lock.ts';
 import { apiSocket, domainRunDir, recordsDir, storeSocket, xendLog } from '../../src/host/paths.ts';
@@ -15,7 +16,6 @@ import { type ProcessIdentity, readPidFile, signal, waitGone } from '../../src/h
 import { connectStoreSocket } from '../../src/host/store-socket.ts';
 import { XendClient } from '../../src/sdk/client.ts';
 import { StoreClient } from '../../src/store/client.ts';
-import { diskRoots } from '../../src/xend/domain-store.ts';
 import { makeHome, openConsole, type TestHome } from '../../src/xend/testing.ts';
 
 const WAIT_MS = 60_000;

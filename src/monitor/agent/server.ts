@@ -3,8 +3,18 @@
  * messages). The socket is the user's own; whoever can connect may do in the guest what root may there.
  */
 import net from 'node:net';
-import { AgentMessage, type AgentRequest, makeMessage, messageSplitter, REQUEST_MAX } from '../../host/agent-link.ts';
+import { InputDisk, OutputDisk, type StreamDisk } from '../../devices/blk/stream-disk.ts';
+import {
+  type AgentAnswer,
+  AgentMessage,
+  type AgentRequest,
+  MESSAGE_MAX,
+  makeMessage,
+  messageSplitter,
+  REQUEST_MAX,
+} from '../../host/agent-link.ts';
 import { parseJson, readFirstLine, SIZE_MAX, type TerminalSize } from '../../host/console-link.ts';
+import type { PluggedDisk } from '../stream-disks.ts';
 import type { AgentLink, ExecRequest, Session } from './link.ts';
 
 /** Bytes of output on their way to a client that reads slowly; a quarter read is allowed again at once. */
@@ -19,13 +29,24 @@ const LOGIN: Readonly<Record<string, string>> = {
   HOME: '/root', USER: 'root', LOGNAME: 'root', SHELL: '/bin/sh',
 };
 
+/** Plugs in a disk for the length of a copy, if the guest can have one now. */
+export type Plug = (disk: StreamDisk) => Promise<PluggedDisk | undefined>;
+
+/** Where a command's input and output go when it has a disk for them. */
+interface Bulk {
+  readonly input?: InputDisk;
+  readonly plugged: PluggedDisk;
+}
+
 export class AgentServer {
   readonly #agent: AgentLink;
+  readonly #plug: Plug;
   readonly #server: net.Server;
   readonly #sockets = new Set<net.Socket>();
 
-  constructor(agent: AgentLink) {
+  constructor(agent: AgentLink, plug: Plug = async () => undefined) {
     this.#agent = agent;
+    this.#plug = plug;
     this.#server = net.createServer({ allowHalfOpen: true }, (socket) => this.#greet(socket));
   }
 
@@ -67,36 +88,59 @@ export class AgentServer {
     const present = await this.#agent.wait(Math.min(request.waitMs, WAIT_MAX_MS), gone);
     if (gone.aborted) return;
     if (!present) return void refuse(NO_AGENT);
+    const bulk = request.bulk && (await this.#plugDisk(socket, request.bulk));
+    const unplug = () => void bulk?.plugged.unplug().catch(() => {}); // The store goes with the domain.
+    if (gone.aborted) return unplug();
     // Bytes of output that were written to the client and have left this process: allowed again in larger pieces.
     let sent = 0;
-    const session = this.#agent.exec(request, {
-      output: (stream, bytes) =>
-        socket.write(makeMessage(stream === 'out' ? AgentMessage.Output : AgentMessage.Errors, bytes), () => {
-          sent += bytes.length;
-          if (sent < OUTPUT_WINDOW / 4) return;
-          if (typeof session !== 'string') session.allow(sent);
-          sent = 0;
-        }),
-      drained: () => socket.resume(),
-      exit: (how) =>
-        socket.end(
-          'why' in how
-            ? makeMessage(AgentMessage.Failed, Buffer.from(how.why))
-            : makeMessage(AgentMessage.Exit, Uint8Array.of(how.code, how.signal)),
-        ),
-    });
-    if (typeof session === 'string') return void refuse(session);
-    socket.write('{"ok":true}\n');
+    const environment = bulk ? [...request.environment, `DOMUS_DISK=/dev/${bulk.plugged.name}`] : request.environment;
+    const session = this.#agent.exec(
+      { ...request, environment },
+      {
+        output: (stream, bytes) =>
+          socket.write(makeMessage(stream === 'out' ? AgentMessage.Output : AgentMessage.Errors, bytes), () => {
+            sent += bytes.length;
+            if (sent < OUTPUT_WINDOW / 4) return;
+            if (typeof session !== 'string') session.allow(sent);
+            sent = 0;
+          }),
+        drained: () => socket.resume(),
+        exit: (how) => {
+          unplug();
+          socket.end(
+            'why' in how
+              ? makeMessage(AgentMessage.Failed, Buffer.from(how.why))
+              : makeMessage(AgentMessage.Exit, Uint8Array.of(how.code, how.signal)),
+          );
+        },
+      },
+    );
+    if (typeof session === 'string') {
+      unplug();
+      return void refuse(session);
+    }
+    socket.write(`${JSON.stringify({ ok: true, disk: bulk?.plugged.name } satisfies AgentAnswer)}\n`);
     session.allow(OUTPUT_WINDOW);
-    this.#join(socket, session);
+    socket.on('close', unplug);
+    this.#join(socket, session, bulk?.input);
   }
 
-  #join(socket: net.Socket, session: Session): void {
+  /** A disk that is read from this client, or written to it. */
+  async #plugDisk(socket: net.Socket, way: 'in' | 'out'): Promise<Bulk | undefined> {
+    const disk =
+      way === 'in' ? new InputDisk(() => socket.resume()) : new OutputDisk((bytes) => writeOutput(socket, bytes));
+    const plugged = await this.#plug(disk);
+    return plugged && { plugged, ...(disk instanceof InputDisk ? { input: disk } : {}) };
+  }
+
+  #join(socket: net.Socket, session: Session, input: InputDisk | undefined): void {
     const split = messageSplitter((type, bytes) => {
       if (type === AgentMessage.Input) {
-        if (!session.send(bytes)) socket.pause();
-      } else if (type === AgentMessage.InputEnd) session.end();
-      else if (type === AgentMessage.Signal && bytes.length === 1 && bytes[0]! > 0 && bytes[0]! <= SIGNAL_MAX)
+        if (!(input ? input.feed(bytes) : session.send(bytes))) socket.pause();
+      } else if (type === AgentMessage.InputEnd) {
+        input?.end();
+        session.end();
+      } else if (type === AgentMessage.Signal && bytes.length === 1 && bytes[0]! > 0 && bytes[0]! <= SIGNAL_MAX)
         session.signal(bytes[0]!);
       else if (type === AgentMessage.Size && bytes.length === 4)
         session.resize({ columns: bytes.readUInt16BE(0), rows: bytes.readUInt16BE(2) });
@@ -108,18 +152,36 @@ export class AgentServer {
         socket.destroy();
       }
     });
-    socket.on('end', () => session.end());
+    // The end of input is a message: who ends the connection, or is killed, lets go of the command.
+    socket.on('end', () => socket.destroy());
     socket.on('close', () => this.#agent.abandon(session));
     socket.resume();
   }
 }
 
-function execRequest(wish: unknown): (ExecRequest & { waitMs: number }) | undefined {
-  const { argv, environment = {}, folder, terminal, waitMs = 0 } = (wish ?? {}) as Partial<AgentRequest>;
+/** In pieces that a message may have. Resolves when the client has room for more, or is gone. */
+function writeOutput(socket: net.Socket, bytes: Uint8Array): Promise<void> | undefined {
+  for (let at = 0; at < bytes.length; at += MESSAGE_MAX)
+    socket.write(makeMessage(AgentMessage.Output, bytes.subarray(at, at + MESSAGE_MAX)));
+  if (!socket.writableNeedDrain || socket.destroyed) return undefined;
+  return new Promise((resolve) => {
+    const done = () => {
+      socket.off('drain', done);
+      socket.off('close', done);
+      resolve();
+    };
+    socket.on('drain', done);
+    socket.on('close', done);
+  });
+}
+
+function execRequest(wish: unknown): (ExecRequest & Pick<AgentRequest, 'bulk'> & { waitMs: number }) | undefined {
+  const { argv, environment = {}, folder, terminal, waitMs = 0, bulk } = (wish ?? {}) as Partial<AgentRequest>;
   if (!Array.isArray(argv) || argv.length === 0 || !argv.every((word) => typeof word === 'string')) return undefined;
   if (argv[0] === '' || typeof environment !== 'object' || typeof waitMs !== 'number') return undefined;
   if (folder !== undefined && typeof folder !== 'string') return undefined;
   if (terminal !== undefined && !isSize(terminal)) return undefined;
+  if (bulk !== undefined && bulk !== 'in' && bulk !== 'out') return undefined;
   const all = { ...LOGIN, ...(terminal ? { TERM: 'linux' } : {}), ...environment };
   return {
     argv,
@@ -127,6 +189,7 @@ function execRequest(wish: unknown): (ExecRequest & { waitMs: number }) | undefi
     folder: folder ?? LOGIN.HOME!,
     waitMs,
     ...(terminal ? { terminal } : {}),
+    ...(bulk ? { bulk } : {}),
   };
 }
 
