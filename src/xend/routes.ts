@@ -25,7 +25,8 @@ const route = <P extends TProperties, R>(
   reply: TSchema = Done,
 ): Route<P, R> => ({ summary, input: Type.Object(input, { additionalProperties: false }), run, reply });
 
-const Name = Type.String({ minLength: 1 });
+/** Whatever it is, it is looked for. */
+const Name = Type.String();
 const Reason = Type.Union([Type.Literal('poweroff'), Type.Literal('reboot'), Type.Literal('halt')]);
 const Key = Type.String({ pattern: '^[0-9a-zA-Z]$' });
 const Cpus = Type.Array(Type.Integer({ minimum: 0, maximum: 4095 }), { maxItems: 4096 });

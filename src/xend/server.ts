@@ -56,6 +56,10 @@ function addRow(app: FastifyInstance, xend: Xend, name: string, row: Route<never
       params: part((key) => inPath.has(key)),
       ...(method === 'GET' ? { querystring: rest } : hasRest ? { body: rest } : {}),
     },
+    // Where nothing need be said, no body says so.
+    preValidation: async (request) => {
+      if (hasRest) request.body ??= {};
+    },
     handler: async ({ params, query, body }) =>
       row.run(xend, { ...(params as object), ...((method === 'GET' ? query : body) as object) } as never),
   });

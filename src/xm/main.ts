@@ -5,7 +5,7 @@
 import { styleText } from 'node:util';
 import { apiSocket, findPaths, type Paths } from '../host/paths.ts';
 import { ApiError, XendClient } from '../sdk/client.ts';
-import type { Command, Context, Dialect } from './command.ts';
+import { type Command, type Context, type Dialect, UserError } from './command.ts';
 import { allCommands, ENTRIES } from './commands/index.ts';
 import { NOT_IMPLEMENTED } from './commands/not-implemented.ts';
 import { commandHelp, overview, xlOverview } from './help.ts';
@@ -77,6 +77,7 @@ async function dispatch([typed, ...words]: readonly string[], io: Io): Promise<n
     return 0;
   }
   if (typed === 'help') {
+    if (words.length > 1) throw new UserError('help: Invalid argument(s)');
     const about = await findCommand(words[0]!);
     if (!about) return unknown(words[0]!, io);
     io.out(commandHelp(about, words[0]!));

@@ -29,7 +29,13 @@ export function parseCommandLine(command: Command, words: readonly string[]): Pa
     if (code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION') return complain(`option ${option} not recognized`);
     return complain(message.split('\n')[0]!);
   }
-  const flags = parsed.values as Parsed['flags'];
+  const bare = (word: string) => (word.startsWith(SHIELD) ? word.slice(1) : word);
+  const flags = Object.fromEntries(
+    Object.entries(parsed.values as Parsed['flags']).map(([key, value]) => [
+      key,
+      typeof value === 'string' ? bare(value) : value,
+    ]),
+  );
   for (const [one, other] of command.exclusive ?? []) {
     if (flags[one] !== undefined && flags[other] !== undefined)
       throw new UserError(`Can't specify ${one} and ${other}`);
@@ -37,7 +43,7 @@ export function parseCommandLine(command: Command, words: readonly string[]): Pa
   if (flags.format !== undefined && command.layouts && flags.format !== 'xm' && flags.format !== 'xl') {
     complain(`Invalid value: ${flags.format}: --format is xm or xl`);
   }
-  const positionals = parsed.positionals.map((word) => (word.startsWith(SHIELD) ? word.slice(1) : word));
+  const positionals = parsed.positionals.map(bare);
   const { least, most } = argumentCount(command);
   if (positionals.length < least) complain(missing(command, positionals.length));
   if (positionals.length > most) complain('Invalid argument(s)');

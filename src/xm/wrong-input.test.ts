@@ -46,6 +46,11 @@ const OWN: readonly [line: string, error: string | RegExp][] = [
   ['sched-credit -p other',        "Error: sched-credit: unknown cpupool 'other': there is Pool-0\n"],
   ['sched-credit -s -w 3',         /^Error: .*schedparam.*weight|weight.*schedparam/],
   ['push a b:c',                   'Error: push is not implemented in Domus: xm cp copies files into a domain and out of it: xm cp FILE DOM:PATH\n'],
+  ['help create nope',             'Error: help: Invalid argument(s)\n'],
+  ['call -x 127.0.0.1:99999 node', 'Error: call: Invalid value: 127.0.0.1:99999: --xend is HOST:PORT\n'],
+  ['dump-core nope',               'Error: invalid domain:nope\n'],
+  ['dump-core Domain-0',           'Error: Domain-0 is this machine itself: xm cannot dump it\n'],
+  ['sched-credit -d nope -w -5',   'Error: sched-credit: Invalid value: -5: weight is a whole number from 1 to 65535\n'],
   ['list nope',                    'Error: invalid domain:nope\n'],
   ['call frob',                    /^Error: call: no function frob; there are node, /],
   ['call domain',                  'Error: call: domain takes id\n'],
@@ -129,6 +134,12 @@ async function refuses(words: readonly string[], error: string | RegExp): Promis
   assert.match(err, /^Error: [^\n]+\n(Try 'xm help' for more information\.\n)?$/, 'one line');
   assert.equal(code, 1);
 }
+
+test('an empty word is no name', async () => {
+  await refuses(['list', ''], 'Error: invalid domain:\n');
+  await refuses(['rename', 'nope', ''], 'Error: invalid domain:nope\n');
+  await refuses(['create', '-n', config, `name=${'x'.repeat(256)}`], /invalid vm name: it has 256 characters/);
+});
 
 for (const [line, error] of OWN) {
   test(`xm ${line}`, () =>

@@ -211,6 +211,15 @@ test('memory and vCPUs stay as they are; how far memory may grow can be said', a
   assert.equal((await xm('destroy', 'guest')).code, 0);
 });
 
+test('a core goes where it is wanted, or into the folder of cores', async () => {
+  assert.equal((await xm('create', '-q', configFile)).code, 0);
+  assert.deepEqual(await xm('rename', 'guest', ''), { code: 1, out: '', err: 'Error: missing vm name\n' });
+  const { code, err } = await xm('dump-core', 'guest');
+  assert.deepEqual([code, err], [0, '']);
+  assert.match(readdirSync(path.join(home.paths.lib, 'dump')).join(), /^\d{8}T\d{6}Z-guest\.\d+\.core$/);
+  assert.equal((await xm('destroy', 'guest')).code, 0);
+});
+
 test('channels: the one of the agent, as the store has it', async () => {
   const { domid } = await xend.client.call('POST /domains', { config: home.config('spoken') });
   const { code, out } = await xl('channel-list', 'spoken');

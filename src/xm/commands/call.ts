@@ -104,7 +104,7 @@ function requestOf(name: string, values: readonly string[]): [method: string, pa
 function serverOf({ flags, paths }: Context): Http.RequestOptions {
   if (flags.xend === undefined) return { socketPath: apiSocket(paths) };
   const [, host, port] = /^(?:\[?(.+?)\]?:)(\d+)$/.exec(String(flags.xend)) ?? [];
-  if (!host) throw new UserError(`call: Invalid value: ${flags.xend}: --xend is HOST:PORT`);
+  if (!host || Number(port) > 65535) throw new UserError(`call: Invalid value: ${flags.xend}: --xend is HOST:PORT`);
   return { host, port: Number(port) };
 }
 
