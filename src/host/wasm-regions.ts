@@ -29,6 +29,7 @@ import {
 } from '../translate/region/index.ts';
 import type { FunctionCode } from '../wasm/module.ts';
 import { decode, INSN_MAX, type Insn } from '../x86/decode.ts';
+import { MXCSR_PE, STATE } from '../x86/state.ts';
 import type { KeptPlace, KeptRegion, KeptRegions } from './kept-regions.ts';
 import type { WatchedRegions } from './watched-regions.ts';
 
@@ -422,6 +423,7 @@ export class Regions {
         const record = recordAt(offset);
         return record === 0 ? Number.POSITIVE_INFINITY : this.cache.flow(record);
       },
+      hasRounded: (this.memory.view.getUint32(this.cache.cpu + STATE.mxcsr, true) & MXCSR_PE) !== 0,
       rare: this.options.rare,
     };
     const plan = discover(first, ports, this.options.instructions);

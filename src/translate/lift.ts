@@ -294,6 +294,10 @@ export abstract class Lift {
   checkTaskSwitched(raise: () => void): void {
     this.f.if(this.state32(STATE.taskSwitched), raise);
   }
+  /** Is it likely that no operation rounds, and PE stays clear? This is about speed alone. */
+  get isExact(): boolean {
+    return false;
+  }
   roundingState(): E {
     return roundingState(this.state32(STATE.mxcsr));
   }

@@ -102,3 +102,5 @@ export const RFLAGS = {
   IOPL: 0x3000, NT: 0x4000, RF: 0x10000, VM: 0x20000, AC: 0x40000, ID: 0x200000,
 } as const;
 export const STATUS_FLAGS = 0x8d5;
+/** MXCSR.PE: an operation has rounded since this was cleared. */
+export const MXCSR_PE = 0x20;

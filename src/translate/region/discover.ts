@@ -34,6 +34,8 @@ export interface RegionPlan {
   readonly instructions: number;
   /** Is it probably left again after a few instructions? */
   readonly isBrief: boolean;
+  /** See Lift.isExact. */
+  readonly isExact: boolean;
   /** The pages that it has code from, ascending: 0 is the first entry's, -1 the one before. They need not be neighbours. */
   readonly pages: readonly number[];
 }
@@ -53,6 +55,8 @@ export interface DiscoverPorts {
   known(offset: number): boolean;
   /** How often it has come there by a branch, taken or not. */
   flow(offset: number): number;
+  /** MXCSR.PE: has the program rounded? */
+  readonly hasRounded: boolean;
   /** What it has come to less often does not belong to hot code. */
   readonly rare: number;
 }
@@ -278,6 +282,7 @@ export function discover(
     // Without counts, as when everything is translated at once: each way for some.
     isBrief:
       ports.rare === 0 ? (entry & 16) !== 0 : visitLength(blocks, [...returns], entries.length, ports.flow) < BRIEF,
+    isExact: !ports.hasRounded,
     pages: [...pages].sort((a, b) => a - b),
   };
 }

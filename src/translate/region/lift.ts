@@ -41,6 +41,8 @@ export interface RegionContext extends FlagContext {
    * that is left soon: it would load and store all registers for a few instructions.
    */
   readonly isBrief: boolean;
+  /** See Lift.isExact. */
+  readonly isExact: boolean;
   /** Bits of `gpr` that are valid where code is being made, if it is brief. */
   cached: number;
   /** The page of the last access relative to RSP, if it can be written, else NO_PAGE; and its addend as in the TLB, or 0. */
@@ -271,6 +273,9 @@ export class RegionLift extends FlagLift {
   override ordinaryLimit(type: typeof F32 | typeof F64): E {
     this.roundingState();
     return (this.region.limits[type] ??= this.f.lasting(type === F64 ? I64 : I32));
+  }
+  override get isExact(): boolean {
+    return this.region.isExact;
   }
   override roundingState(): E {
     this.region.rounding ??= this.f.lasting(I32);

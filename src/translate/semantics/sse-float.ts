@@ -27,12 +27,10 @@ import {
   v128const,
 } from '../../wasm/expr.ts';
 import type { Label } from '../../wasm/module.ts';
+import { MXCSR_PE } from '../../x86/state.ts';
 import { type Lift, ordinaryCount, ordinaryDistance, type Semantics, vectorLeast } from '../lift.ts';
 import { vector, vectorInstructions, vectorMemory } from './sse.ts';
 import { elements } from './sse-move.ts';
-
-/** MXCSR.PE, which is all that Lift.roundingState differs in before the first operation that rounds. */
-const PE = 0x20;
 
 /** Branches to `rare` unless the fast way is certain to be right. */
 type Check = (rare: Label) => void;
@@ -64,13 +62,16 @@ export function unlessRounded(c: Lift, check: Check, exact: () => E, commit: () 
   };
   unless(c, rounds, commit);
 }
-/** Rounding is to nearest, all exceptions are masked, and PE is set or not going to be: what passes `quick` is exact as well. */
+/**
+ * Rounding is to nearest, all exceptions are masked, and PE is set or not going to be: what passes `quick` is exact as well. PE is all that
+ * Lift.roundingState differs in before the first operation that rounds.
+ */
 function roundsAsUsual(c: Lift, rare: Label, exact: () => E, quick?: () => E): void {
   const { f } = c;
   const state = c.roundingState();
   f.if(state, () => {
-    f.cold();
-    f.brIf(rare, state.ne(PE));
+    if (!c.isExact) f.cold();
+    f.brIf(rare, state.ne(MXCSR_PE));
     if (quick === undefined) f.brIf(rare, exact().eqz());
     else f.if(quick().eqz(), () => f.brIf(rare, exact().eqz()));
   });
@@ -263,7 +264,7 @@ const scalar =
       operands(rare);
       // One quick test that most pass: of the number, and of the rounding state.
       f.if(ordinaryDistance(r).geU(c.ordinaryLimit(type)), () => {
-        f.cold();
+        if (!c.isExact) f.cold();
         f.if(ordinaryDistance(r).geU(ordinaryCount(type)), () => {
           f.cold();
           f.brIf(
@@ -432,7 +433,7 @@ const packed =
     const check: Check = (rare) => {
       const isOrdinary = ordinary(c, t, unknown, r);
       f.if(isOrdinary(c.vectorLimit(t)).eqz(), () => {
-        f.cold();
+        if (!c.isExact) f.cold();
         f.if(isOrdinary(vectorLeast(t)).eqz(), () => {
           f.cold();
           if (unknown.length > 0) f.brIf(rare, noDenormals(t, ...unknown).eqz());
