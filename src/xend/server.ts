@@ -3,7 +3,7 @@
  * them, metrics, and the old interface. Refusals are `{ error: { code, text } }` with their status.
  */
 import { type TObject, Type } from '@sinclair/typebox';
-import fastify, { type FastifyInstance } from 'fastify';
+import fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
 import { XendError } from './errors.ts';
 import { docsPage } from './http/docs-page.ts';
 import { families, render } from './http/metrics.ts';
@@ -20,6 +20,8 @@ export function makeServer(xend: Xend, streams: () => number = () => 0): Fastify
     bodyLimit: BODY_MAX,
     routerOptions: { maxParamLength: 1024 },
     ajv: { customOptions: { removeAdditional: false, coerceTypes: true } },
+    frameworkErrors: ({ statusCode = 400, message }, _request, reply) =>
+      void (reply as FastifyReply).status(statusCode).send({ error: { code: 'bad-request', text: message } }),
   });
   for (const [name, row] of Object.entries(ROUTES) as [string, Route<never, unknown>][]) addRow(app, xend, name, row);
   addBeside(app, xend, streams);
@@ -47,21 +49,20 @@ function addRow(app: FastifyInstance, xend: Xend, name: string, row: Route<never
   const part = (keep: (key: string) => boolean) =>
     Type.Object(Object.fromEntries(all.filter(([key]) => keep(key))), { additionalProperties: false });
   const rest = part((key) => !inPath.has(key));
-  const hasRest = Object.keys(rest.properties).length > 0;
   app.route({
     method,
     url,
     schema: {
       summary: row.summary,
       params: part((key) => inPath.has(key)),
-      ...(method === 'GET' ? { querystring: rest } : hasRest ? { body: rest } : {}),
+      ...(method === 'GET' ? { querystring: rest } : { body: rest }),
     },
     // Where nothing need be said, no body says so.
     preValidation: async (request) => {
-      if (hasRest) request.body ??= {};
+      if (method === 'POST') request.body ??= {};
     },
     handler: async ({ params, query, body }) =>
-      row.run(xend, { ...(params as object), ...((method === 'GET' ? query : body) as object) } as never),
+      row.run(xend, { ...((method === 'GET' ? query : body) as object), ...(params as object) } as never),
   });
 }
 

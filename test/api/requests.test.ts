@@ -59,6 +59,26 @@ test('the SDK works over TCP as over the socket: requests, consoles, events', as
   for await (const { type } of domain.events({ since: last })) if (type === 'domain.paused') break;
 });
 
+test('a body says nothing about what the path names, and what is wrong with a path is told as all errors are', async () => {
+  const { client } = xend;
+  for (const name of ['named', 'other']) await client.call('POST /domains', { config: home.config(name) });
+  const post = (path: string, body: string) =>
+    fetchRaw(
+      socket,
+      { method: 'POST', path, headers: { 'content-type': 'application/json', 'content-length': body.length } },
+      body,
+    );
+  for (const body of ['{"name":"other"}', '{"name":5}', '[]', '5'])
+    assert.equal((await post('/domains/named/destroy', body)).status, 400, body);
+  assert.equal((await post('/domains/named/rename', '{"newName":"x","name":"other"}')).status, 400);
+  assert.deepEqual((await client.call('GET /domains', {})).map(({ name }) => name).slice(1), ['named', 'other']);
+  for (const name of ['named', 'other']) assert.equal((await post(`/domains/${name}/destroy`, '{}')).status, 200);
+  for (const path of ['/domains/%zz', '/domains/%c3%28/disks', '/xend/domain/%']) {
+    const { status, body } = await fetchRaw(socket, { path });
+    assert.deepEqual([status, JSON.parse(body).error.code], [400, 'bad-request'], path);
+  }
+});
+
 const encodePointer = (key: string) => encodeURIComponent(key.replaceAll('~', '~0').replaceAll('/', '~1'));
 
 test('answers are what the document says they are', async () => {
