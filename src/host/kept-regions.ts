@@ -24,7 +24,7 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import v8, { deserialize, serialize } from 'node:v8';
-import { joinRegions, type RegionOrigin } from '../translate/region/index.ts';
+import { ENTRY_HINTS, joinRegions, type RegionOrigin } from '../translate/region/index.ts';
 import type { FunctionCode } from '../wasm/module.ts';
 import { compileOptimized, moduleWithCode, serializeCode } from './v8-code.ts';
 
@@ -45,6 +45,8 @@ export interface KeptPlace {
 
 /** What Regions wants of it. */
 export interface KeptRegions {
+  /** False: there is no entry with this entryHint. */
+  mayHave(hint: number): boolean;
   /** Regions that may have an entry with this entryKey, the newest first. */
   find(key: number): readonly KeptPlace[];
   /** What it was made from; undefined: it is not there any more. */
@@ -56,7 +58,7 @@ export interface KeptRegions {
 }
 
 interface Head {
-  /** For each entry of each region: its entryKey, the region's number and that of the entry. */
+  /** For each entry of each region: its entryKey, the region's number and that of the entry, and its entryHint. */
   readonly keys: Uint32Array;
   /** For each region a hash of its origin. */
   readonly ids: readonly string[];
@@ -141,6 +143,7 @@ function readBody(file: string, { bodyHash }: Head): Body | undefined {
 export class RegionFolder implements KeptRegions {
   readonly keep: (regions: readonly KeptRegion[]) => void;
   readonly #files: { readonly file: string; readonly head: Head; loaded: Loaded | undefined | false }[] = [];
+  readonly #hints = new Uint8Array(ENTRY_HINTS);
   readonly #places = new Map<number, KeptPlace[]>();
   #loadedBytes = 0;
 
@@ -150,13 +153,18 @@ export class RegionFolder implements KeptRegions {
       const head = readHead(file);
       if (head === undefined) continue;
       const number = this.#files.push({ file, head, loaded: undefined }) - 1;
-      for (let k = 0; k + 2 < head.keys.length; k += 3) {
+      for (let k = 0; k + 3 < head.keys.length; k += 4) {
+        this.#hints[head.keys[k + 3]!] = 1;
         const place = { file: number, region: head.keys[k + 1]!, entry: head.keys[k + 2]! };
         const known = this.#places.get(head.keys[k]!);
         if (known === undefined) this.#places.set(head.keys[k]!, [place]);
         else known.push(place);
       }
     }
+  }
+
+  mayHave(hint: number): boolean {
+    return this.#hints[hint] === 1;
   }
 
   find(key: number): readonly KeptPlace[] {
@@ -207,7 +215,9 @@ export function keepRegions(folder: string, version: string, regions: readonly K
     if (fresh.length === 0) return;
     const origins = fresh.map(({ origin }) => origin);
     const body = serialize({ origins, module: joinRegions(fresh) } satisfies Body);
-    const keys = origins.flatMap((origin, region) => origin.keys.flatMap((key, entry) => [key, region, entry]));
+    const keys = origins.flatMap((origin, region) =>
+      origin.keys.flatMap((key, entry) => [key, region, entry, origin.hints[entry]!]),
+    );
     const ids = fresh.map(({ id }) => id);
     const head = serialize({ keys: Uint32Array.from(keys), ids, bodyHash: sha256(body) } satisfies Head);
     const lead = Buffer.alloc(LEAD_BYTES);

@@ -17,6 +17,7 @@ import {
 import {
   type DiscoverPorts,
   discover,
+  entryHint,
   entryKey,
   generateRegions,
   isThere,
@@ -144,8 +145,8 @@ export const MODULE_BYTES_MAX = 32 << 20;
 const AT_ONCE = 200;
 const LONG_WAIT_MS = 5;
 /** So many new regions are kept together, or fewer when the guest has nothing to do. */
-const KEPT_TOGETHER = 24;
-const KEPT_AT_LEAST = 8;
+const KEPT_TOGETHER = 12;
+const KEPT_AT_LEAST = 6;
 /** After so many times that control came to its entry a kept region is looked for again, when not all of its pages were mapped. */
 const EXPECTED_AFTER = [32, 300] as const;
 /** … and after so many when its code has changed. */
@@ -463,7 +464,8 @@ export class Regions {
     if (kept === undefined || this.watched !== undefined) return false;
     const { u8, layout } = this.memory;
     const offset = (at - layout.ramBase) & 4095;
-    return kept.find(entryKey(u8, at - offset, offset)).length > 0;
+    const base = at - offset;
+    return kept.mayHave(entryHint(u8, base, offset)) && kept.find(entryKey(u8, base, offset)).length > 0;
   }
 
   /**
@@ -497,6 +499,7 @@ export class Regions {
     const base = at - offset;
     const page = rip - BigInt(offset);
     let isMissing = false;
+    if (!kept.mayHave(entryHint(u8, base, offset))) return false;
     for (const place of kept.find(entryKey(u8, base, offset))) {
       const origin = kept.origin(place);
       const entry = origin?.entries[place.entry];

@@ -16,8 +16,9 @@ export class RecordIndex {
     return this.entries;
   }
 
+  /** What lies together in a page does so here: it is asked for one after the other. */
   private home(at: number): number {
-    return (Math.imul(at, 0x9e3779b1) >>> 8) & this.mask;
+    return ((Math.imul(at >>> 12, 0x9e3779b1) >>> 8) + (at & 4095)) & this.mask;
   }
 
   /** The slot of `at`, or the free one where it would be. */

@@ -1,4 +1,13 @@
 /** The translator (tier 1): hot code as WebAssembly functions of whole regions. */
 export { type DiscoverPorts, discover, LIMITS, type RegionPlan } from './discover.ts';
 export { generateRegions, joinRegions, type RegionImports } from './generate.ts';
-export { entryKey, isThere, originOf, type PageCode, pageCodes, type RegionOrigin } from './origin.ts';
+export {
+  ENTRY_HINTS,
+  entryHint,
+  entryKey,
+  isThere,
+  originOf,
+  type PageCode,
+  pageCodes,
+  type RegionOrigin,
+} from './origin.ts';

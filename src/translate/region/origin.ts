@@ -13,8 +13,9 @@ export interface RegionOrigin {
   readonly runs: readonly (readonly number[])[];
   /** The bytes of all runs. */
   readonly bytes: Uint8Array;
-  /** For each entry the entryKey of it. */
+  /** For each entry the entryKey and the entryHint of it. */
   readonly keys: readonly number[];
+  readonly hints: readonly number[];
 }
 
 /** Of a page that a region has code from. */
@@ -39,6 +40,14 @@ export function entryKey(u8: Uint8Array, base: number, offset: number): number {
   return (key ^ (key >>> 15)) >>> 0 || 1;
 }
 
+/** Numbers that entryHint gives are below this. */
+export const ENTRY_HINTS = 1 << 16;
+
+/** Of the same code, sooner found out: where nothing has this hint nothing has its key. */
+export function entryHint(u8: Uint8Array, base: number, offset: number): number {
+  return (offset << 4) ^ (u8[base + offset]! << 8) ^ u8[base + Math.min(offset + 1, 4095)]!;
+}
+
 /** The origin of `plan`. `content` has the bytes of a page of its, which nobody may have changed since they were decoded. */
 export function originOf(plan: RegionPlan, content: (page: number) => Uint8Array): RegionOrigin {
   const runs = plan.pages.map((page) => runsOf(plan, page));
@@ -55,6 +64,7 @@ export function originOf(plan: RegionPlan, content: (page: number) => Uint8Array
     runs,
     bytes: joined(bytes),
     keys: plan.entries.map((offset) => entryKey(content(offset >> 12), 0, offset & 4095)),
+    hints: plan.entries.map((offset) => entryHint(content(offset >> 12), 0, offset & 4095)),
   };
 }
 
