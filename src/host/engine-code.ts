@@ -88,13 +88,16 @@ function generate(layout: MemoryLayout, threshold: number, exitPaths?: BuildExit
 
 const hash = (content: string | Uint8Array): Buffer => createHash('sha256').update(content).digest();
 
-/**
- * A hash, 64 hexadecimal digits, of every source that generated code depends on: all in one file, when a monitor's have been joined
- * (xend/monitor-program.ts).
- */
+/** Where sources have been joined into one file (xend/monitor-program.ts), it begins with their hash: they are not at hand any more. */
+interface Joined {
+  readonly domusSources?: string;
+}
+export const joinedFrom = (sources: string): string => `globalThis.domusSources = ${JSON.stringify(sources)};`;
+
+/** A hash, 64 hexadecimal digits, of every source that generated code depends on. */
 export function sourceHash(): string {
-  const self = fileURLToPath(import.meta.url);
-  if (!/^engine-code\.[jt]s$/.test(path.basename(self))) return hash(readFileSync(self)).toString('hex');
+  const { domusSources } = globalThis as Joined;
+  if (domusSources !== undefined) return domusSources;
   const root = fileURLToPath(new URL('..', import.meta.url));
   const sources = ['abi', 'wasm', 'x86', 'translate', 'hypervisor'].flatMap((folder) =>
     readdirSync(path.join(root, folder), { recursive: true, encoding: 'utf8' }).map((name) => path.join(folder, name)),

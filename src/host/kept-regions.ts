@@ -2,7 +2,7 @@
  * Regions that outlive their domain: what one has translated, every later one finds in a folder of files, by what its code is. Each
  * file holds some dozen regions that were made one after the other, most of which are needed together again.
  *
- * A file's name begins with a hash of our own sources (engine-code.ts). It has a head, which is read when a domain starts, and a body,
+ * A file's name begins with the number of its format and a hash of our own sources (engine-code.ts). It has a head, which is read when a domain starts, and a body,
  * read when control first comes to code that looks like an entry of one of its regions. Either is believed only with its SHA-256.
  * Beside it there may be V8's machine code of its module (v8-code.ts), which a process of xend's makes for those that come later.
  * What is in it was made from bytes of some guest's, and is run for exactly the same bytes only: by Regions, which compares all of them.
@@ -84,6 +84,8 @@ const HASH_BYTES = 32;
 /** SHA-256 of the head, its length (u32); then the head and the body. */
 const LEAD_BYTES = HASH_BYTES + 4;
 const SUFFIX = '.regions';
+/** Of what is in a file: whoever changes it counts on. */
+const FORMAT = 1;
 
 /** V8's code of a file's module: for this V8, with these flags, on this kind of CPU. */
 const codeFile = (file: string): string =>
@@ -99,7 +101,9 @@ const idOf = (origin: RegionOrigin): string => sha256(serialize(origin)).toStrin
 /** The files of `version`, the newest first. */
 function filesOf(folder: string, version = ''): string[] {
   try {
-    const names = readdirSync(folder).filter((name) => name.startsWith(version) && name.endsWith(SUFFIX));
+    const names = readdirSync(folder).filter(
+      (name) => name.startsWith(`${FORMAT}-${version}`) && name.endsWith(SUFFIX),
+    );
     const files = names.map((name) => path.join(folder, name)).map((file) => ({ file, age: statSync(file).mtimeMs }));
     return files.sort((a, b) => b.age - a.age).map(({ file }) => file);
   } catch {
@@ -223,7 +227,7 @@ export function keepRegions(folder: string, version: string, regions: readonly K
     const lead = Buffer.alloc(LEAD_BYTES);
     sha256(head).copy(lead);
     lead.writeUInt32LE(head.length, HASH_BYTES);
-    const file = path.join(folder, `${version}-${sha256(head).toString('hex', 0, 10)}${SUFFIX}`);
+    const file = path.join(folder, `${FORMAT}-${version}-${sha256(head).toString('hex', 0, 10)}${SUFFIX}`);
     const temporary = `${file}.${process.pid}`;
     writeFileSync(temporary, Buffer.concat([lead, head, body]), { mode: 0o600 });
     renameSync(temporary, file);

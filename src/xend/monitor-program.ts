@@ -11,6 +11,7 @@ import { isBuiltin } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Plugin } from 'esbuild';
+import { joinedFrom, sourceHash } from '../host/engine-code.ts';
 
 /** As it lies in the checkout or the package. */
 export const MONITOR = fileURLToPath(new URL('../monitor/main.ts', import.meta.url));
@@ -56,6 +57,7 @@ export async function joinMonitor(folder: string, from: string, into: string, to
     format: 'esm',
     target: 'node26',
     charset: 'utf8',
+    banner: { js: joinedFrom(sourceHash()) },
     external: ['koffi'],
     plugins: [builtins],
     logLevel: 'silent',
