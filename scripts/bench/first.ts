@@ -15,13 +15,22 @@ const LOOK_MS = 500;
 /** Nothing has come for so long: xend waits for less before it has machine code made. */
 const LOOKS_ALIKE = 8;
 
-/** Milliseconds of one run of each program; one that fails has none, and will fail again where it is told. */
-export async function firstTimes(subject: Subject, programs: readonly Program[]): Promise<Map<string, number>> {
+/** Milliseconds of the first of `rounds` runs of each program; one that fails has none, and will fail again where it is told. */
+export async function firstTimes(
+  subject: Subject,
+  programs: readonly Program[],
+  rounds: number,
+): Promise<Map<string, number>> {
   const times = new Map<string, number>();
   for (const program of programs) {
     try {
-      times.set(program.id, (await subject.run(program)).ms);
-    } catch {}
+      for (let round = 0; round < rounds; round++) {
+        const { ms } = await subject.run(program);
+        if (round === 0) times.set(program.id, ms);
+      }
+    } catch {
+      times.delete(program.id);
+    }
   }
   return times;
 }

@@ -70,17 +70,17 @@ export async function measureTable(
   }
 }
 
-/** Each program once, in a domain that goes again; its translations stay. */
+/** Each program as often as later, in a domain that goes again; its translations stay. */
 async function firstRuns(
   disk: BenchDisk,
-  { programs, domus }: TablePlan,
+  { programs, rounds, domus }: TablePlan,
   { guest, xend }: TablePlaces,
   progress: (text: string) => void,
 ): Promise<Map<string, number>> {
   progress('each program for the first time in a domain');
   const subject = await startDomus(disk, guest, xend, domus);
   try {
-    return await firstTimes(subject, programs);
+    return await firstTimes(subject, programs, rounds);
   } finally {
     await subject.stop();
     if (!(await codeIsMade(xend))) progress('the machine code of what was translated is not all there yet');

@@ -148,7 +148,7 @@ const LONG_WAIT_MS = 5;
 const KEPT_TOGETHER = 12;
 const KEPT_AT_LEAST = 6;
 /** After so many times that control came to its entry a kept region is looked for again, when not all of its pages were mapped. */
-const EXPECTED_AFTER = [32, 300] as const;
+const EXPECTED_AFTER = [16, 64, 300, 1000] as const;
 /** … and after so many when its code has changed. */
 const AGAIN = 100;
 
