@@ -70,9 +70,12 @@ interface Body {
   /** Exports "0", "1", … */
   readonly module: Uint8Array<ArrayBuffer>;
 }
-interface Loaded {
-  readonly origins: readonly RegionOrigin[];
-  readonly bytes: Uint8Array<ArrayBuffer>;
+interface File {
+  readonly file: string;
+  readonly bodyHash: Uint8Array;
+  /** Once it has been asked for; false: it cannot be had. */
+  origins: readonly RegionOrigin[] | undefined | false;
+  /** Once one of its functions has been asked for. */
   exports: Record<string, unknown> | undefined;
 }
 
@@ -129,7 +132,7 @@ function readHead(file: string): Head | undefined {
   }
 }
 
-function readBody(file: string, { bodyHash }: Head): Body | undefined {
+function readBody({ file, bodyHash }: Pick<File, 'file' | 'bodyHash'>): Body | undefined {
   try {
     const all = readFileSync(file);
     const body = all.subarray(LEAD_BYTES + all.readUInt32LE(HASH_BYTES));
@@ -146,7 +149,9 @@ function readBody(file: string, { bodyHash }: Head): Body | undefined {
 /** The folder as a vCPU's engine sees it: what was there when it began. `keep` is told what is new. */
 export class RegionFolder implements KeptRegions {
   readonly keep: (regions: readonly KeptRegion[]) => void;
-  readonly #files: { readonly file: string; readonly head: Head; loaded: Loaded | undefined | false }[] = [];
+  readonly #files: File[] = [];
+  /** The module of the file that was read last: of the others nothing stays, and they are read again if need be. */
+  #last: { readonly number: number; readonly module: Uint8Array<ArrayBuffer> } | undefined;
   readonly #hints = new Uint8Array(ENTRY_HINTS);
   readonly #places = new Map<number, KeptPlace[]>();
   #loadedBytes = 0;
@@ -156,7 +161,8 @@ export class RegionFolder implements KeptRegions {
     for (const file of filesOf(folder, version)) {
       const head = readHead(file);
       if (head === undefined) continue;
-      const number = this.#files.push({ file, head, loaded: undefined }) - 1;
+      const number =
+        this.#files.push({ file, bodyHash: head.bodyHash.slice(), origins: undefined, exports: undefined }) - 1;
       for (let k = 0; k + 3 < head.keys.length; k += 4) {
         this.#hints[head.keys[k + 3]!] = 1;
         const place = { file: number, region: head.keys[k + 1]!, entry: head.keys[k + 2]! };
@@ -176,38 +182,41 @@ export class RegionFolder implements KeptRegions {
   }
 
   origin({ file, region }: KeptPlace): RegionOrigin | undefined {
-    return this.#load(file)?.origins[region];
+    const entry = this.#files[file]!;
+    entry.origins ??= this.#read(file);
+    return entry.origins === false ? undefined : entry.origins[region];
   }
 
   code({ file, region }: KeptPlace, imports: Record<string, unknown>): unknown {
-    const loaded = this.#load(file);
-    if (loaded === undefined) return undefined;
-    loaded.exports ??= new WebAssembly.Instance(this.#module(file, loaded.bytes), { e: imports }).exports;
-    return loaded.exports[String(region)];
-  }
-
-  #module(number: number, bytes: Uint8Array<ArrayBuffer>): WebAssembly.Module {
-    let code: Uint8Array<ArrayBuffer> | undefined;
-    try {
-      code = new Uint8Array(readFileSync(codeFile(this.#files[number]!.file)));
-    } catch {
-      // V8 compiles what is called, and later again what is called often.
+    const entry = this.#files[file]!;
+    if (entry.exports === undefined) {
+      if (this.#last?.number !== file) this.#read(file);
+      if (this.#last?.number !== file) return undefined;
+      const bytes = new Uint8Array(this.#last.module);
+      this.#last = undefined;
+      entry.exports = new WebAssembly.Instance(moduleOf(entry.file, bytes), { e: imports }).exports;
     }
-    return (code && moduleWithCode(bytes, code)) ?? new WebAssembly.Module(bytes);
+    return entry.exports[String(region)];
   }
 
-  #load(number: number): Loaded | undefined {
-    const entry = this.#files[number]!;
-    if (entry.loaded !== undefined) return entry.loaded || undefined;
-    const body = this.#loadedBytes < LOADED_BYTES_MAX ? readBody(entry.file, entry.head) : undefined;
-    entry.loaded = body !== undefined && {
-      origins: body.origins,
-      bytes: new Uint8Array(body.module),
-      exports: undefined,
-    };
-    this.#loadedBytes += body?.module.length ?? 0;
-    return entry.loaded || undefined;
+  /** What the regions of a file were made from; false when it is not there, or there is enough. Its module is then `#last`. */
+  #read(number: number): readonly RegionOrigin[] | false {
+    const body = this.#loadedBytes < LOADED_BYTES_MAX ? readBody(this.#files[number]!) : undefined;
+    if (body === undefined) return false;
+    this.#last = { number, module: body.module };
+    this.#loadedBytes += body.module.length;
+    return body.origins.map((origin) => ({ ...origin, bytes: origin.bytes.slice(), keys: [], hints: [] }));
   }
+}
+
+function moduleOf(file: string, bytes: Uint8Array<ArrayBuffer>): WebAssembly.Module {
+  let code: Uint8Array<ArrayBuffer> | undefined;
+  try {
+    code = new Uint8Array(readFileSync(codeFile(file)));
+  } catch {
+    // V8 compiles what is called, and later again what is called often.
+  }
+  return (code && moduleWithCode(bytes, code)) ?? new WebAssembly.Module(bytes);
 }
 
 /** Writes what is new to the folder. Whatever goes wrong costs the next domain time, and nobody else anything. */
@@ -248,7 +257,7 @@ export function uncompiled(folder: string): string[] {
  */
 export function compileKept(file: string): boolean {
   const head = readHead(file);
-  const body = head && readBody(file, head);
+  const body = head && readBody({ file, bodyHash: head.bodyHash });
   let code: Uint8Array | undefined;
   if (body !== undefined) {
     const bytes = new Uint8Array(body.module);
