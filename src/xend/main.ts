@@ -4,6 +4,7 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { debugLog, findPaths, makeFolders, pidFile, regionsDir, xendLog } from '../host/paths.ts';
 import { isAlive, type ProcessIdentity, readPidFile, signal, waitGone } from '../host/process-identity.ts';
+import { notifyReady, takeNotifySocket } from './service-manager.ts';
 
 const USAGE = `usage: xend {start|stop|restart|status|openapi}
   start                 start the daemon; succeeds when it runs already
@@ -25,6 +26,7 @@ function runningXend(): ProcessIdentity | undefined {
 }
 
 async function serve(report: (text: string) => void): Promise<void> {
+  const notifySocket = takeNotifySocket(process.env);
   const { AlreadyRunning, startDaemon } = await import('./daemon.ts');
   const { RegionCompiler } = await import('./region-compiler.ts');
   const { warmMonitors } = await import('./warm-monitors.ts');
@@ -49,6 +51,10 @@ async function serve(report: (text: string) => void): Promise<void> {
     // An error that nobody caught costs a line in the log, not every client's connection.
     process.on('uncaughtException', (error) => daemon.log.write('ERROR', 'daemon', error.stack ?? error.message));
     report('ready');
+    if (notifySocket !== undefined)
+      notifyReady(notifySocket, (reason) =>
+        daemon.log.write('WARNING', 'daemon', `systemd is not told that xend serves: ${reason}`),
+      );
   } catch (error) {
     report(error instanceof AlreadyRunning ? 'running' : (error as Error).message);
     if (error instanceof AlreadyRunning) return;
@@ -60,6 +66,8 @@ async function start(): Promise<void> {
   if (runningXend()) return;
   const paths = findPaths();
   makeFolders(paths);
+  // Who started this command is told by its end; the daemon is not to speak for another's service.
+  takeNotifySocket(process.env);
   const log = openSync(debugLog(paths), 'a', 0o600);
   const child = spawn(process.execPath, [fileURLToPath(import.meta.url), '--serve'], {
     cwd: '/',

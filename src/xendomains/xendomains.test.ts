@@ -166,6 +166,8 @@ test('the services are installed, changed settings stay, and all but those goes 
   for (const init of ['systemd', 'sysv']) assert.equal(install('--init', init).status, 0);
   const unit = readFileSync(inRoot('etc/systemd/system/xend.service'), 'utf8');
   assert.match(unit, /^ExecStart=\/usr\/local\/sbin\/xend start --foreground$/m);
+  // What comes after xend finds it serving.
+  assert.match(unit, /^Type=notify\nNotifyAccess=all$/m);
   // Stopping xend's service must reach no domain.
   assert.match(unit, /^KillMode=process$/m);
   assert.doesNotMatch(readFileSync(inRoot('etc/systemd/system/xendomains.service'), 'utf8'), /^Requires=/m);
