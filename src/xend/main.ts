@@ -8,7 +8,7 @@ import { notifyReady, takeNotifySocket } from './service-manager.ts';
 
 const USAGE = `usage: xend {start|stop|restart|status|openapi}
   start                 start the daemon; succeeds when it runs already
-  start --foreground    serve in this process until it is interrupted
+  start --foreground    serve in this process until it is interrupted; exit code 75 when another one runs
   stop                  stop the daemon; domains run on
   restart               stop, then start
   status                exit code 0 when it runs, 3 when not
@@ -17,6 +17,8 @@ const USAGE = `usage: xend {start|stop|restart|status|openapi}
 const STOP_TIMEOUT_MS = 10_000;
 /** The descriptor on which the background process tells its starter how it went. */
 const REPORT_FD = 3;
+/** EX_TEMPFAIL of sysexits.h: whoever supervises a process is to know that this one has not served, and need not try again. */
+const RUNS_ALREADY = 75;
 
 class Problem extends Error {}
 
@@ -25,7 +27,8 @@ function runningXend(): ProcessIdentity | undefined {
   return owner && isAlive(owner) ? owner : undefined;
 }
 
-async function serve(report: (text: string) => void): Promise<void> {
+/** `report` hears 'ready' or why not; `runs` instead, when another xend serves these folders. */
+async function serve(report: (text: string) => void, runs: (pid: number) => void): Promise<void> {
   const notifySocket = takeNotifySocket(process.env);
   const { AlreadyRunning, startDaemon } = await import('./daemon.ts');
   const { RegionCompiler } = await import('./region-compiler.ts');
@@ -56,9 +59,10 @@ async function serve(report: (text: string) => void): Promise<void> {
         daemon.log.write('WARNING', 'daemon', `systemd is not told that xend serves: ${reason}`),
       );
   } catch (error) {
-    report(error instanceof AlreadyRunning ? 'running' : (error as Error).message);
-    if (error instanceof AlreadyRunning) return;
-    process.exitCode = 1;
+    const already = error instanceof AlreadyRunning;
+    process.exitCode = already ? RUNS_ALREADY : 1;
+    if (already) runs(error.pid);
+    else report((error as Error).message);
   }
 }
 
@@ -80,7 +84,7 @@ async function start(): Promise<void> {
   pipe.setEncoding('utf8');
   for await (const chunk of pipe) said += chunk;
   child.unref();
-  if (said.trim() === 'ready' || said.trim() === 'running') return;
+  if (said.trim() === 'ready') return;
   throw new Problem(said.trim() || `it ended while starting; see ${debugLog(paths)} and ${xendLog(paths)}`);
 }
 
@@ -88,6 +92,10 @@ async function stop(): Promise<void> {
   const owner = runningXend();
   if (!owner || !signal(owner, 'SIGTERM')) return;
   if (!(await waitGone(owner, STOP_TIMEOUT_MS))) throw new Problem(`process ${owner.pid} does not stop`);
+}
+
+function complain(text: string): void {
+  process.stderr.write(`xend: ${text}\n`);
 }
 
 function reportOnPipe(text: string): void {
@@ -102,10 +110,10 @@ async function main([verb, ...options]: string[]): Promise<number> {
     case 'start':
       if (!foreground) await start();
       else
-        await serve((text) => {
-          if (text === 'running') process.stderr.write('xend: it runs already\n');
-          else if (text !== 'ready') process.stderr.write(`xend: ${text}\n`);
-        });
+        await serve(
+          (text) => text !== 'ready' && complain(text),
+          (pid) => complain(`another xend runs, process ${pid}; \`xend stop\` ends it, and its domains run on`),
+        );
       return Number(process.exitCode ?? 0);
     case 'stop':
       await stop();
@@ -125,7 +133,7 @@ async function main([verb, ...options]: string[]): Promise<number> {
       return 0;
     }
     case '--serve':
-      await serve(reportOnPipe);
+      await serve(reportOnPipe, () => reportOnPipe('ready'));
       return Number(process.exitCode ?? 0);
     case undefined:
     case 'help':
@@ -145,7 +153,7 @@ main(process.argv.slice(2)).then(
     process.exitCode = code;
   },
   (error: Error) => {
-    process.stderr.write(`xend: ${error.message.split('\n')[0]}\n`);
+    complain(error.message.split('\n')[0]!);
     process.exitCode = 1;
   },
 );
