@@ -1,5 +1,5 @@
 /**
- * Regions that outlive their domain: what one has translated, every later one finds in a folder of files, by what its code is. Each
+ * Regions that outlive their domain, those of its first vCPU: what one has translated, every later one finds in a folder of files, by what its code is. Each
  * file holds some dozen regions that were made one after the other, most of which are needed together again.
  *
  * A file's name begins with the number of its format and a hash of our own sources (engine-code.ts). It has a head, which is read when a domain starts, and a body,
@@ -24,6 +24,7 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import v8, { deserialize, serialize } from 'node:v8';
+import { VCPUS_BASE } from '../hypervisor/memory.ts';
 import { ENTRY_HINTS, joinRegions, type RegionOrigin } from '../translate/region/index.ts';
 import type { FunctionCode } from '../wasm/module.ts';
 import { compileOptimized, moduleWithCode, serializeCode } from './v8-code.ts';
@@ -227,7 +228,7 @@ export function keepRegions(folder: string, version: string, regions: readonly K
     const fresh = regions.map((region) => ({ ...region, id: idOf(region.origin) })).filter(({ id }) => !known.has(id));
     if (fresh.length === 0) return;
     const origins = fresh.map(({ origin }) => origin);
-    const body = serialize({ origins, module: joinRegions(fresh) } satisfies Body);
+    const body = serialize({ origins, module: joinRegions(VCPUS_BASE, fresh) } satisfies Body);
     const keys = origins.flatMap((origin, region) =>
       origin.keys.flatMap((key, entry) => [key, region, entry, origin.hints[entry]!]),
     );

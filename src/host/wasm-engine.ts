@@ -239,7 +239,12 @@ export class WasmEngine implements Engine {
       regionHelper,
       regionEnter,
     };
-    const ports = { clock: threadCpuMs, fetch: (va: bigint) => this.codePage(va), kept };
+    // What is kept is for the state block of the first vCPU.
+    const ports = {
+      clock: threadCpuMs,
+      fetch: (va: bigint) => this.codePage(va),
+      kept: index === 0 ? kept : undefined,
+    };
     this.regions = new Regions(memory, this.cache, this.table, regionImports, ports, {
       threshold: tier1 === false ? 0 : tier1.threshold,
       batch: tier1 !== false && tier1.threshold > 1 ? BATCH : 1,

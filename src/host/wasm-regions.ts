@@ -290,6 +290,7 @@ export class Regions {
     if (planned.length > 0) {
       const codes: FunctionCode[] = [];
       const bytes = generateRegions(
+        this.cache.cpu,
         planned.map(({ plan, va }) => ({ plan, name: nameOf(va) })),
         (code) => codes.push(code),
       );

@@ -1,6 +1,8 @@
 /**
  * Translates a region to a WebAssembly function (cpu, record) → Status, called through the table like the handler of a single
- * instruction. `record` is the interpreter's for the entry at hand; its field `entry` says which of the region's it is.
+ * instruction. `record` is the interpreter's for the entry at hand; its field `entry` says which of the region's it is. `cpu` is
+ * known when the function is made: an access to the state block is then one to a known address, of which V8 knows that it cannot trap.
+ * That spares it a register, and reads that nobody needs.
  *
  * Ways out, all with the changed registers and the flags in the state block:
  *   stop    at an instruction that faulted, or that the interpreter is to run because its store drops code
@@ -20,6 +22,7 @@ import {
   KEPT_PAGES,
   KEPT_PAGES_MAX,
   RECORD,
+  REGION_PLACES,
   REGION_STOPPED,
   Status,
 } from '../layout.ts';
@@ -57,11 +60,11 @@ export interface RegionImports {
   regionHelper(cpu: number): number;
 }
 
-/** A module for regions, without functions yet, with what they import and their type in the table. */
-function regionModule(): { readonly m: ModuleBuilder; readonly imports: ImportRefs; readonly type: number } {
+/** A module for regions of the vCPU at `cpu`, without functions yet, with what they import and their type in the table. */
+function regionModule(cpu: number): { readonly m: ModuleBuilder; readonly imports: ImportRefs; readonly type: number } {
   const m = new ModuleBuilder();
-  // A domain's memory of any size: functions are kept for other domains.
-  m.importMemory(1, 0x10000);
+  // A domain's memory of any size, as functions are kept for other domains; V8 is to see that the state block is in it.
+  m.importMemory(Math.ceil((cpu + REGION_PLACES) / 0x10000), 0x10000);
   m.importTable();
   const imports = {
     miss: m.importFunction('regionMiss', [I32, I64, I32], [I32]),
@@ -77,19 +80,20 @@ function regionModule(): { readonly m: ModuleBuilder; readonly imports: ImportRe
 }
 
 /**
- * A module with one function for each of `regions`, exported as "0", "1", … `made` is told the code of each, in order: it knows neither
- * which domain nor which vCPU runs it, nor at which address its pages are mapped.
+ * A module with one function for each of `regions`, exported as "0", "1", … `made` is told the code of each, in order. It is for the
+ * vCPU whose state block is at linear address `cpu`; it knows neither which domain that belongs to, nor at which address its pages are mapped.
  */
 export function generateRegions(
+  cpu: number,
   regions: readonly RegionSource[],
   made?: (code: FunctionCode) => void,
 ): Uint8Array<ArrayBuffer> {
-  const { m, imports, type } = regionModule();
+  const { m, imports, type } = regionModule(cpu);
   regions.forEach((region, index) => {
     m.function(
       [I32, I32],
       [I32],
-      (f) => new RegionEmitter(f, region, imports, type).emit(),
+      (f) => new RegionEmitter(f, cpu, region, imports, type).emit(),
       String(index),
       region.name,
     );
@@ -97,11 +101,12 @@ export function generateRegions(
   return m.finish(made);
 }
 
-/** A module with these functions, which generateRegions has made one by one, exported in the same way. */
+/** A module with these functions, which generateRegions has made one by one for `cpu`, exported in the same way. */
 export function joinRegions(
+  cpu: number,
   functions: readonly { readonly code: FunctionCode; readonly name: string }[],
 ): Uint8Array<ArrayBuffer> {
-  const { m } = regionModule();
+  const { m } = regionModule(cpu);
   for (const [k, { code, name }] of functions.entries()) m.finished([I32, I32], [I32], code, String(k), name);
   return m.finish();
 }
@@ -162,7 +167,7 @@ class RegionEmitter {
   private readonly source: RegionSource;
   private readonly imports: ImportRefs;
 
-  constructor(f: Fn, source: RegionSource, imports: ImportRefs, type: number) {
+  constructor(f: Fn, cpu: number, source: RegionSource, imports: ImportRefs, type: number) {
     const { plan } = source;
     this.f = f;
     this.type = type;
@@ -218,7 +223,7 @@ class RegionEmitter {
     this.found = { record: f.local(I32), handler: f.local(I32) };
     const labels = this.labels;
     this.region = {
-      cpu: f.param(0),
+      cpu: i32(cpu),
       page: f.local(I64),
       tlb: f.local(I32),
       fsBase: f.local(I64),

@@ -29,6 +29,7 @@ type Access = (at: E) => void;
 
 /** What the lifts of one region share: its locals and its ways out. */
 export interface RegionContext extends FlagContext {
+  /** A constant. */
   readonly cpu: E;
   /** Virtual address of the code page. */
   readonly page: E;
