@@ -53,6 +53,7 @@ const BROKEN: readonly [story: string, bytes: string, status: number, text: RegE
   ['a length and chunks',           'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n', 400, /not HTTP/],
   ['a negative length',             'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n',                           400, /not HTTP/],
   ['a chunk that is no number',     'POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n',             400, /not HTTP/],
+  ['a wish for a tunnel',           'CONNECT /domains HTTP/1.1\r\nHost: x\r\n\r\n',                                        404, /xend has no CONNECT \/domains"/],
   ['no Host',                       'GET / HTTP/1.1\r\n\r\n',                                                             400, /^(?:0\r\n\r\n)?$/],
 ];
 for (const [story, bytes, status, text] of BROKEN) {
@@ -105,6 +106,8 @@ test('on TCP a request says whom it is for, and a page of another origin is not 
     'Host: localhost\r\nOrigin: http://evil.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n',
   );
   assert.equal(upgrade.status, 403);
+  const tunnel = await ask(port, 'CONNECT elsewhere:80 HTTP/1.1\r\nHost: elsewhere:80\r\n\r\n');
+  assert.equal(tunnel.status, 403);
   assert.equal(seen.length, before);
 });
 

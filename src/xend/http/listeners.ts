@@ -124,6 +124,12 @@ export class Listeners {
       if (refused) endWith(socket, refused.status, refused.text);
       else this.#handlers.upgrade(request, socket, head);
     });
+    // Node would close the connection without a word.
+    server.on('connect', (request: http.IncomingMessage, socket: net.Socket) => {
+      socket.on('error', () => socket.destroy());
+      const refused = refusal(request, door);
+      endWith(socket, refused?.status ?? 404, refused?.text ?? `xend has no CONNECT ${request.url}`);
+    });
     server.on('clientError', (error: NodeJS.ErrnoException, socket: net.Socket) => {
       if (error.code === 'ECONNRESET' || !socket.writable) return socket.destroy();
       const [status, text] = CLIENT_ERRORS[error.code ?? ''] ?? [400, 'this is not HTTP'];
