@@ -4,9 +4,10 @@
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { writeAtomically } from '../host/atomic-file.ts';
 import { DebianPackages, type Progress, renameUnlessThere } from './debian.ts';
 import { GuestError } from './errors.ts';
 import { findExtTools, makeExtImage } from './ext-image.ts';
@@ -87,11 +88,8 @@ export async function prepareGuest({
       }
     }
     const guest = guestIn(place, release, kernelPackage.version);
-    await writeFile(
-      `${current}.${process.pid}`,
-      `${JSON.stringify({ recipe, folder: relative(guests, place), release, version: guest.version })}\n`,
-    );
-    await rename(`${current}.${process.pid}`, current);
+    const found = { recipe, folder: relative(guests, place), release, version: guest.version };
+    writeAtomically(current, `${JSON.stringify(found)}\n`, 0o644);
     return guest;
   } finally {
     await packages.close();

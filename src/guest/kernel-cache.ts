@@ -11,13 +11,12 @@ import {
   readdirSync,
   readFileSync,
   readSync,
-  renameSync,
   rmSync,
   statSync,
   symlinkSync,
-  writeFileSync,
 } from 'node:fs';
 import { basename, join } from 'node:path';
+import { writeAtomically } from '../host/atomic-file.ts';
 import { KernelError } from './kernel-error.ts';
 
 /** Debian's kernel: 0.28 s of CPU to unpack from LZ4, 2 s from xz, and some 0.03 s to read back in pieces. */
@@ -125,9 +124,7 @@ function opened(kept: string): UnpackedKernel | undefined {
 
 function keep(elf: Uint8Array, folder: string, kept: string): void {
   mkdirSync(folder, { recursive: true });
-  const temporary = `${kept}.${process.pid}`;
-  writeFileSync(temporary, elf);
-  renameSync(temporary, kept);
+  writeAtomically(kept, elf);
   keepNewest(folder, KEPT_MAX);
 }
 
@@ -135,7 +132,7 @@ function keep(elf: Uint8Array, folder: string, kept: string): void {
 export function keepNewest(folder: string, count: number): void {
   const files = readdirSync(folder).map((name) => join(folder, name));
   const age = (file: string): number => statSync(file).mtimeMs;
-  const kernels = files.filter((file) => /\.elf(\.\d+)?$/.test(file)).toSorted((a, b) => age(b) - age(a));
+  const kernels = files.filter((file) => /\.elf(\.\d+\.new)?$/.test(file)).toSorted((a, b) => age(b) - age(a));
   for (const file of kernels.slice(count)) rmSync(file, { force: true });
   for (const file of files) if (!existsSync(file)) rmSync(file, { force: true });
 }

@@ -7,7 +7,7 @@
  * agree with that is not there. Nothing of a guest's goes into it.
  */
 import { createHash } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { MemoryLayout } from '../hypervisor/memory.ts';
@@ -18,6 +18,7 @@ import { generateHandlers, generateInterpreter } from '../translate/interpreter/
 import { shapeKey } from '../translate/interpreter/shape.ts';
 import { SEMANTICS } from '../translate/semantics/index.ts';
 import { decode, type Insn } from '../x86/decode.ts';
+import { writeAtomically } from './atomic-file.ts';
 
 export interface EngineCode {
   readonly interpreter: Uint8Array<ArrayBuffer>;
@@ -140,9 +141,7 @@ function keep(file: string, { interpreter, handlers }: EngineCode): void {
     head.writeUInt32LE(interpreter.length, HASH_BYTES);
     const bytes = Buffer.concat([head, interpreter, handlers]);
     hash(bytes.subarray(HASH_BYTES)).copy(bytes);
-    const temporary = `${file}.${process.pid}`;
-    writeFileSync(temporary, bytes, { mode: 0o600 });
-    renameSync(temporary, file);
+    writeAtomically(file, bytes);
     const age = (name: string): number => statSync(path.join(folder, name)).mtimeMs;
     const files = readdirSync(folder).toSorted((a, b) => age(b) - age(a));
     for (const name of files.slice(FILES_MAX)) rmSync(path.join(folder, name), { force: true });

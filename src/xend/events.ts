@@ -4,7 +4,7 @@
  */
 import { appendFileSync, readFileSync } from 'node:fs';
 import { type Static, Type } from '@sinclair/typebox';
-import { writeAtomically } from './record.ts';
+import { writeAtomically } from '../host/atomic-file.ts';
 
 /** What an event can be about, and what its `data` holds. */
 // biome-ignore format: a table

@@ -3,7 +3,7 @@
  * behind `xm dmesg`.
  */
 import { appendFileSync, readFileSync, renameSync, statSync } from 'node:fs';
-import { writeAtomically } from './record.ts';
+import { writeAtomically } from '../host/atomic-file.ts';
 
 const ROTATE_BYTES = 1 << 20;
 const OLD_FILES = 5;

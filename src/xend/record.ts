@@ -2,9 +2,10 @@
  * What xend remembers of a domain on disk, one JSON file each: enough to find the domain's monitor again and to go on, or
  * to clean up, after being killed at any moment. Files are replaced whole by a rename.
  */
-import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import type { Disk, DomainConfig } from '../config/domain-config.ts';
+import { DRAFT, writeAtomically } from '../host/atomic-file.ts';
 import type { MachineExit } from '../monitor/machine-types.ts';
 
 /** What a domain is made of that follows one with the same name. Its uuid is chosen before: whoever makes it, it is made once. */
@@ -39,12 +40,6 @@ export interface DomainRecord {
   exit?: MachineExit;
 }
 
-export function writeAtomically(file: string, text: string): void {
-  const draft = `${file}.${process.pid}.new`;
-  writeFileSync(draft, text, { mode: 0o600 });
-  renameSync(draft, file);
-}
-
 export const recordFile = (dir: string, uuid: string): string => path.join(dir, `${uuid}.json`);
 
 export function saveRecord(dir: string, record: DomainRecord): void {
@@ -59,7 +54,7 @@ export function removeRecord(dir: string, uuid: string): void {
 export function loadRecords(dir: string, complain: (text: string) => void): DomainRecord[] {
   const records: DomainRecord[] = [];
   for (const name of readdirSync(dir).sort()) {
-    if (name.endsWith('.new')) rmSync(path.join(dir, name), { force: true });
+    if (name.endsWith(DRAFT)) rmSync(path.join(dir, name), { force: true });
     if (!name.endsWith('.json')) continue;
     try {
       const record = JSON.parse(readFileSync(path.join(dir, name), 'utf8')) as DomainRecord;
