@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { CODE, DATA, TestMachine } from '../translate/region/machine-for-tests.ts';
-import { type Program, randomProgram } from '../translate/region/program-for-tests.ts';
+import { loops, type Program, randomProgram } from '../translate/region/program-for-tests.ts';
 import { Exit } from '../x86/exits.ts';
 import { GPR } from '../x86/state.ts';
 import { keepRegions, RegionFolder } from './kept-regions.ts';
@@ -21,23 +21,13 @@ function folderOf(t: TestContext): string {
 const keeper = (folder: string): RegionFolder =>
   new RegionFolder(folder, VERSION, (regions) => keepRegions(folder, VERSION, regions));
 
-function outcome(machine: TestMachine, { code, registers, flags }: Program): unknown {
+function outcome(machine: TestMachine, { code, registers, flags }: Program, budget = many): unknown {
   machine.load(code, registers, flags);
-  const exit = machine.run(many);
+  const exit = machine.run(budget);
   return { exit, ...machine.state };
 }
 const keptBy = ({ engine }: TestMachine): number => engine.statistics.regionsKept;
 
-/** 16 functions at 0x40 from one another, each of which counts rcx down to 0 and adds a number of its own to rax; then SYSCALL. */
-function loops(numbers: readonly number[], at = 0): Program {
-  const code = new Uint8Array(at + 0x40 * numbers.length + 2).fill(0x90);
-  numbers.forEach((number, k) => {
-    // mov ecx,100; L: add rax,number; dec rcx; jnz L
-    code.set([0xb9, 100, 0, 0, 0, 0x48, 0x83, 0xc0, number, 0x48, 0xff, 0xc9, 0x75, 0xf7], at + 0x40 * k);
-  });
-  code.set([0x0f, 0x05], code.length - 2);
-  return { name: 'loops', code, registers: new Array<bigint>(16).fill(0n), flags: 2 };
-}
 const numbers = Array.from({ length: 16 }, (_, k) => k + 1);
 const THRESHOLD = 20;
 const SUM = 100n * 136n;
@@ -99,6 +89,30 @@ test('a kept region goes when the guest changes its code', (t) => {
   second.goto(DATA);
   assert.equal(second.run(many), Exit.Syscall);
   assert.equal(second.gpr(GPR.rax), SUM + 10_000n);
+});
+
+test('the region is gone too when its code changes in a page that nobody has decoded', (t) => {
+  const folder = folderOf(t);
+  // mov ecx,100; jmp L; L: add rax,1; jmp P; …  P, in the second page: add rax,2; dec rcx; jnz L; syscall
+  const code = new Uint8Array(0x1020).fill(0x90);
+  code.set([0xb9, 100, 0, 0, 0, 0xeb, 0, 0x48, 0x83, 0xc0, 1, 0xe9, ...le32(0x1000 - 16)]);
+  code.set([0x48, 0x83, 0xc0, 2, 0x48, 0xff, 0xc9, 0x0f, 0x85, ...le32(7 - 0x100d), 0x0f, 0x05], 0x1000);
+  const program = { name: 'two pages', code, registers: new Array<bigint>(16).fill(0n), flags: 2 };
+  const first = new TestMachine(THRESHOLD, false, { kept: keeper(folder) });
+  // A region is made at the end of a slice.
+  outcome(first, program, () => 90);
+  assert.equal(first.gpr(GPR.rax), 300n);
+  first.engine.keepRegions(1);
+  const second = new TestMachine(THRESHOLD, false, { kept: keeper(folder) });
+  outcome(second, program);
+  assert.equal(second.gpr(GPR.rax), 300n);
+  assert.ok(keptBy(second) > 0);
+  const page = second.at(CODE + 0x1000);
+  second.memory.u8[page + 3] = 101;
+  second.engine.frameWritten((page - second.memory.at(0)) >>> 12);
+  second.goto(CODE);
+  assert.equal(second.run(many), Exit.Syscall);
+  assert.equal(second.gpr(GPR.rax), 300n + 10_200n);
 });
 
 const le32 = (value: number): number[] => [value & 255, (value >> 8) & 255, (value >> 16) & 255, value >>> 24];

@@ -369,7 +369,11 @@ export class CodeCache {
     const base = this.memory.layout.ramBase + frame * 4096;
     const page = this.pages.get(base);
     Atomics.and(this.memory.frameFlags, frame, ~pieces);
-    if (page === undefined) return;
+    if (page === undefined) {
+      // Regions that others have made can have code in a page of which nothing was decoded.
+      this.ports.dropped(base, pieces);
+      return;
+    }
     this.stats.pagesDropped++;
     page.stores = 0;
     for (let piece = 0; piece < 8 && page.records > 0; piece++) {

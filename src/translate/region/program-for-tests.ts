@@ -151,3 +151,14 @@ export function randomProgram(seed: number, { faults = false } = {}): Program {
   registers[15] = BigInt(50 + random(400));
   return { name: `seed ${seed}`, code: Uint8Array.from(bytes), registers, flags: 2 | (random(2) * 0x8d5) };
 }
+
+/** A function for each of `numbers`, at 0x40 from one another, which counts rcx down to 0 and adds a number of its own to rax; then SYSCALL. */
+export function loops(numbers: readonly number[], at = 0): Program {
+  const code = new Uint8Array(at + 0x40 * numbers.length + 2).fill(0x90);
+  numbers.forEach((number, k) => {
+    // mov ecx,100; L: add rax,number; dec rcx; jnz L
+    code.set([0xb9, 100, 0, 0, 0, 0x48, 0x83, 0xc0, number, 0x48, 0xff, 0xc9, 0x75, 0xf7], at + 0x40 * k);
+  });
+  code.set([0x0f, 0x05], code.length - 2);
+  return { name: 'loops', code, registers: new Array<bigint>(16).fill(0n), flags: 2 };
+}
