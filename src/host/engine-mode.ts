@@ -8,6 +8,8 @@ export interface EngineMode {
   readonly engine: EngineOptions;
   /** Are its regions for other domains too? */
   readonly keepsRegions?: boolean;
+  /** Does the guest wait while its code is translated, so that it is alike in every run where that happens? */
+  readonly waits?: boolean;
   /** For one vCPU: says each time how many taken branches come before the next look at the clock and at events, if not as many as usual. */
   readonly slices?: () => () => number;
 }
@@ -37,8 +39,8 @@ export const ENGINE_MODES: Readonly<Record<string, EngineMode>> = {
   'normal':       { engine: {}, keepsRegions: true },
   'forgetful':    { engine: {} },
   'interpreter':  { engine: { tier1: false } },
-  'stress':       { engine: { tier1: { threshold: 1, unseen: true, instructions: 100 }, records: 60_000, moduleBytes: 4 << 20 }, slices: byChance(8000) },
-  'stress-every': { engine: { tier1: { threshold: 1, unseen: true }, records: 4_000,  moduleBytes: 1 << 18 }, slices: () => () => 2 },
+  'stress':       { engine: { tier1: { threshold: 1, unseen: true, instructions: 100 }, records: 60_000, moduleBytes: 4 << 20 }, slices: byChance(8000), waits: true },
+  'stress-every': { engine: { tier1: { threshold: 1, unseen: true }, records: 4_000,  moduleBytes: 1 << 18 }, slices: () => () => 2, waits: true },
 };
 
 export function engineMode(env: Readonly<Record<string, string | undefined>>): EngineMode {

@@ -41,6 +41,7 @@ import { ROWS } from '../x86/opcodes/index.ts';
 import { RFLAGS, STATE } from '../x86/state.ts';
 import { ARMS, COMMON, engineCode } from './engine-code.ts';
 import type { KeptRegions } from './kept-regions.ts';
+import { type RegionTranslator, TranslatorAtOnce } from './region-translator.ts';
 import { MODULE_BYTES_MAX, type RegionStatistics, Regions } from './wasm-regions.ts';
 import type { WatchedRegions } from './watched-regions.ts';
 
@@ -67,6 +68,8 @@ export interface EngineOptions {
   readonly codeFolder?: string;
   /** Where translated code is kept, and comes from: for tiers with a threshold only. */
   readonly kept?: KeptRegions | undefined;
+  /** Who translates, if not the vCPU's thread itself. */
+  readonly translator?: RegionTranslator | undefined;
   /** Code for exits that need not come here: see translate/exit-paths.ts. */
   readonly exitPaths?: BuildExitPaths;
 }
@@ -172,6 +175,7 @@ export class WasmEngine implements Engine {
       codeFolder,
       exitPaths,
       kept,
+      translator = new TranslatorAtOnce(),
     }: EngineOptions = {},
   ) {
     this.memory = memory;
@@ -244,6 +248,7 @@ export class WasmEngine implements Engine {
       clock: threadCpuMs,
       fetch: (va: bigint) => this.codePage(va),
       kept: index === 0 ? kept : undefined,
+      translator,
     };
     this.regions = new Regions(memory, this.cache, this.table, regionImports, ports, {
       threshold: tier1 === false ? 0 : tier1.threshold,

@@ -1,5 +1,5 @@
 /**
- * Tier 1 of one vCPU's engine: makes regions of hot code, keeps their functions in the table, and drops them with the code
+ * Tier 1 of one vCPU's engine: has regions made of hot code, keeps their functions in the table, and drops them with the code
  * they were made from. Which code belongs together and what it becomes is translate/region's.
  */
 import type { GuestMemory } from '../hypervisor/memory.ts';
@@ -19,19 +19,20 @@ import {
   discover,
   entryHint,
   entryKey,
-  generateRegions,
   isThere,
   LIMITS,
+  orderOf,
   originOf,
   type PageCode,
   pageCodes,
+  type RegionOrder,
   type RegionOrigin,
   type RegionPlan,
 } from '../translate/region/index.ts';
-import type { FunctionCode } from '../wasm/module.ts';
 import { decode, INSN_MAX, type Insn } from '../x86/decode.ts';
 import { MXCSR_PE, STATE } from '../x86/state.ts';
 import type { KeptPlace, KeptRegion, KeptRegions } from './kept-regions.ts';
+import { type MadeModule, type OrderedModule, type RegionTranslator, TranslatorAtOnce } from './region-translator.ts';
 import type { WatchedRegions } from './watched-regions.ts';
 
 /** For profilers. */
@@ -69,11 +70,15 @@ interface Prepared {
   readonly entries: readonly (number | { readonly at: number })[];
 }
 
-interface Planned extends Prepared {
+/** A region that is to be made. */
+interface Planned {
   readonly request: Request;
   readonly plan: RegionPlan;
-  /** Of its first entry. */
-  readonly va: bigint;
+  readonly origin: RegionOrigin;
+  readonly order: RegionOrder;
+  readonly parts: readonly Part[];
+  /** Records that will be its entries. */
+  readonly claimed: readonly number[];
 }
 
 /** Hot code, as it was mapped when it was found hot. */
@@ -109,6 +114,8 @@ export interface RegionPorts {
   fetch(va: bigint): number;
   /** Regions of other domains, or of earlier times, if any are kept. */
   readonly kept: KeptRegions | undefined;
+  /** Who makes new ones. */
+  readonly translator: RegionTranslator;
 }
 
 export interface RegionOptions {
@@ -138,10 +145,7 @@ export interface RegionOptions {
  */
 export const MODULE_BYTES_MAX = 32 << 20;
 
-/**
- * Instructions that a module has as soon as no further region comes to it. An instruction takes some 20 to 30 microseconds, V8's part
- * included.
- */
+/** Instructions that a module has as soon as no further region comes to it. To plan one takes some 10 microseconds, to make it 30. */
 const AT_ONCE = 200;
 const LONG_WAIT_MS = 5;
 /** So many new regions are kept together, or fewer when the guest has nothing to do. */
@@ -197,6 +201,10 @@ export class Regions {
   private readonly freeSlots: number[] = [];
   private nextSlot: number = REGION_SLOTS;
   private readonly queue: Request[] = [];
+  /** What is being made, module by module. Nothing is wanted any more of those that all code was forgotten after. */
+  private ordered: { readonly order: OrderedModule; planned: readonly Planned[] }[] = [];
+  /** For regions that somebody watches. */
+  private readonly atOnce = new TranslatorAtOnce();
   /** Record that is an entry → its region. */
   private readonly byEntry = new Map<number, Region>();
   /** By their places in the table. */
@@ -254,63 +262,90 @@ export class Regions {
     pointer: Request['pointer'],
   ): void {
     if (this.queue.some((known) => known.record === record)) return;
+    if (this.ordered.some(({ planned }) => planned.some(({ claimed }) => claimed.includes(record)))) return;
     const around = Array.from({ length: 2 * AROUND + 1 }, (_, k) => mapped(k - AROUND));
     this.queue.push({ record, va, at, around, mapped, pointer, from });
     if (this.queue.length >= this.options.batch) this.flush();
   }
 
   /**
-   * Translate what was requested, as much of it as the guest may wait for: the rest is for the next slice's end. A module costs as
-   * much as some dozen instructions, so several regions share one.
+   * Take what is made, and order what was requested, as much of it as the guest may wait for: the rest is for the next slice's
+   * end. A module costs as much as some dozen instructions, so several regions share one.
    */
   flush(): void {
-    if (this.queue.length === 0) return;
+    this.takeMade();
+    const by = this.watched === undefined ? this.ports.translator : this.atOnce;
+    if (this.queue.length === 0 || by.isBusy) return;
     const started = this.ports.clock();
     const planned: Planned[] = [];
-    /** Records that will be entries when this is done. */
+    /** Records that will be entries when what is ordered is made. */
     const claimed = new Set<number>();
+    for (const { planned } of this.ordered)
+      for (const region of planned) for (const record of region.claimed) claimed.add(record);
     let instructions = 0;
+    const add = (region: Planned | undefined): void => {
+      if (region === undefined) return;
+      planned.push(region);
+      instructions += region.plan.instructions;
+      for (const record of region.claimed) claimed.add(record);
+    };
     while (this.queue.length > 0 && instructions < AT_ONCE) {
       const request = this.queue.shift()!;
-      if (this.isKept(request, claimed)) continue;
+      if (claimed.has(request.record) || this.isKept(request)) continue;
       if (this.options.patient && this.isCovered(request, planned)) continue;
-      const incomplete = claimed.has(request.record) ? undefined : this.incomplete(request);
+      const incomplete = this.incomplete(request);
       if (incomplete !== undefined) {
         this.release(incomplete);
         this.fresh = this.fresh.filter(({ region }) => region !== incomplete);
-        const again = this.plan(incomplete.request!, claimed);
-        if (again !== undefined) planned.push(again);
-        instructions += again?.plan.instructions ?? 0;
+        add(this.plan(incomplete.request!, claimed));
       }
-      const region = claimed.has(request.record) ? undefined : this.plan(request, claimed);
-      if (region === undefined) continue;
-      planned.push(region);
-      instructions += region.plan.instructions;
+      if (!claimed.has(request.record)) add(this.plan(request, claimed));
     }
     if (planned.length > 0) {
-      const codes: FunctionCode[] = [];
-      const bytes = generateRegions(
+      const order = by.order(
         this.cache.cpu,
-        planned.map(({ plan, va }) => ({ plan, name: nameOf(va) })),
-        (code) => codes.push(code),
+        planned.map(({ order }) => order),
       );
-      const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: this.imports });
-      const module: RegionModule = { bytes: bytes.length, live: 0 };
-      for (const [k, region] of planned.entries()) {
-        const code = instance.exports[String(k)];
-        const watched = this.watched?.add(region.va, region.plan, bytes, String(k), code);
-        const installed = this.install(region, watched ?? code, module);
-        if (this.ports.kept === undefined) continue;
-        const kept: KeptRegion = { name: nameOf(region.va), origin: region.origin, code: codes[k]! };
-        this.fresh.push({ region: installed, kept });
-      }
-      this.stats.regionBytes += bytes.length;
-      this.stats.regionBytesLive += bytes.length;
-      this.stats.regionModules++;
-      this.stats.regionModulesLive++;
+      this.ordered.push({ planned, order });
     }
-    if (this.fresh.length >= KEPT_TOGETHER) this.keepFresh();
     this.waited(started);
+    this.takeMade();
+  }
+
+  /** Put into the table what has been made. */
+  private takeMade(): void {
+    if (this.ordered.length === 0) return;
+    this.ordered = this.ordered.filter(({ order, planned }) => {
+      const started = this.ports.clock();
+      const { made } = order;
+      if (made === undefined) return true;
+      this.installMade(planned, made);
+      this.waited(started);
+      return false;
+    });
+  }
+
+  private installMade(planned: readonly Planned[], { bytes, module, codes }: MadeModule): void {
+    const instance = new WebAssembly.Instance(module, { e: this.imports });
+    const shared: RegionModule = { bytes: bytes.length, live: 0 };
+    for (const [k, { request, plan, origin, parts, order }] of planned.entries()) {
+      if (this.freeSlots.length === 0 && this.nextSlot === REGION_SLOTS_END) break;
+      const entries = this.entriesOf(origin, parts);
+      // The guest has run on since it was planned.
+      const bases = parts.map(({ base }) => base);
+      if (!entries.some((entry) => entry !== 0) || !isThere(origin, this.memory.u8, bases)) continue;
+      const code = instance.exports[String(k)];
+      const watched = this.watched?.add(request.va, plan, bytes, String(k), code);
+      const region = this.install({ request, origin, parts, entries }, watched ?? code, shared);
+      if (this.ports.kept === undefined) continue;
+      this.fresh.push({ region, kept: { name: order.name, origin, code: codes[k]! } });
+    }
+    if (shared.live === 0) return;
+    this.stats.regionBytes += bytes.length;
+    this.stats.regionBytesLive += bytes.length;
+    this.stats.regionModules++;
+    this.stats.regionModulesLive++;
+    if (this.fresh.length >= KEPT_TOGETHER) this.keepFresh();
   }
 
   /** The guest has waited for a region since `started`. */
@@ -350,13 +385,14 @@ export class Regions {
     const base = at - offset;
     const has = ({ parts }: { readonly parts: readonly Part[] }): boolean =>
       parts.some((part) => part.base === base && isCode(part, offset));
-    if (!planned.some(has) && ![...(this.pages.get(base) ?? [])].some(has)) return false;
+    const isOrdered = planned.some(has) || this.ordered.some((order) => order.planned.some(has));
+    if (!isOrdered && ![...(this.pages.get(base) ?? [])].some(has)) return false;
     this.patiently.add(record);
     this.cache.count(record, 0);
     return true;
   }
 
-  private plan(request: Request, claimed: Set<number>): Planned | undefined {
+  private plan(request: Request, claimed: ReadonlySet<number>): Planned | undefined {
     const { record, va, at, around, mapped, pointer } = request;
     const { u16, layout } = this.memory;
     const isFree = (entry: number): boolean => this.isInterpreted(entry) && !claimed.has(entry);
@@ -430,11 +466,11 @@ export class Regions {
     };
     const plan = discover(first, ports, this.options.instructions);
     if (plan === undefined) return undefined;
-    const origin = originOf(plan, (page) => content(baseOf(page)));
+    const contentOf = (page: number): Uint8Array => content(baseOf(page));
+    const origin = originOf(plan, contentOf);
     const parts = pageCodes(origin).map((code, k) => ({ ...code, base: baseOf(plan.pages[k]!) }));
-    const entries = this.entriesOf(origin, parts, claimed);
-    for (const entry of entries) if (typeof entry === 'number' && entry !== 0) claimed.add(entry);
-    return { request, plan, va, origin, parts, entries };
+    const entries = plan.entries.map(recordAt).filter((entry) => entry !== 0 && isFree(entry));
+    return { request, plan, origin, order: orderOf(nameOf(va), plan, contentOf), parts, claimed: entries };
   }
 
   /** Is `record` run by the interpreter, and can a region be entered at it? */
@@ -443,8 +479,8 @@ export class Regions {
     return handler >= Arm.first && handler < REGION_SLOTS;
   }
 
-  /** Prepared.entries, for all but `claimed` records; what the region is made of is marked as code. */
-  private entriesOf(origin: RegionOrigin, parts: readonly Part[], claimed?: ReadonlySet<number>): Prepared['entries'] {
+  /** Prepared.entries; what the region is made of is marked as code. */
+  private entriesOf(origin: RegionOrigin, parts: readonly Part[]): Prepared['entries'] {
     for (const { base, pieces } of parts) this.cache.mark(base, pieces);
     return origin.entries.map((offset) => {
       const page = origin.pages.indexOf(offset >> 12);
@@ -452,7 +488,7 @@ export class Regions {
       const entry = this.cache.recordAt(at);
       if (entry === 0) return { at };
       // What is a region's entry already stays that one's.
-      return this.isInterpreted(entry) && claimed?.has(entry) !== true ? entry : 0;
+      return this.isInterpreted(entry) ? entry : 0;
     });
   }
 
@@ -483,16 +519,13 @@ export class Regions {
   }
 
   /** Is there a kept region for the request now, or will it be looked for another time? Then none needs to be made. */
-  private isKept({ record, at, va }: Request, claimed: ReadonlySet<number>): boolean {
-    if (this.cache.recordAt(at) !== record || !this.isInterpreted(record) || claimed.has(record)) return false;
-    return this.watched === undefined && this.adopt(record, at, va, claimed);
+  private isKept({ record, at, va }: Request): boolean {
+    if (this.cache.recordAt(at) !== record || !this.isInterpreted(record)) return false;
+    return this.watched === undefined && this.adopt(record, at, va);
   }
 
-  /**
-   * Looks for a kept region that is entered at `record`; `claimed` records are about to be entries of others. True when it is there,
-   * or will be looked for another time.
-   */
-  private adopt(record: number, at: number, rip: bigint, claimed?: ReadonlySet<number>): boolean {
+  /** Looks for a kept region that is entered at `record`. True when it is there, or will be looked for another time. */
+  private adopt(record: number, at: number, rip: bigint): boolean {
     const { kept } = this.ports;
     if (kept === undefined) return false;
     const { u8, layout } = this.memory;
@@ -509,7 +542,7 @@ export class Regions {
         other === entry >> 12 ? base : this.ports.fetch(page + BigInt(other - (entry >> 12)) * 4096n),
       );
       if (bases.includes(0)) isMissing = true;
-      else if (isThere(origin, u8, bases) && this.take(kept, place, origin, bases, claimed)) {
+      else if (isThere(origin, u8, bases) && this.take(kept, place, origin, bases)) {
         this.expected.delete(record);
         return true;
       }
@@ -523,13 +556,7 @@ export class Regions {
   }
 
   /** Installs a kept region whose pages are at `bases`. */
-  private take(
-    kept: KeptRegions,
-    place: KeptPlace,
-    origin: RegionOrigin,
-    bases: readonly number[],
-    claimed: ReadonlySet<number> | undefined,
-  ): boolean {
+  private take(kept: KeptRegions, place: KeptPlace, origin: RegionOrigin, bases: readonly number[]): boolean {
     if (this.freeSlots.length === 0 && this.nextSlot === REGION_SLOTS_END) return false;
     if (bases.length > 1 && bases.some((base) => this.alone.has(base))) return false;
     const started = this.ports.clock();
@@ -537,7 +564,7 @@ export class Regions {
     this.waited(started);
     if (code === undefined) return false;
     const parts = pageCodes(origin).map((code, k) => ({ ...code, base: bases[k]! }));
-    const entries = this.entriesOf(origin, parts, claimed);
+    const entries = this.entriesOf(origin, parts);
     this.install({ request: undefined, origin, parts, entries }, code, undefined);
     this.stats.regionsKept++;
     return true;
@@ -684,6 +711,7 @@ export class Regions {
 
   dropAll(): void {
     this.queue.length = 0;
+    for (const order of this.ordered) order.planned = [];
     this.patiently.clear();
     this.timesMade.clear();
     this.expected.clear();

@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Worker } from 'node:worker_threads';
+import { type MessagePort, Worker } from 'node:worker_threads';
 import { SHUTDOWN } from '../abi/numbers.ts';
 import type { StreamDisk } from '../devices/blk/stream-disk.ts';
 import { guestDisk } from '../devices/blk/vdev.ts';
@@ -15,7 +15,6 @@ import { connectBackendStore, connectGuestStore } from '../devices/xenstore.ts';
 import { openKernel, type UnpackedKernel } from '../guest/kernel-cache.ts';
 import { KernelError } from '../guest/kernel-error.ts';
 import { writeCoreFile } from '../host/core-file.ts';
-import { keepRegions } from '../host/kept-regions.ts';
 import { regionsDir } from '../host/paths.ts';
 import { connectStoreSocket } from '../host/store-socket.ts';
 import { compilersYield, everyCpu, pinThread, SchedulingError, threadFacts, weighProcess } from '../host/threads.ts';
@@ -52,6 +51,7 @@ import type { VcpuMessage, VcpuWorkerData } from './vcpu-worker.ts';
  * one, collecting takes a fifth of the boot. What it has grown to is given back when the guest is idle (host/trim-heap.ts).
  */
 const VCPU_YOUNG_MIB = 48;
+const TRANSLATOR_YOUNG_MIB = 32;
 
 /** The agent's channel is plugged in when the guest has found a disk: it has booted so far. Or then, if it never does. */
 const AGENT_PLUG_MS = 30_000;
@@ -160,6 +160,8 @@ class DomainMachine implements Machine {
   #exited: ((exit: MachineExit) => void) | undefined;
   #consoleReady: (() => void) | undefined;
   #stopped: Promise<void>;
+  /** One for each that has not ended. */
+  readonly #translators = new Set<Promise<void>>();
   #ended = false;
   #pauseWaiters: (() => void)[] = [];
   #profiler: Profiler | undefined;
@@ -243,11 +245,7 @@ class DomainMachine implements Machine {
     });
     this.#worker.on('message', (message: VcpuMessage) => this.#hear(message));
     this.#stopped = new Promise((resolve) => this.#worker.once('exit', () => resolve()));
-    this.#worker.on('error', (error: Error) => {
-      // Our mistake, not the guest's: say all that is known and end the domain.
-      const report = [`the monitor failed: ${error.message}`, ...(error.stack ?? '').split('\n').slice(1)];
-      this.#finish({ kind: 'crash', report });
-    });
+    this.#worker.on('error', (error: Error) => this.#failed(error));
   }
 
   #command(command: number): void {
@@ -282,8 +280,8 @@ class DomainMachine implements Machine {
           this.#ports.log('warn', (error as Error).message);
         }
         return;
-      case 'regions':
-        keepRegions(message.folder, message.version, message.regions);
+      case 'translator':
+        this.#translate(message.port);
         return;
       case 'paused':
         for (const waiter of this.#pauseWaiters.splice(0)) waiter();
@@ -300,6 +298,26 @@ class DomainMachine implements Machine {
       default:
         return;
     }
+  }
+
+  /** Starts the vCPU's translator. It ends by itself: this process waits for it only when it is torn down. */
+  #translate(port: MessagePort): void {
+    const worker = new Worker(new URL('./translator-worker.ts', import.meta.url), {
+      workerData: port,
+      transferList: [port],
+      name: 'translator',
+      resourceLimits: { maxYoungGenerationSizeMb: TRANSLATOR_YOUNG_MIB },
+    });
+    worker.on('error', (error: Error) => this.#failed(error));
+    const ended = new Promise<void>((resolve) => worker.once('exit', resolve));
+    this.#translators.add(ended);
+    void ended.then(() => this.#translators.delete(ended));
+  }
+
+  /** Our mistake, not the guest's: say all that is known and end the domain. */
+  #failed(error: Error): void {
+    const report = [`the monitor failed: ${error.message}`, ...(error.stack ?? '').split('\n').slice(1)];
+    this.#finish({ kind: 'crash', report });
   }
 
   #finish(exit: MachineExit): void {
@@ -341,6 +359,7 @@ class DomainMachine implements Machine {
     this.#profiled(undefined);
     this.#command(VcpuCommand.stop);
     await this.#stopped;
+    await Promise.all(this.#translators);
     this.#store.close();
     await this.#agent.close();
     await this.closeDisks();

@@ -5,11 +5,12 @@
  */
 import { readlinkSync } from 'node:fs';
 import path from 'node:path';
-import { parentPort, workerData } from 'node:worker_threads';
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { SHUTDOWN } from '../abi/numbers.ts';
 import { sourceHash } from '../host/engine-code.ts';
 import { engineMode } from '../host/engine-mode.ts';
-import { type KeptRegion, RegionFolder } from '../host/kept-regions.ts';
+import { RegionFolder } from '../host/kept-regions.ts';
+import { TranslatorThread } from '../host/region-translator.ts';
 import { heapTrimmer } from '../host/trim-heap.ts';
 import { WasmEngine } from '../host/wasm-engine.ts';
 import { type BootFacts, startBootVcpu } from '../hypervisor/boot.ts';
@@ -51,13 +52,8 @@ export type VcpuMessage =
   | { readonly kind: 'events' }
   | { readonly kind: 'console'; readonly bytes: Uint8Array }
   | { readonly kind: 'log'; readonly level: LogLevel; readonly text: string }
-  /** To be kept for other domains, in `folder`, by those that run this `version` of the translator. */
-  | {
-      readonly kind: 'regions';
-      readonly folder: string;
-      readonly version: string;
-      readonly regions: readonly KeptRegion[];
-    }
+  /** A thread is wanted that translates what is ordered through this port (translator-worker.ts). */
+  | { readonly kind: 'translator'; readonly port: MessagePort }
   | { readonly kind: 'paused' }
   | { readonly kind: 'profile'; readonly profile: VcpuProfile }
   | { readonly kind: 'stopped' }
@@ -99,14 +95,16 @@ const domain = new Domain(
 const mode = engineMode(process.env);
 const version = sourceHash().slice(0, 16);
 const folder = data.regionFolder;
+const translator = new TranslatorThread((to) => port.postMessage({ kind: 'translator', port: to }, [to]));
 const kept = mode.keepsRegions
-  ? new RegionFolder(folder, version, (regions) => say({ kind: 'regions', folder, version, regions }))
+  ? new RegionFolder(folder, version, (regions) => translator.keep(folder, version, regions))
   : undefined;
 const engine = new WasmEngine(memory, data.wasmMemory, 0, clock.now, {
   ...mode.engine,
   codeFolder: data.codeFolder,
   exitPaths: buildFastExits,
   kept,
+  translator: mode.waits ? undefined : translator,
 });
 const vcpu = new Vcpu(domain, 0, engine);
 if (mode.slices !== undefined) vcpu.sliceBranches = mode.slices();
@@ -225,6 +223,7 @@ function live(): VcpuMessage {
         const wait = result.deadline - clock.now();
         if (wait > TRIM_WAIT_NS) {
           engine.keepRegions();
+          translator.rest();
           trim();
         }
         if (wait > 0) Atomics.wait(memory.i32, kick, 0, wait / 1e6);
@@ -257,5 +256,6 @@ say({ kind: 'ready', thread: threadNumber() });
 const end = obey() ? ({ kind: 'stopped' } as const) : live();
 become(VcpuActivity.ended);
 engine.keepRegions();
+translator.end();
 say(end);
 port.close();

@@ -11,7 +11,7 @@ import './machine.ts';
 
 export async function warm(): Promise<void> {
   engineCode(planLayout(16, 1), 1);
-  // Without a domain to run the thread ends in an error, having loaded what it needs.
-  const thread = new Worker(new URL('./vcpu-worker.ts', import.meta.url), { stderr: true });
-  await once(thread, 'exit').catch(() => {});
+  // Without a domain to work for the threads end in an error, having loaded what they need.
+  for (const url of [new URL('./vcpu-worker.ts', import.meta.url), new URL('./translator-worker.ts', import.meta.url)])
+    await once(new Worker(url, { stderr: true }), 'exit').catch(() => {});
 }

@@ -12,14 +12,14 @@ const HOOKS = `import { registerHooks } from 'node:module';
 import { writeSync } from 'node:fs';
 registerHooks({ load: (url, context, next) => (writeSync(1, url + '\\n'), next(url, context)) });`;
 
-test('a joined monitor consists of two files and loads no others, in either of its threads', (t) => {
+test('a joined monitor consists of a file for each thread and loads no others', (t) => {
   const folder = mkdtempSync(path.join(tmpdir(), 'joined-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const program = path.join(folder, 'program');
   const joined = spawnSync(process.execPath, [JOIN, program], { encoding: 'utf8' });
   assert.equal(joined.status, 0, joined.stderr);
   assert.deepEqual(readdirSync(folder), ['program']);
-  assert.deepEqual(readdirSync(program).sort(), ['main.mjs', 'vcpu-worker.mjs']);
+  assert.deepEqual(readdirSync(program).sort(), ['main.mjs', 'translator-worker.mjs', 'vcpu-worker.mjs']);
 
   const hooks = `data:text/javascript,${encodeURIComponent(HOOKS)}`;
   const args = ['--import', hooks, path.join(program, 'main.mjs'), '--warm'];
@@ -34,7 +34,7 @@ test('a joined monitor consists of two files and loads no others, in either of i
       .filter((url) => url.startsWith('file:'))
       .map((url) => path.basename(url)),
   );
-  assert.deepEqual([...files].sort(), ['main.mjs', 'vcpu-worker.mjs']);
+  assert.deepEqual([...files].sort(), ['main.mjs', 'translator-worker.mjs', 'vcpu-worker.mjs']);
 
   // Another process has made the same meanwhile: what is there stays, and nothing is left beside it.
   const again = spawnSync(process.execPath, [JOIN, program], { encoding: 'utf8' });

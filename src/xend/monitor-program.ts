@@ -1,6 +1,5 @@
 /**
- * The program of a monitor process: its sources or, once they have been joined, one file for its main thread and one for its
- * vCPU's. Node takes about a millisecond for a module, whatever is in it, and a monitor has more than three hundred; joined they
+ * The program of a monitor process: its sources or, once they have been joined, one file for each of its threads. Node takes about a millisecond for a module, whatever is in it, and a monitor has more than three hundred; joined they
  * load in a third of the time. In a package they are joined from the start (scripts/pack.ts); in a checkout xend has it done
  * when it starts, with a development tool, and without that the sources do.
  *
@@ -16,7 +15,7 @@ import { joinedFrom, sourceHash } from '../host/engine-code.ts';
 /** As it lies in the checkout or the package. */
 export const MONITOR = fileURLToPath(new URL('../monitor/main.ts', import.meta.url));
 /** Each of them becomes a file with all that it imports. */
-const PARTS = ['main', 'vcpu-worker'];
+const PARTS = ['main', 'vcpu-worker', 'translator-worker'];
 
 let joined: string | undefined;
 
@@ -63,8 +62,8 @@ export async function joinMonitor(folder: string, from: string, into: string, to
     logLevel: 'silent',
   });
   for (const file of outputFiles) {
-    // The worker's file is named in a URL, where esbuild does not look.
-    writeFileSync(file.path, file.text.replaceAll(`./vcpu-worker${from}`, `./vcpu-worker${to}`));
+    // The workers' files are named in URLs, where esbuild does not look.
+    writeFileSync(file.path, file.text.replaceAll(new RegExp(`(\\./\\w+-worker)${from}\\b`, 'g'), `$1${to}`));
   }
 }
 

@@ -8,13 +8,11 @@
  */
 import { type Insn, Kind, RIP } from '../../x86/decode.ts';
 import { SEMANTICS } from '../semantics/index.ts';
-import { type InsnUse, instructionUse } from './probe.ts';
 import { visitLength } from './visits.ts';
 
 export interface Block {
   readonly start: number;
   readonly insns: readonly Insn[];
-  readonly uses: readonly InsnUse[];
   /** Offset behind the last instruction. */
   readonly end: number;
   /**
@@ -270,7 +268,7 @@ export function discover(
         break;
       }
     }
-    blocks.set(start, { start, insns, uses: insns.map(instructionUse), end: offset, taken, next });
+    blocks.set(start, { start, insns, end: offset, taken, next });
   }
   const pages = new Set<number>();
   for (const { start, end } of blocks.values()) for (let at = start >> 12; at <= (end - 1) >> 12; at++) pages.add(at);

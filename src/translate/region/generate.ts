@@ -35,6 +35,7 @@ import { leaveTo, type RegionContext, RegionLift, type SharedPage, storeDynamic 
 import { type FlagLiveness, flagLiveness, Need } from './liveness.ts';
 import { loadedInLoops } from './loops.ts';
 import { GROUPS, type Group, neighbours } from './neighbours.ts';
+import { type ProbedBlock, probed } from './probe.ts';
 import { type Edge, type Graph, type Structure, structure } from './structure.ts';
 
 /** A region to generate: what discover found, and where its pages are. */
@@ -135,7 +136,7 @@ class RegionEmitter {
   private readonly f: Fn;
   private readonly shape: Structure;
   /** Node → its block; undefined for the entry and dispatch nodes. */
-  private readonly blocks: (Block | undefined)[] = [undefined];
+  private readonly blocks: (ProbedBlock | undefined)[] = [undefined];
   private readonly liveness: FlagLiveness;
   private readonly region: RegionContext;
   private readonly budget: E;
@@ -174,10 +175,10 @@ class RegionEmitter {
     this.source = source;
     this.imports = imports;
     const nodes = new Map<number, number>();
-    for (const block of plan.blocks.values()) nodes.set(block.start, this.blocks.push(block) - 1);
+    const blocks = Array.from(plan.blocks.values(), probed);
+    for (const block of blocks) nodes.set(block.start, this.blocks.push(block) - 1);
     const edge = (offset: number): Edge => ({ target: nodes.get(offset)!, via: nodes.get(offset)! });
     const to = (node: number): Edge => ({ target: node, via: node });
-    const blocks = [...plan.blocks.values()];
     const addNode = (condition: boolean): number => (condition ? this.blocks.push(undefined) - 1 : -1);
     this.entryNode = addNode(true);
     this.computedNode = addNode(blocks.some((block) => isComputed(block.insns.at(-1)!)));
@@ -462,7 +463,7 @@ class RegionEmitter {
     }
   }
 
-  private emitBlock(node: number, block: Block): void {
+  private emitBlock(node: number, block: ProbedBlock): void {
     const { f, region } = this;
     const needs = this.liveness.behind.get(block)!;
     let offset = block.start;
@@ -487,7 +488,7 @@ class RegionEmitter {
   }
 
   /** For each instruction the page that its memory operand has in common with others, or with itself a round before. */
-  private pagesOf(node: number, block: Block): (SharedPage | undefined)[] {
+  private pagesOf(node: number, block: ProbedBlock): (SharedPage | undefined)[] {
     const { f } = this;
     const loaded = this.loaded[node]!;
     let shared = 0;

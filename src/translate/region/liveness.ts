@@ -2,7 +2,7 @@
  * Which flags are going to be seen: by an instruction of the region (read), or only by whoever takes over when the region is
  * left before they are overwritten (taken along).
  */
-import type { Block } from './discover.ts';
+import type { ProbedBlock } from './probe.ts';
 
 export const Need = { none: 0, read: 1, along: 2 } as const;
 
@@ -10,10 +10,10 @@ export interface FlagLiveness {
   /** Need of the flags when node n is entered. */
   readonly at: Uint8Array;
   /** Need of the flags behind each instruction of a block. */
-  readonly behind: ReadonlyMap<Block, Uint8Array>;
+  readonly behind: ReadonlyMap<ProbedBlock, Uint8Array>;
 }
 
-function before(block: Block, needAtEnd: number, behind?: Uint8Array): number {
+function before(block: ProbedBlock, needAtEnd: number, behind?: Uint8Array): number {
   let need = needAtEnd;
   for (let k = block.insns.length - 1; k >= 0; k--) {
     const use = block.uses[k]!;
@@ -30,7 +30,7 @@ function before(block: Block, needAtEnd: number, behind?: Uint8Array): number {
 
 /** `blocks[n]` is the block of node n, undefined for others; `leaves[n]`: control can leave the region at its end. */
 export function flagLiveness(
-  blocks: readonly (Block | undefined)[],
+  blocks: readonly (ProbedBlock | undefined)[],
   successors: readonly (readonly number[])[],
   leaves: readonly boolean[],
   /** Nodes, most before their successors. */
@@ -45,7 +45,7 @@ export function flagLiveness(
   };
   // There are four needs, so a block's answers are soon known.
   const answers = new Int8Array(count * 4).fill(-1);
-  const answer = (node: number, block: Block, need: number): number => {
+  const answer = (node: number, block: ProbedBlock, need: number): number => {
     const known = answers[node * 4 + need]!;
     return known >= 0 ? known : (answers[node * 4 + need] = before(block, need));
   };
@@ -61,7 +61,7 @@ export function flagLiveness(
       }
     }
   }
-  const behind = new Map<Block, Uint8Array>();
+  const behind = new Map<ProbedBlock, Uint8Array>();
   blocks.forEach((block, node) => {
     if (block === undefined) return;
     const needs = new Uint8Array(block.insns.length);

@@ -3,11 +3,11 @@
  * registers probably stays in its page from one round to the next. This is about speed alone.
  */
 import { Kind } from '../../x86/decode.ts';
-import type { Block } from './discover.ts';
+import type { ProbedBlock } from './probe.ts';
 import type { Structure } from './structure.ts';
 
 /** Bits of the general registers that `block` loads from memory, as far as the decoded instructions say. */
-function loads(block: Block): number {
+function loads(block: ProbedBlock): number {
   let registers = 0;
   block.insns.forEach((insn, n) => {
     const { changes, leaves } = block.uses[n]!;
@@ -21,7 +21,7 @@ function loads(block: Block): number {
 }
 
 /** For each node the registers that are loaded in its innermost loop, or -1 if it is in none. */
-export function loadedInLoops(shape: Structure, blocks: readonly (Block | undefined)[]): Int32Array {
+export function loadedInLoops(shape: Structure, blocks: readonly (ProbedBlock | undefined)[]): Int32Array {
   const { graph, sequence, isLoop, isBack } = shape;
   const predecessors: number[][] = graph.edges.map(() => []);
   for (const from of sequence) for (const { via } of graph.edges[from]!) predecessors[via]!.push(from);

@@ -1,5 +1,6 @@
 /** A vCPU with a few mapped pages, in a memory of its own, for tests that compare the tiers with each other. */
 import type { KeptRegions } from '../../host/kept-regions.ts';
+import type { RegionTranslator } from '../../host/region-translator.ts';
 import { WasmEngine } from '../../host/wasm-engine.ts';
 import { GuestMemory, planLayout } from '../../hypervisor/memory.ts';
 import { Exit } from '../../x86/exits.ts';
@@ -24,7 +25,7 @@ export class TestMachine {
   constructor(
     threshold: number,
     unseen = false,
-    { kept, frames = PAGES }: { kept?: KeptRegions; frames?: number } = {},
+    { kept, translator, frames = PAGES }: { kept?: KeptRegions; translator?: RegionTranslator; frames?: number } = {},
   ) {
     const layout = planLayout(frames, 1);
     const pages = layout.bytes / 65536;
@@ -33,6 +34,7 @@ export class TestMachine {
     this.engine = new WasmEngine(this.memory, wasmMemory, 0, () => 0, {
       tier1: threshold === 0 ? false : { threshold, unseen },
       kept,
+      translator,
     });
     this.cpu = this.memory.vcpuBase(0);
     const { view } = this.memory;

@@ -8,7 +8,7 @@
 import { Kind, type Operand, RIP } from '../../x86/decode.ts';
 import { GPR } from '../../x86/state.ts';
 import { isAbsolute } from '../interpreter/shape.ts';
-import type { Block } from './discover.ts';
+import type { ProbedBlock } from './probe.ts';
 
 /** Displacements that differ by more are taken to be of different things. */
 const NEAR = 256;
@@ -32,7 +32,7 @@ export interface Group {
 }
 
 /** The group of each instruction's memory operand; undefined for what belongs to none. */
-export function neighbours(block: Block): (Group | undefined)[] {
+export function neighbours(block: ProbedBlock): (Group | undefined)[] {
   const found: (Group | undefined)[] = block.insns.map(() => undefined);
   if (!block.insns.some(({ hasMem }) => hasMem)) return found;
   /** How often each register was changed so far. */

@@ -8,6 +8,7 @@ import { type Insn, Kind } from '../../x86/decode.ts';
 import { ACCESS } from '../layout.ts';
 import { Lift } from '../lift.ts';
 import { SEMANTICS } from '../semantics/index.ts';
+import type { Block } from './discover.ts';
 
 export interface InsnUse {
   /** Reads a flag. */
@@ -149,6 +150,12 @@ class ProbeLift extends Lift {
     this.leavesAfter = true;
   }
 }
+
+/** A block with what must be known of each of its instructions. */
+export interface ProbedBlock extends Block {
+  readonly uses: readonly InsnUse[];
+}
+export const probed = (block: Block): ProbedBlock => ({ ...block, uses: block.insns.map(instructionUse) });
 
 const known = new Map<number, InsnUse>();
 const REPEATS = { 0: 0, 242: 1, 243: 2 } as const;

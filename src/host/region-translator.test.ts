@@ -1,0 +1,109 @@
+/** Regions that are made while the guest runs on: they come late, or to code that has changed meanwhile, or in another thread. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { test } from 'node:test';
+import { type MessagePort, Worker } from 'node:worker_threads';
+import type { RegionOrder } from '../translate/region/index.ts';
+import { CODE, TestMachine } from '../translate/region/machine-for-tests.ts';
+import { loops, type Program, randomProgram } from '../translate/region/program-for-tests.ts';
+import { Exit } from '../x86/exits.ts';
+import { GPR } from '../x86/state.ts';
+import { makeModule, type OrderedModule, type RegionTranslator, TranslatorThread } from './region-translator.ts';
+
+/** Makes everything, and gives it away when `isReady`. */
+class LateTranslator implements RegionTranslator {
+  readonly orders: (readonly RegionOrder[])[] = [];
+  readonly #isReady: () => boolean;
+  readonly isBusy = false;
+
+  constructor(isReady: () => boolean) {
+    this.#isReady = isReady;
+  }
+  order(cpu: number, regions: readonly RegionOrder[]): OrderedModule {
+    this.orders.push(regions);
+    const made = makeModule(cpu, regions);
+    const isReady = this.#isReady;
+    return {
+      get made() {
+        return isReady() ? made : undefined;
+      },
+    };
+  }
+}
+
+const NUMBERS = Array.from({ length: 16 }, (_, k) => k + 1);
+const SUM = 100n * 136n;
+const THRESHOLD = 20;
+/** Branches of a slice: a loop has a hundred. */
+const slices = (): number => 7;
+
+function run(machine: TestMachine, { code, registers, flags }: Program, budget: () => number): unknown {
+  machine.load(code, registers, flags);
+  const exit = machine.run(budget);
+  return { exit, ...machine.state };
+}
+
+test('programs of chance come to the same end, however late their regions come', () => {
+  const interpreter = new TestMachine(0);
+  let asked = 0;
+  const translator = new LateTranslator(() => ++asked % 5 === 0);
+  const machine = new TestMachine(1, false, { translator });
+  for (let seed = 7001; seed < 7081; seed++) {
+    const program = randomProgram(seed, { faults: seed % 2 === 1 });
+    const budget = (): number => 2 + (seed % 11);
+    assert.deepEqual(run(machine, program, budget), run(interpreter, program, budget), `seed ${seed}`);
+  }
+  assert.ok(machine.engine.statistics.regions > 80, `${machine.engine.statistics.regions} regions`);
+});
+
+test('the guest runs on meanwhile, and nothing is ordered twice', () => {
+  const translator = new LateTranslator(() => false);
+  const machine = new TestMachine(THRESHOLD, false, { translator });
+  assert.equal((run(machine, loops(NUMBERS), slices) as { exit: Exit }).exit, Exit.Syscall);
+  assert.equal(machine.gpr(GPR.rax), SUM);
+  const bytes = translator.orders.flat().map((order) => Buffer.from(order.bytes).toString('hex'));
+  assert.ok(bytes.length > 0);
+  assert.deepEqual(bytes, [...new Set(bytes)]);
+  assert.equal(machine.engine.statistics.regions, 0);
+});
+
+test('what was ordered of code that has changed since is not run', () => {
+  let isReady = false;
+  const translator = new LateTranslator(() => isReady);
+  const machine = new TestMachine(THRESHOLD, false, { translator });
+  run(machine, loops([1]), slices);
+  assert.equal(machine.gpr(GPR.rax), 100n);
+  assert.equal(translator.orders.length, 1);
+  isReady = true;
+  run(machine, loops([2]), slices);
+  assert.equal(machine.gpr(GPR.rax), 200n);
+});
+
+test('a thread makes what is ordered, begins anew after a rest, and ends with its user', async () => {
+  const workers: Worker[] = [];
+  const start = (port: MessagePort): void => {
+    const url = new URL('../monitor/translator-worker.ts', import.meta.url);
+    workers.push(new Worker(url, { workerData: port, transferList: [port] }));
+  };
+  const translator = new TranslatorThread(start);
+  const machine = new TestMachine(THRESHOLD, false, { translator });
+  for (const numbers of [NUMBERS, NUMBERS.map((n) => n + 1)]) {
+    const before = machine.engine.statistics.regions;
+    const program = loops(numbers);
+    let rounds = 0;
+    for (; machine.engine.statistics.regions === before && rounds < 10_000; rounds++) {
+      if (rounds === 0) run(machine, program, slices);
+      else {
+        machine.goto(CODE);
+        assert.equal(machine.run(slices), Exit.Syscall);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    assert.ok(rounds < 10_000, 'nothing was made');
+    assert.equal(machine.gpr(GPR.rax), BigInt(rounds) * BigInt(100 * numbers.reduce((sum, n) => sum + n)));
+    const ended = once(workers.at(-1)!, 'exit');
+    translator.end();
+    await ended;
+  }
+  assert.equal(workers.length, 2);
+});

@@ -1,0 +1,137 @@
+/**
+ * Who makes the functions of regions: the vCPU's own thread, while the guest waits, or another one, while it runs on
+ * in the interpreter.
+ */
+import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
+import { generateRegions, planOf, type RegionOrder } from '../translate/region/index.ts';
+import type { FunctionCode } from '../wasm/module.ts';
+import type { KeptRegion } from './kept-regions.ts';
+
+export interface MadeModule {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Exports "0", "1", … in the order of the regions. */
+  readonly module: WebAssembly.Module;
+  readonly codes: readonly FunctionCode[];
+}
+
+export interface RegionTranslator {
+  /** There is enough to do: whatever else is wanted is better ordered later, when more is known of it. */
+  readonly isBusy: boolean;
+  /** Have one module made of these, for the vCPU whose state block is at linear address `cpu`. */
+  order(cpu: number, regions: readonly RegionOrder[]): OrderedModule;
+}
+
+export interface OrderedModule {
+  /** Undefined as long as it is not. */
+  readonly made: MadeModule | undefined;
+}
+
+export function makeModule(cpu: number, regions: readonly RegionOrder[]): MadeModule {
+  const codes: FunctionCode[] = [];
+  const sources = regions.map((region) => ({ name: region.name, plan: planOf(region) }));
+  const bytes = generateRegions(cpu, sources, (code) => codes.push(code));
+  return { bytes, module: new WebAssembly.Module(bytes), codes };
+}
+
+/** Makes what is ordered before `order` returns. */
+export class TranslatorAtOnce implements RegionTranslator {
+  readonly isBusy = false;
+
+  order(cpu: number, regions: readonly RegionOrder[]): OrderedModule {
+    return { made: makeModule(cpu, regions) };
+  }
+}
+
+/** To the translating thread. */
+export type TranslatorMessage =
+  | { readonly kind: 'order'; readonly cpu: number; readonly regions: readonly RegionOrder[] }
+  /** Write these to `folder`, for those that run this `version` of the translator. */
+  | {
+      readonly kind: 'keep';
+      readonly folder: string;
+      readonly version: string;
+      readonly regions: readonly KeptRegion[];
+    }
+  | { readonly kind: 'end' };
+
+/** Orders that are made or wait for it at the same time. */
+const ORDERS = 2;
+/** A thread without orders ends after so long, milliseconds: what it has loaded takes some 10 MiB. */
+const IDLE_MS = 5000;
+
+class ThreadOrder implements OrderedModule {
+  readonly #receive: () => void;
+  #made: MadeModule | undefined;
+
+  constructor(receive: () => void) {
+    this.#receive = receive;
+  }
+  come(made: MadeModule): void {
+    this.#made = made;
+  }
+  get made(): MadeModule | undefined {
+    if (this.#made === undefined) this.#receive();
+    return this.#made;
+  }
+}
+
+/** A thread of its own, which lives as long as there is something to do for it. `start` is to run serveTranslator there with the given port. */
+export class TranslatorThread implements RegionTranslator {
+  readonly #start: (port: MessagePort) => void;
+  #port: MessagePort | undefined;
+  /** What it has not sent yet, in the order that it will. */
+  #orders: ThreadOrder[] = [];
+  #lastUsed = 0;
+
+  constructor(start: (port: MessagePort) => void) {
+    this.#start = start;
+  }
+
+  get isBusy(): boolean {
+    this.#receive();
+    return this.#orders.length >= ORDERS;
+  }
+
+  order(cpu: number, regions: readonly RegionOrder[]): OrderedModule {
+    this.#send({ kind: 'order', cpu, regions });
+    const order = new ThreadOrder(() => this.#receive());
+    this.#orders.push(order);
+    return order;
+  }
+
+  keep(folder: string, version: string, regions: readonly KeptRegion[]): void {
+    this.#send({ kind: 'keep', folder, version, regions });
+  }
+
+  /** The guest has nothing to do: neither has the thread, perhaps. */
+  rest(): void {
+    if (this.#port !== undefined && this.#orders.length === 0 && performance.now() - this.#lastUsed > IDLE_MS)
+      this.end();
+  }
+
+  /** What is to be kept is written before the thread ends; what was ordered and has not come is not wanted any more. */
+  end(): void {
+    this.#port?.postMessage({ kind: 'end' } satisfies TranslatorMessage);
+    this.#port = undefined;
+    this.#orders = [];
+  }
+
+  /** Sees to what has come, without waiting. */
+  #receive(): void {
+    while (this.#orders.length > 0) {
+      const answer = receiveMessageOnPort(this.#port!);
+      if (answer === undefined) return;
+      this.#orders.shift()!.come(answer.message as MadeModule);
+    }
+  }
+
+  #send(message: TranslatorMessage): void {
+    this.#lastUsed = performance.now();
+    if (this.#port === undefined) {
+      const { port1, port2 } = new MessageChannel();
+      this.#port = port1;
+      this.#start(port2);
+    }
+    this.#port.postMessage(message);
+  }
+}

@@ -1,0 +1,24 @@
+/**
+ * The thread that translates for a vCPU while it runs on (host/region-translator.ts): it makes modules of what is ordered, and writes those
+ * for other domains to their folder. It ends when it is told to, or the vCPU's thread has ended.
+ */
+import { type MessagePort, workerData } from 'node:worker_threads';
+import { keepRegions } from '../host/kept-regions.ts';
+import { makeModule, type TranslatorMessage } from '../host/region-translator.ts';
+
+const port = workerData as MessagePort;
+port.on('message', (message: TranslatorMessage) => {
+  switch (message.kind) {
+    case 'order': {
+      const made = makeModule(message.cpu, message.regions);
+      port.postMessage(made, [made.bytes.buffer, ...made.codes.map(({ bytes }) => bytes.buffer)]);
+      return;
+    }
+    case 'keep':
+      keepRegions(message.folder, message.version, message.regions);
+      return;
+    case 'end':
+      port.close();
+      return;
+  }
+});
