@@ -97,7 +97,8 @@ interface Exports {
   regionMiss(cpu: number, va: bigint, access: number): number;
   regionAgain(cpu: number, va: bigint, access: number): number;
   regionStack(cpu: number, va: bigint, access: number): number;
-  regionEnter(cpu: number, record: number): number;
+  regionEnter(cpu: number, link: number): number;
+  regionLink(cpu: number, target: bigint): number;
   flags(cpu: number, code: number, a: bigint, b: bigint, r: bigint): void;
   flushTlb(cpu: number): void;
   flushPage(cpu: number, lo: number, hi: number): void;
@@ -204,7 +205,7 @@ export class WasmEngine implements Engine {
       now,
       hot: (record: number) => this.hot(record),
       helper: (_cpu: number, record: number) => this.help(record),
-      regionMoved: (_cpu: number, record: number) => this.regionMoved(record),
+      regionMoved: (_cpu: number, link: number) => this.regionMoved(link),
     };
     this.exports = new WebAssembly.Instance(module, { e: imports }).exports as unknown as Exports;
     const random = randomness();
@@ -229,7 +230,7 @@ export class WasmEngine implements Engine {
       },
       records,
     );
-    const { regionMiss, regionAgain, regionStack, regionEnter, scatter, flags } = this.exports;
+    const { regionMiss, regionAgain, regionStack, regionEnter, regionLink, scatter, flags } = this.exports;
     const regionHelper = (): number => this.helpRegion();
     const regionImports = {
       m: wasmMemory,
@@ -242,6 +243,7 @@ export class WasmEngine implements Engine {
       now,
       regionHelper,
       regionEnter,
+      regionLink,
     };
     // What is kept is for the state block of the first vCPU.
     const ports = {
@@ -453,12 +455,12 @@ export class WasmEngine implements Engine {
   }
 
   /** InterpreterImports.regionMoved. */
-  private regionMoved(record: number): number {
+  private regionMoved(link: number): number {
     const { view } = this.memory;
     const page = view.getBigUint64(this.cpu + STATE.codePage, true);
-    if (!this.regions.moved(record, (n) => this.codePage(page + BigInt(n * 4096)))) return 0;
-    const rip = page + BigInt(view.getUint16(record + RECORD.position, true));
-    view.setBigUint64(this.cpu + STATE.rip, rip, true);
+    const position = this.regions.moved(link, (n) => this.codePage(page + BigInt(n * 4096)));
+    if (position === undefined) return 0;
+    view.setBigUint64(this.cpu + STATE.rip, page + BigInt(position), true);
     return 1;
   }
 

@@ -7,6 +7,11 @@ import type { CodeCache } from '../translate/interpreter/code-cache.ts';
 import { Arm } from '../translate/interpreter/generate.ts';
 import {
   ENTRY_PAGE_SHIFT,
+  JUMP_BYTES,
+  JUMP_ENTRIES,
+  JUMPS,
+  JUMPS_FILLED,
+  LINK_ENTRY_SHIFT,
   PLACE,
   RECORD,
   REGION_PLACE_BYTES,
@@ -51,6 +56,8 @@ interface Region {
   readonly parts: readonly Part[];
   /** Its pages, seen from the first entry's. */
   readonly pages: readonly number[];
+  /** Of its entries, from the beginning of that page. */
+  readonly offsets: readonly number[];
   /** Record → the handler that it had. */
   readonly entries: Map<number, number>;
   /** Linear addresses of entries whose instructions had no record. */
@@ -589,7 +596,16 @@ export class Regions {
     const { pages } = origin;
     this.place(slot, pages, parts);
     const waiting = records.flatMap((entry) => (typeof entry === 'number' ? [] : [entry.at]));
-    const region: Region = { slot, parts, pages, entries: new Map(), waiting, module, request };
+    const region: Region = {
+      slot,
+      parts,
+      pages,
+      offsets: origin.entries,
+      entries: new Map(),
+      waiting,
+      module,
+      request,
+    };
     if (module !== undefined) module.live++;
     this.bySlot.set(slot, region);
     records.forEach((entry, k) => {
@@ -632,18 +648,17 @@ export class Regions {
   }
 
   /**
-   * A region was entered at `record`, and its pages are not all known to be where they were. `mapped` says where the n-th page
-   * behind the record's is mapped now, 0 for nowhere. Drops the region and says true when one is somewhere else.
+   * A region was entered by `link`, and its pages are not all known to be where they were. `mapped` says where the n-th page
+   * behind the entry's is mapped now, 0 for nowhere. When one is somewhere else, drops the region and says where in its page the entry is.
    */
-  moved(record: number, mapped: (page: number) => number): boolean {
-    const region = this.byEntry.get(record);
-    if (region === undefined) return true;
-    const home = region.pages[this.memory.u8[record + RECORD.entry]! >> ENTRY_PAGE_SHIFT]!;
-    if (region.parts.every(({ base }, k) => mapped(region.pages[k]! - home) === base)) return false;
+  moved(link: number, mapped: (page: number) => number): number | undefined {
+    const region = this.bySlot.get(link & ((1 << LINK_ENTRY_SHIFT) - 1))!;
+    const offset = region.offsets[(link >> LINK_ENTRY_SHIFT) & ((1 << ENTRY_PAGE_SHIFT) - 1)]!;
+    if (region.parts.every(({ base }, k) => mapped(region.pages[k]! - (offset >> 12)) === base)) return undefined;
     this.stats.regionsMoved++;
     for (const { base } of region.parts) this.alone.add(base);
     this.release(region);
-    return true;
+    return offset & 4095;
   }
 
   /**
@@ -688,6 +703,7 @@ export class Regions {
   private release(region: Region): void {
     const { u16 } = this.memory;
     const { slot, entries, parts, waiting } = region;
+    this.forgetJumps();
     this.table.set(slot, null);
     this.bySlot.delete(slot);
     this.freeSlots.push(slot);
@@ -707,6 +723,15 @@ export class Regions {
     if (region.module === undefined || --region.module.live > 0) return;
     this.stats.regionModulesLive--;
     this.stats.regionBytesLive -= region.module.bytes;
+  }
+
+  /** No jump is known any more to lead to a region. */
+  private forgetJumps(): void {
+    const { u8, view } = this.memory;
+    const { cpu } = this.cache;
+    if (view.getUint32(cpu + JUMPS_FILLED, true) === 0) return;
+    u8.fill(0, cpu + JUMPS, cpu + JUMPS + JUMP_ENTRIES * JUMP_BYTES);
+    view.setUint32(cpu + JUMPS_FILLED, 0, true);
   }
 
   dropAll(): void {

@@ -76,7 +76,7 @@ export const CODE_DROPPED = 0x400;
 /** u64: where a region was left so that the interpreter performs the instruction there: not the moment to translate it. */
 export const REGION_STOPPED = 0x408;
 /** u64, u32: where a computed jump led that left its region without finding another one, and the region's slot. */
-export const COMPUTED_TARGET = 0x498;
+export const COMPUTED_TARGET = 0x4b0;
 export const COMPUTED_FROM = 0x4a0;
 /**
  * u64, i32: the page of the stack that a region may keep, and its addend as in the TLB; see runtime/mmu.ts. NO_PAGE for none: the
@@ -86,7 +86,8 @@ export const STACK_PAGE = 0x480;
 export const STACK_ADDEND = 0x488;
 /**
  * u64: an address that no page has and no program names, for what keeps a page to have none. Not canonical, its upper half
- * drawn at random, its lower half 0: with an addend of 0 its bytes are in the part of the memory that is never used.
+ * drawn at random, its lower half 0: with an addend of 0 its bytes are in the part of the memory that is never used. The addend is behind
+ * it, as in KEPT_PAGES.
  */
 export const NO_PAGE = 0x490;
 /** Pages that a region keeps from one round of a loop to the next, 16 bytes each: u64 address or NO_PAGE, i32 addend. */
@@ -102,10 +103,23 @@ export const REGION_PLACE_BYTES = 128;
 export const PLACE = { stamp: 0, first: 8, count: 16, pages: 24 } as const;
 /** RECORD.entry: the number of the entry, and above it that of its page. */
 export const ENTRY_PAGE_SHIFT = 5;
+/**
+ * How a region is entered, in one word: its slot, and from here on RECORD.entry of the instruction to begin with. 0 is no region's.
+ */
+export const LINK_ENTRY_SHIFT = 16;
+/**
+ * Where jumps out of regions led last, 32 bytes each: u64 target, u64 stamp of the array (TLB_STAMP), u32 link. Emptied when a region is
+ * dropped. See runtime/region-links.ts.
+ */
+export const JUMPS = 0x440000;
+export const JUMP_ENTRIES = 4096;
+export const JUMP_BYTES = 32;
+/** u32: an entry was filled since they were emptied last. */
+export const JUMPS_FILLED = 0x4b8;
 /** Scratch records for single steps. */
 export const STEP_RECORDS = 0x800;
 /** Decoded instruction records. */
-export const ARENA = REGION_PLACES + (REGION_SLOTS_END - REGION_SLOTS) * REGION_PLACE_BYTES;
+export const ARENA = JUMPS + JUMP_ENTRIES * JUMP_BYTES;
 export const ARENA_END = 0x2800000;
 
 /** Bits of an access descriptor, beside the size in bytes (up to 4096) in bits 0–12. */

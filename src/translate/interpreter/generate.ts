@@ -38,12 +38,14 @@ import {
   HOT_COUNTERS,
   RECORD,
   RECORD_BYTES,
+  REGION_SLOTS,
   STACK_PAGE,
   Status,
 } from '../layout.ts';
 import { exitTools } from '../runtime/exit-tools.ts';
 import { buildFlags } from '../runtime/flags.ts';
 import { buildMmu } from '../runtime/mmu.ts';
+import { buildRegionLinks, linkTo } from '../runtime/region-links.ts';
 import { buildRegionPlaces } from '../runtime/region-places.ts';
 import { buildTlb, forgetPage, tlbEntry } from '../runtime/tlb.ts';
 import { SEMANTICS } from '../semantics/index.ts';
@@ -128,6 +130,7 @@ export function generateInterpreter(
   const tlb = buildTlb(m, layout);
   buildFlags(m);
   buildRegionPlaces(m, mmu.codePage, moved);
+  buildRegionLinks(m);
   const exitPaths = buildExitPaths?.(m, exitTools(m, layout, tlb));
   if (exitPaths !== undefined) {
     m.function([I32, I32], [I32], (f) => f.ret(call(exitPaths, f.param(0), f.param(1))), 'exitPaths');
@@ -220,9 +223,11 @@ export function generateInterpreter(
                   });
                   f.closeBlock();
                 }
-                // A handler of its own.
+                // A handler of its own, which wants the record, or a region, which wants a link.
                 f.store32(cpu, budget, STATE.budget);
-                f.set(status, callIndirect(m, [I32, I32], I32, load16u(record, RECORD.handler), cpu, record));
+                const handler = f.let(load16u(record, RECORD.handler));
+                const what = select(handler.ltU(REGION_SLOTS), record, linkTo(record));
+                f.set(status, callIndirect(m, [I32, I32], I32, handler, cpu, what));
                 f.set(budget, load32(cpu, STATE.budget));
                 f.if(status.eqz(), () => {
                   f.set(record, record.add(RECORD_BYTES));

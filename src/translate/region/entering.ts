@@ -1,11 +1,20 @@
 /** How a region begins: its locals get what is in the state block, after a look whether its pages are where they were. */
-import { type E, F32, F64, i32, i64, load8u, load16u, load32, load64, load128, select } from '../../wasm/expr.ts';
+import { type E, F32, F64, i32, load32, load64, load128 } from '../../wasm/expr.ts';
 import { call, type Fn, type FnRef } from '../../wasm/module.ts';
 import { STATE } from '../../x86/state.ts';
-import { ENTRY_PAGE_SHIFT, KEPT_PAGES, PLACE, RECORD, STACK_ADDEND, STACK_PAGE, Status, TLB_STAMP } from '../layout.ts';
+import {
+  ENTRY_PAGE_SHIFT,
+  KEPT_PAGES,
+  NO_PAGE,
+  PLACE,
+  STACK_ADDEND,
+  STACK_PAGE,
+  Status,
+  TLB_STAMP,
+} from '../layout.ts';
 import { ordinaryLimit, roundingState, vectorLimit } from '../lift.ts';
-import { placeOf } from '../runtime/region-places.ts';
-import { forgetPage } from '../runtime/tlb.ts';
+import { linkEntry, linkSlot } from '../runtime/region-links.ts';
+import { pageAt, placeOf } from '../runtime/region-places.ts';
 import type { RegionContext } from './lift.ts';
 
 export interface Entering {
@@ -21,27 +30,30 @@ export interface Entering {
   readonly enter: FnRef;
 }
 
-/** Entered at the record in parameter 1. What else is to be loaded the code of the region has left in `region`. */
+/** Entered by the link in parameter 1. What else is to be loaded the code of the region has left in `region`. */
 export function emitEntering(
   f: Fn,
   region: RegionContext,
   { pages, kept, budget, entry, self, enter }: Entering,
 ): void {
   const { cpu } = region;
-  const record = f.param(1);
+  const link = f.param(1);
   f.set(region.page, load64(cpu, STATE.codePage));
   f.set(region.tlb, load32(cpu, STATE.tlb));
-  if (pages.length > 1) checkPages(f, region, pages, enter);
+  if (pages.length > 1) checkPages(f, region, enter);
   f.set(budget, load32(cpu, STATE.budget));
-  f.set(entry, load8u(record, RECORD.entry).and((1 << ENTRY_PAGE_SHIFT) - 1));
-  if (self !== undefined) f.set(self, load16u(record, RECORD.handler));
+  f.set(entry, linkEntry(link).and((1 << ENTRY_PAGE_SHIFT) - 1));
+  if (self !== undefined) f.set(self, linkSlot(link));
   if (region.usesFs) f.set(region.fsBase, load64(cpu, STATE.fsBase));
   if (region.crossing !== undefined) f.set(region.crossing, cpu.add(STATE.crossing));
   if (region.usesStack) {
     f.set(region.stackPage, load64(cpu, STACK_PAGE));
     f.set(region.stackAddend, load32(cpu, STACK_ADDEND));
   }
-  for (let k = 0; k < kept; k++) forgetPage(f, cpu, KEPT_PAGES + 16 * k);
+  if (kept > 0) {
+    const none = f.let(load128(cpu, NO_PAGE));
+    for (let k = 0; k < kept; k++) f.store128(cpu, none, KEPT_PAGES + 16 * k);
+  }
   if (region.usesGs) f.set(region.gsBase, load64(cpu, STATE.gsBase));
   f.set(region.flagLocals.result, load64(cpu, STATE.flagResult));
   f.set(region.flagLocals.aux, load32(cpu, STATE.flagAux));
@@ -71,20 +83,13 @@ function loadVectors(f: Fn, { cpu, taskSwitched, rounding, limits, constants, xm
 }
 
 /** From the page that the region is entered in to its first one, and a look whether all are where they were. */
-function checkPages(f: Fn, region: RegionContext, pages: readonly number[], enter: FnRef): void {
-  const record = f.param(1);
-  const place = f.let(load8u(record, RECORD.entry).shrU(ENTRY_PAGE_SHIFT));
-  f.set(region.page, region.page.sub(pageAt(pages, place)));
-  const at = f.let(placeOf(region.cpu, load16u(record, RECORD.handler)));
+function checkPages(f: Fn, region: RegionContext, enter: FnRef): void {
+  const link = f.param(1);
+  const at = f.let(placeOf(region.cpu, linkSlot(link)));
+  f.set(region.page, region.page.sub(pageAt(at, linkEntry(link).shrU(ENTRY_PAGE_SHIFT))));
   const isOther = load64(at, PLACE.stamp).ne(load64(region.tlb, TLB_STAMP)).or(load64(at, PLACE.first).ne(region.page));
   f.if(isOther, () => {
     f.cold();
-    f.if(call(enter, region.cpu, record), () => f.ret(i32(Status.Jump)));
+    f.if(call(enter, region.cpu, link), () => f.ret(i32(Status.Jump)));
   });
-}
-
-/** Distance in bytes of the page with number `place` among a region's `pages` from that of its first entry. */
-export function pageAt(pages: readonly number[], place: E): E {
-  const [first, ...others] = pages.map((page) => i64(page * 4096));
-  return others.reduce((page, other, k) => select(place.eq(k + 1), other, page), first!);
 }

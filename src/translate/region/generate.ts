@@ -1,6 +1,6 @@
 /**
- * Translates a region to a WebAssembly function (cpu, record) → Status, called through the table like the handler of a single
- * instruction. `record` is the interpreter's for the entry at hand; its field `entry` says which of the region's it is. `cpu` is
+ * Translates a region to a WebAssembly function (cpu, link) → Status, called through the table like the handler of a single
+ * instruction. `link` says at which of its entries it begins (LINK_ENTRY_SHIFT). `cpu` is
  * known when the function is made: an access to the state block is then one to a known address, of which V8 knows that it cannot trap.
  * That spares it a register, and reads that nobody needs.
  *
@@ -10,7 +10,7 @@
  *   help    at an instruction that is to be performed in TypeScript, and then for the interpreter
  *   jump    to `target`: straight into another region when there is one, else like leave
  */
-import { type E, F64, I32, I64, i32, i64, load8u } from '../../wasm/expr.ts';
+import { type E, F64, I32, I64, i32, i64 } from '../../wasm/expr.ts';
 import { call, type Fn, type FnRef, type FunctionCode, type Label, ModuleBuilder } from '../../wasm/module.ts';
 import { Kind } from '../../x86/decode.ts';
 import { Exit } from '../../x86/exits.ts';
@@ -21,16 +21,17 @@ import {
   ENTRY_PAGE_SHIFT,
   KEPT_PAGES,
   KEPT_PAGES_MAX,
-  RECORD,
   REGION_PLACES,
   REGION_STOPPED,
   Status,
 } from '../layout.ts';
+import { linkEntry, linkSlot } from '../runtime/region-links.ts';
+import { pageAt, placeOf } from '../runtime/region-places.ts';
 import { SEMANTICS } from '../semantics/index.ts';
 import { type Block, endsBlock, isComputed, isDispatch, NOWHERE, type RegionPlan } from './discover.ts';
-import { emitEntering, pageAt } from './entering.ts';
+import { emitEntering } from './entering.ts';
 import { DYNAMIC, type FlagState, PAIR } from './flag-lift.ts';
-import { type Found, jumpToFound, lookUpTarget, spill } from './leaving.ts';
+import { jumpBy, lookUpTarget, spill } from './leaving.ts';
 import { leaveTo, type RegionContext, RegionLift, type SharedPage, storeDynamic } from './lift.ts';
 import { type FlagLiveness, flagLiveness, Need } from './liveness.ts';
 import { loadedInLoops } from './loops.ts';
@@ -48,7 +49,9 @@ export interface RegionSource {
 /** What a region module imports from "e", beside memory "m" and table "t". */
 export interface RegionImports {
   /** runtime/region-places.ts */
-  regionEnter(cpu: number, record: number): number;
+  regionEnter(cpu: number, link: number): number;
+  /** runtime/region-links.ts */
+  regionLink(cpu: number, target: bigint): number;
   /** runtime/mmu.ts, with 1 for "the interpreter shall run this instruction". */
   regionMiss(cpu: number, va: bigint, access: number): number;
   regionAgain(cpu: number, va: bigint, access: number): number;
@@ -75,6 +78,7 @@ function regionModule(cpu: number): { readonly m: ModuleBuilder; readonly import
     flags: m.importFunction('flags', [I32, I32, I64, I64, I64], []),
     helper: m.importFunction('regionHelper', [I32], [I32]),
     enter: m.importFunction('regionEnter', [I32, I32], [I32]),
+    link: m.importFunction('regionLink', [I32, I64], [I32]),
     now: m.importFunction('now', [], [F64]),
   };
   return { m, imports, type: m.typeIndex([I32, I32], [I32]) };
@@ -129,6 +133,7 @@ interface ImportRefs {
   readonly flags: FnRef;
   readonly helper: FnRef;
   readonly enter: FnRef;
+  readonly link: FnRef;
   readonly now: FnRef;
 }
 
@@ -157,8 +162,8 @@ class RegionEmitter {
   private readonly dispatching: E;
   /** The region's own slot in the table. */
   private readonly self: E;
-  /** For `go`. */
-  private readonly found: Found;
+  /** For `go`: the link of where it leads, or 0. */
+  private readonly found: E;
   /** Dispatch node → the local with the number of its target. */
   private readonly choice = new Map<number, E>();
   private readonly loopLabels = new Map<number, Label>();
@@ -221,7 +226,7 @@ class RegionEmitter {
     this.entry = f.local(I32);
     this.self = f.local(I32);
     this.dispatching = f.local(I32);
-    this.found = { record: f.local(I32), handler: f.local(I32) };
+    this.found = f.local(I32);
     const labels = this.labels;
     this.region = {
       cpu: i32(cpu),
@@ -278,6 +283,7 @@ class RegionEmitter {
       usesHelper: false,
       miss: imports.miss,
       missAgain: imports.missAgain,
+      findLink: imports.link,
       stackMiss: imports.stackMiss,
       scatter: imports.scatter,
       flagsFunction: imports.flags,
@@ -293,7 +299,7 @@ class RegionEmitter {
       f.scope(() => lookUpTarget(f, this.region, this.found));
     });
     spill(f, this.region);
-    jumpToFound(f, this.region, this.budget, this.found, this.type);
+    jumpBy(f, this.region, this.budget, this.found, this.type);
     f.ret(i32(Status.Jump));
     f.unreachable();
     const self = this.computedNode >= 0 ? this.self : undefined;
@@ -384,9 +390,10 @@ class RegionEmitter {
     f.scope(() => {
       lookUpTarget(f, region, found);
       if (inside === undefined) return;
-      f.if(found.record.ne(0).and(found.handler.eq(this.self)), () => {
-        const number = f.let(load8u(found.record, RECORD.entry));
-        const page = region.page.add(pageAt(this.source.plan.pages, f.let(number.shrU(ENTRY_PAGE_SHIFT))));
+      f.if(linkSlot(found).eq(this.self), () => {
+        const number = f.let(linkEntry(found));
+        const place = placeOf(region.cpu, this.self);
+        const page = region.page.add(pageAt(f.let(place), number.shrU(ENTRY_PAGE_SHIFT)));
         f.if(region.target.and(-4096).eq(page), () => {
           f.set(this.entry, number.and((1 << ENTRY_PAGE_SHIFT) - 1));
           this.emitEdge(node, inside);
@@ -395,7 +402,7 @@ class RegionEmitter {
       region.flags = state;
     });
     if (inside !== undefined) {
-      f.if(found.record.eqz().and(this.dispatching), () => {
+      f.if(found.eqz().and(this.dispatching), () => {
         f.cold();
         f.store64(region.cpu, region.target, COMPUTED_TARGET);
         f.store32(region.cpu, this.self, COMPUTED_FROM);

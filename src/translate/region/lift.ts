@@ -86,6 +86,8 @@ export interface RegionContext extends FlagContext {
   readonly miss: FnRef;
   readonly stackMiss: FnRef;
   readonly missAgain: FnRef;
+  /** RegionImports.regionLink */
+  readonly findLink: FnRef;
   readonly scatter: FnRef;
   readonly flagsFunction: FnRef;
   readonly now: FnRef;

@@ -31,7 +31,6 @@ import {
   SPACE_STAMPS,
   SPAN_MANY,
   SPAN_VALID,
-  STACK_ADDEND,
   STACK_PAGE,
   TLB_ENTRIES,
   TLB_ENTRY_BYTES,
@@ -83,8 +82,7 @@ export const tlbEntry = (tlb: E, va: E): E => tlb.add(entryOffset(va));
 
 /** Keep no page any more at this offset of the state block: STACK_PAGE or one of KEPT_PAGES. */
 export function forgetPage(f: Fn, cpu: E, offset: number): void {
-  f.store64(cpu, load64(cpu, NO_PAGE), offset);
-  f.store32(cpu, i32(0), offset + STACK_ADDEND - STACK_PAGE);
+  f.store128(cpu, load128(cpu, NO_PAGE), offset);
 }
 
 /** Address of the other place of `entry`, one of the array `tlb`. */

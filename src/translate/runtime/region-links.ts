@@ -1,0 +1,91 @@
+/**
+ * How regions lead to one another: a link (layout.ts, LINK_ENTRY_SHIFT) says in one word which region is entered, and where. What a jump
+ * needs of its target is in one line of the cache then: looked up by way of the TLB, the hash of addresses and the record it is in three,
+ * and half of the time of leaving a region was spent waiting for them.
+ *
+ * Where a jump led last is in JUMPS, by its target. That is good as long as the array in use has the same stamp, so that the target's page is
+ * where it was, and until a region is dropped, which empties JUMPS.
+ */
+import { type E, I32, I64, i32, load8u, load16u, load32, load64 } from '../../wasm/expr.ts';
+import type { Fn, FnRef, ModuleBuilder } from '../../wasm/module.ts';
+import { STATE } from '../../x86/state.ts';
+import {
+  CODE_HASH,
+  CODE_HASH_ENTRIES,
+  JUMP_BYTES,
+  JUMP_ENTRIES,
+  JUMPS,
+  JUMPS_FILLED,
+  LINK_ENTRY_SHIFT,
+  RECORD,
+  REGION_SLOTS,
+  TLB_STAMP,
+} from '../layout.ts';
+import { tlbEntry } from './tlb.ts';
+
+/** Slot of the table of a link's region. */
+export const linkSlot = (link: E): E => link.and((1 << LINK_ENTRY_SHIFT) - 1);
+/** RECORD.entry of where a link leads. */
+export const linkEntry = (link: E): E => link.shrU(LINK_ENTRY_SHIFT);
+/** The link that leads to `record`, whose handler is a region. */
+export const linkTo = (record: E): E =>
+  load16u(record, RECORD.handler).or(load8u(record, RECORD.entry).shl(LINK_ENTRY_SHIFT));
+
+/** Fields of an entry of JUMPS. */
+const JUMP = { target: 0, stamp: 8, link: 16 } as const;
+
+/** Offset from the state block of the entry of JUMPS for `target`, without JUMPS itself. */
+const jumpOffset = (target: E): E =>
+  target
+    .wrap()
+    .mul(0x9e3779b1 | 0)
+    .shrU(32 - Math.log2(JUMP_ENTRIES * JUMP_BYTES))
+    .and(-JUMP_BYTES);
+
+/** Sets `link` to that of `target`, an i64 local, or to 0 when no region is entered there. `find` is buildRegionLinks'. */
+export function lookUpLink(f: Fn, cpu: E, tlb: E, target: E, link: E, find: (cpu: E, target: E) => E): void {
+  f.scope(() => {
+    const at = f.let(jumpOffset(target).add(cpu));
+    const isThere = load64(at, JUMPS + JUMP.target)
+      .eq(target)
+      .and(load64(at, JUMPS + JUMP.stamp).eq(load64(tlb, TLB_STAMP)));
+    f.if(
+      isThere,
+      () => f.set(link, load32(at, JUMPS + JUMP.link)),
+      () => {
+        f.cold();
+        f.set(link, find(cpu, target));
+      },
+    );
+  });
+}
+
+/** (cpu, target) → link, noted in JUMPS, or 0: what the interpreter's resolve does, short. */
+export function buildRegionLinks(m: ModuleBuilder): FnRef {
+  return m.function(
+    [I32, I64],
+    [I32],
+    (f) => {
+      const cpu = f.param(0);
+      const target = f.param(1);
+      const tlb = f.let(load32(cpu, STATE.tlb));
+      const entry = f.let(tlbEntry(tlb, target));
+      f.if(load64(entry, 16).ne(target.and(-4096)), () => f.ret(i32(0)));
+      const at = f.let(target.wrap().add(load32(entry, 24)));
+      const hash = at.xor(at.shrU(14)).and(CODE_HASH_ENTRIES - 1);
+      const slot = f.let(cpu.add(hash.shl(3)));
+      f.if(load32(slot, CODE_HASH).ne(at), () => f.ret(i32(0)));
+      const record = f.let(load32(slot, CODE_HASH + 4));
+      f.if(load16u(record, RECORD.handler).ltU(REGION_SLOTS), () => f.ret(i32(0)));
+      const link = f.let(linkTo(record));
+      const jump = f.let(jumpOffset(target).add(cpu));
+      f.store64(jump, target, JUMPS + JUMP.target);
+      f.store64(jump, load64(tlb, TLB_STAMP), JUMPS + JUMP.stamp);
+      f.store32(jump, link, JUMPS + JUMP.link);
+      f.store32(cpu, i32(1), JUMPS_FILLED);
+      f.ret(link);
+      f.unreachable();
+    },
+    'regionLink',
+  );
+}
