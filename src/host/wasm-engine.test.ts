@@ -229,6 +229,46 @@ test('an instruction across two pages is decoded anew when its second page chang
   assert.equal(reg(GPR.rax), 0x77332211n);
 });
 
+test('a region begins with an instruction across two pages, and follows the second page', () => {
+  // add rax, imm32, three bytes of the immediate in the next page; syscall
+  const rest = (byte: number): number[] => [byte, 0, 0, ...SYSCALL];
+  put(0xffd, 0x48, 0x05, 0x01);
+  put(0x1000, ...rest(0));
+  memory.u8.set(rest(1), memory.at(CODE_FRAME + 30));
+  // mov [rdi], sil
+  memory.u8.set([0x40, 0x88, 0x37, ...SYSCALL], memory.at(CODE_FRAME + 2));
+  const added = (): bigint => {
+    setReg(GPR.rax, 0n);
+    assert.equal(run(CODE + 0xffdn), Exit.Syscall);
+    return reg(GPR.rax);
+  };
+  for (let k = 0; k < 3000; k++) assert.equal(added(), 1n);
+  assert.equal(run(CODE + 0xffdn, 1), Exit.Slice);
+  // Of both instructions: not of the second alone.
+  assert.equal(engine.statistics.regionInstructions, 2);
+  assert.equal(added(), 1n);
+  memory.view.setBigUint64(cpu + STATE.rip, CODE + 0xffdn, true);
+  assert.equal(engine.step(), Exit.Stepped);
+  assert.equal(rip(), CODE + 0x1003n);
+
+  const second = (frame: number): void => {
+    map(1, frame, PRESENT | WRITABLE);
+    engine.flushTlb();
+  };
+  second(CODE_FRAME + 30);
+  assert.equal(added(), 0x101n);
+  assert.equal(added(), 0x101n);
+  second(CODE_FRAME + 1);
+  assert.equal(added(), 1n);
+  assert.equal(added(), 1n);
+
+  setReg(GPR.rdi, CODE + 0x1001n);
+  setReg(GPR.rsi, 2n);
+  assert.equal(run(CODE + 0x2000n), Exit.Syscall);
+  assert.equal(added(), 0x20001n);
+  assert.equal(added(), 0x20001n);
+});
+
 test('fetching from a page without execute right faults at the instruction with the fetch bit', () => {
   map(2, CODE_FRAME + 2, PRESENT, NO_EXECUTE);
   assert.equal(run(CODE + 0x2000n), Exit.Exception);

@@ -375,7 +375,7 @@ export class WasmEngine implements Engine {
     const { view } = this.memory;
     let record = this.lookup();
     while (record !== 0) {
-      const arm = view.getUint16(record, true);
+      const arm = this.regions.handlerOf(record);
       if (arm === Arm.Goto) record = view.getUint32(record + RECORD.immHi, true);
       else if (arm === Arm.Crossing) record = this.crossing();
       else break;

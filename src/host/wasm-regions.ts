@@ -483,7 +483,7 @@ export class Regions {
   /** Is `record` run by the interpreter, and can a region be entered at it? */
   private isInterpreted(record: number): boolean {
     const handler = this.memory.u16[record >>> 1]!;
-    return handler >= Arm.first && handler < REGION_SLOTS;
+    return handler >= Arm.Crossing && handler < REGION_SLOTS;
   }
 
   /** Prepared.entries; what the region is made of is marked as code. */

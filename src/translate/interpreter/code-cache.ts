@@ -184,6 +184,7 @@ export class CodeCache {
         u16[(record + RECORD.position) >>> 1] = offset;
         view.setUint8(record + RECORD.length, INSN_MAX);
         u16[record >>> 1] = Arm.Crossing;
+        view.setInt32(record + RECORD.immHi, 0, true);
         this.enter(page, offset, record);
         offset = 4096;
         break;
@@ -285,11 +286,15 @@ export class CodeCache {
 
   /**
    * The record for an instruction that starts at linear address `at` and reaches into the page at linear address `second`.
-   * It is followed by a record that goes on behind it.
+   * It is followed by a record that goes on behind it. The interpreter finds it in the record at `at`, with `second`, as long as it is
+   * the one.
    */
   crossing(at: number, second: number): number {
     const known = this.crossings.get(at);
-    if (known !== undefined && known.second === second) return known.record;
+    if (known !== undefined && known.second === second) {
+      this.noteCrossing(at, known);
+      return known.record;
+    }
     this.reserve(2);
     const base = this.page(at).base;
     const offset = at - base;
@@ -315,8 +320,16 @@ export class CodeCache {
     }
     this.markCode(at, head);
     this.crossings.set(at, { second, record });
+    this.noteCrossing(at, { second, record });
     this.page(second).crossers.add(at);
     return record;
+  }
+
+  private noteCrossing(at: number, { second, record }: Crossing): void {
+    const first = this.records.get(at);
+    if (first === 0) return;
+    this.memory.u32[(first + RECORD.immLo) >>> 2] = second;
+    this.memory.u32[(first + RECORD.immHi) >>> 2] = record;
   }
 
   /**
@@ -418,6 +431,7 @@ export class CodeCache {
     const crossing = this.crossings.get(at);
     if (crossing === undefined) return;
     this.memory.u16[crossing.record >>> 1] = Arm.Resolve;
+    this.noteCrossing(at, { second: 0, record: 0 });
     this.crossings.delete(at);
   }
 

@@ -59,7 +59,7 @@ export const Arm = {
   Goto: 1,
   /** The end of a single step. */
   Stop: 2,
-  /** An instruction that reaches into the next page: ask which record it has now. */
+  /** An instruction that reaches into the next page: which record it has depends on where that is (CodeCache.crossing). */
   Crossing: 3,
   first: 4,
 } as const;
@@ -205,6 +205,19 @@ export function generateInterpreter(
                 f.br(leave);
                 f.closeBlock();
                 // Arm.Crossing
+                f.scope(() => {
+                  const known = f.let(load32(record, RECORD.immHi));
+                  const second = f.let(page.add(4096));
+                  const entry = f.let(tlbEntry(load32(cpu, STATE.tlb), second));
+                  const at = second.wrap().add(load32(entry, 24));
+                  const isHere = load64(entry, 16)
+                    .eq(second)
+                    .and(at.eq(load32(record, RECORD.immLo)));
+                  f.if(known.ne(0).and(isHere), () => {
+                    f.set(record, known);
+                    f.br(next);
+                  });
+                });
                 f.store64(cpu, page.add(load16u(record, RECORD.position).extendU()), STATE.rip);
                 f.set(record, call(crossing, cpu));
                 f.if(record.eqz(), () => {
