@@ -74,6 +74,8 @@ export const vectorLeast = (t: keyof typeof VECTORS): E => v128Of(VECTORS[t].lea
 /** The same, but more than all exponents in another rounding state than the usual. */
 export const vectorLimit = (t: keyof typeof VECTORS, state: E): E =>
   select(state.eqz(), vectorLeast(t), v128Of(VECTORS[t].most));
+/** All ones in another rounding state than the usual, else 0. */
+export const exactMask = (state: E): E => select(state, v128Of([-1, -1, -1, -1]), v128Of([0, 0, 0, 0]));
 /** The sign is shifted out; what is below the ordinary exponents wraps. */
 export function ordinaryDistance(value: E): E {
   const type = value.type as typeof F32 | typeof F64;
@@ -294,9 +296,16 @@ export abstract class Lift {
   checkTaskSwitched(raise: () => void): void {
     this.f.if(this.state32(STATE.taskSwitched), raise);
   }
-  /** Is it likely that no operation rounds, and PE stays clear? This is about speed alone. */
+  /**
+   * Is it likely that no operation rounds, and PE stays clear? This is about speed alone. If so, `ordinaryLimit` and `vectorLimit` let numbers
+   * pass in that rounding state too, and who asks them asks for exactness as well.
+   */
   get isExact(): boolean {
     return false;
+  }
+  /** All ones unless an operation may round without leaving a trace, as it may when PE is set: for tiers where `isExact`. */
+  mustBeExact(): E {
+    return this.f.let(exactMask(this.roundingState()));
   }
   roundingState(): E {
     return roundingState(this.state32(STATE.mxcsr));

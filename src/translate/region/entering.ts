@@ -1,7 +1,7 @@
 /** How a region begins: its locals get what is in the state block, after a look whether its pages are where they were. */
 import { type E, F32, F64, i32, load32, load64, load128 } from '../../wasm/expr.ts';
 import { call, type Fn, type FnRef } from '../../wasm/module.ts';
-import { STATE } from '../../x86/state.ts';
+import { MXCSR_PE, STATE } from '../../x86/state.ts';
 import {
   ENTRY_PAGE_SHIFT,
   KEPT_PAGES,
@@ -12,7 +12,7 @@ import {
   Status,
   TLB_STAMP,
 } from '../layout.ts';
-import { ordinaryLimit, roundingState, vectorLimit } from '../lift.ts';
+import { exactMask, ordinaryLimit, roundingState, vectorLimit } from '../lift.ts';
 import { linkEntry, linkSlot } from '../runtime/region-links.ts';
 import { pageAt, placeOf } from '../runtime/region-places.ts';
 import type { RegionContext } from './lift.ts';
@@ -63,18 +63,21 @@ export function emitEntering(
   loadVectors(f, region);
 }
 
-function loadVectors(f: Fn, { cpu, taskSwitched, rounding, limits, constants, xmm }: RegionContext): void {
+function loadVectors(f: Fn, region: RegionContext): void {
+  const { cpu, taskSwitched, rounding, limits, mustBeExact, constants, xmm } = region;
   if (taskSwitched !== undefined) f.set(taskSwitched, load32(cpu, STATE.taskSwitched));
   if (rounding !== undefined) {
     f.set(rounding, roundingState(load32(cpu, STATE.mxcsr)));
+    const state = region.isExact ? rounding.and(~MXCSR_PE) : rounding;
     for (const type of [F32, F64] as const) {
       const limit = limits[type];
-      if (limit !== undefined) f.set(limit, ordinaryLimit(type, rounding));
+      if (limit !== undefined) f.set(limit, ordinaryLimit(type, state));
     }
     for (const t of ['f32x4', 'f64x2'] as const) {
       const limit = limits[t];
-      if (limit !== undefined) f.set(limit, vectorLimit(t, rounding));
+      if (limit !== undefined) f.set(limit, vectorLimit(t, state));
     }
+    if (mustBeExact !== undefined) f.set(mustBeExact, exactMask(rounding));
   }
   for (const { local, value } of constants.values()) f.set(local, value);
   xmm.forEach((local, k) => {

@@ -243,6 +243,7 @@ class RegionEmitter {
       taskSwitched: undefined,
       rounding: undefined,
       limits: {},
+      mustBeExact: undefined,
       notSwitched: false,
       normal: new Uint8Array(16),
       gpr: Array.from({ length: 16 }, () => f.local(I64)),

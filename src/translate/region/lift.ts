@@ -61,6 +61,8 @@ export interface RegionContext extends FlagContext {
   rounding: E | undefined;
   /** Lift.ordinaryLimit and vectorLimit, by type. */
   readonly limits: { [F32]?: E; [F64]?: E; f32x4?: E; f64x2?: E };
+  /** Lift.mustBeExact */
+  mustBeExact: E | undefined;
   /** What is known where code is being made: TS is clear; elements of XMM registers without denormals, or NaN, a bit each. */
   notSwitched: boolean;
   readonly normal: Uint8Array;
@@ -279,6 +281,10 @@ export class RegionLift extends FlagLift {
   }
   override get isExact(): boolean {
     return this.region.isExact;
+  }
+  override mustBeExact(): E {
+    this.roundingState();
+    return (this.region.mustBeExact ??= this.f.lasting(V128));
   }
   override roundingState(): E {
     this.region.rounding ??= this.f.lasting(I32);

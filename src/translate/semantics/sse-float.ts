@@ -70,7 +70,7 @@ function roundsAsUsual(c: Lift, rare: Label, exact: () => E, quick?: () => E): v
   const { f } = c;
   const state = c.roundingState();
   f.if(state, () => {
-    if (!c.isExact) f.cold();
+    f.cold();
     f.brIf(rare, state.ne(MXCSR_PE));
     if (quick === undefined) f.brIf(rare, exact().eqz());
     else f.if(quick().eqz(), () => f.brIf(rare, exact().eqz()));
@@ -172,9 +172,9 @@ interface Numbers {
   readonly add: (a: E, b: E) => E;
   readonly sub: (a: E, b: E) => E;
   readonly mul: (a: E, b: E) => E;
-  /** Bits, of which none is set if the two are the same. */
+  /** Bits, of which none is set if the two are the same; of vectors the sign bit is, if they are not. */
   readonly differ: (a: E, b: E) => E;
-  /** The lower half of both significands: two factors without it have an exact product. */
+  /** Bits of the lower half of both significands: two factors without it have an exact product. */
   readonly lower: (a: E, b: E) => E;
   readonly or: (a: E, b: E) => E;
   /** No bit is set. */
@@ -199,20 +199,20 @@ const vectors = (t: FloatVector): Numbers => ({
   sub: (a, b) => simd(`${t}.sub`, a, b),
   mul: (a, b) => simd(`${t}.mul`, a, b),
   differ: (a, b) => simd(`${t}.ne`, a, b),
-  lower: (a, b) => and(or(a, b), constant(t, LOWER.f32, 0, LOWER.f64)),
+  lower: (a, b) => simd(`${EXPONENTS[t].integers}.neg`, and(or(a, b), constant(t, LOWER.f32, 0, LOWER.f64))),
   or: (a, b) => or(a, b),
   none: (bits) => simd('v128.any_true', bits).eqz(),
 });
 /**
- * Most exact results pass these, and no other. Of a sum r of a and b, r - a and r - b are rounded, but the one without the greater of a
+ * No bits of most exact results, some of all others; of vectors the sign bits. Of a sum r of a and b, r - a and r - b are rounded, but the one without the greater of a
  * and b is not (Dekker); so both are what they should be only if r is.
  */
 const QUICK: Record<Operation['name'], (n: Numbers, a: E, b: E, r: E) => E> = {
-  add: (n, a, b, r) => n.none(n.or(n.differ(n.sub(r, a), b), n.differ(n.sub(r, b), a))),
-  sub: (n, a, b, r) => n.none(n.or(n.differ(n.sub(a, r), b), n.differ(n.add(r, b), a))),
-  mul: (n, a, b) => n.none(n.lower(a, b)),
-  div: (n, a, b, r) => n.none(n.or(n.lower(r, b), n.differ(n.mul(r, b), a))),
-  sqrt: (n, _, b, r) => n.none(n.or(n.lower(r, r), n.differ(n.mul(r, r), b))),
+  add: (n, a, b, r) => n.or(n.differ(n.sub(r, a), b), n.differ(n.sub(r, b), a)),
+  sub: (n, a, b, r) => n.or(n.differ(n.sub(a, r), b), n.differ(n.add(r, b), a)),
+  mul: (n, a, b) => n.lower(a, b),
+  div: (n, a, b, r) => n.or(n.lower(r, b), n.differ(n.mul(r, b), a)),
+  sqrt: (n, _, b, r) => n.or(n.lower(r, r), n.differ(n.mul(r, r), b)),
 };
 
 const isDouble = (value: E): boolean => value.type === F64;
@@ -260,11 +260,13 @@ const scalar =
     const { a, b, check: operands } = op === SQRT ? squareRootOf(c) : numbersOf(c);
     const r = f.let(op.apply(a, b));
     const type = isDouble(r) ? F64 : F32;
+    const isQuick = (): E => SINGLES.none(QUICK[op.name](SINGLES, a, b, r));
     const check: Check = (rare) => {
       operands(rare);
       // One quick test that most pass: of the number, and of the rounding state.
-      f.if(ordinaryDistance(r).geU(c.ordinaryLimit(type)), () => {
-        if (!c.isExact) f.cold();
+      const isOther = ordinaryDistance(r).geU(c.ordinaryLimit(type));
+      f.if(c.isExact ? isOther.or(isQuick().eqz().and(c.roundingState().ne(0))) : isOther, () => {
+        f.cold();
         f.if(ordinaryDistance(r).geU(ordinaryCount(type)), () => {
           f.cold();
           f.brIf(
@@ -274,12 +276,7 @@ const scalar =
               .eqz(),
           );
         });
-        roundsAsUsual(
-          c,
-          rare,
-          () => op.exact(c, a, b, r),
-          () => QUICK[op.name](SINGLES, a, b, r),
-        );
+        roundsAsUsual(c, rare, () => op.exact(c, a, b, r), c.isExact ? undefined : isQuick);
       });
     };
     unless(c, check, () => {
@@ -397,9 +394,9 @@ const EXPONENTS = {
 
 /**
  * A test for all elements that most pass: none of `operands` has an exponent of 0, and none of `result` one of 0, 1, or all
- * ones. Differences show in the sign bits. `least` is 2 in each exponent, or more than all if nothing is to pass.
+ * ones. Differences show in the sign bits, as those of `besides` do. `least` is 2 in each exponent, or more than all if nothing is to pass.
  */
-function ordinary(c: Lift, t: FloatVector, operands: readonly E[], result: E): (least: E) => E {
+function ordinary(c: Lift, t: FloatVector, operands: readonly E[], result: E): (least: E, besides?: E) => E {
   const { f } = c;
   const { integers, mask, one } = EXPONENTS[t];
   const step = (): E => c.vectorConstant([...one, ...one]);
@@ -410,7 +407,10 @@ function ordinary(c: Lift, t: FloatVector, operands: readonly E[], result: E): (
     ...operands.map((v) => simd(`${integers}.sub`, exponents(v), step())),
   ];
   const rest = f.let(or(...others));
-  return (least) => simd(`${integers}.bitmask`, or(simd(`${integers}.sub`, e, least), rest)).eqz();
+  return (least, besides) => {
+    const differences = or(simd(`${integers}.sub`, e, least), rest);
+    return simd(`${integers}.bitmask`, besides === undefined ? differences : or(differences, besides)).eqz();
+  };
 }
 
 const packed =
@@ -432,14 +432,15 @@ const packed =
     };
     const check: Check = (rare) => {
       const isOrdinary = ordinary(c, t, unknown, r);
-      f.if(isOrdinary(c.vectorLimit(t)).eqz(), () => {
-        if (!c.isExact) f.cold();
+      const quick = (): E => QUICK[op.name](vectors(t), a, b, r);
+      f.if(isOrdinary(c.vectorLimit(t), c.isExact ? and(quick(), c.mustBeExact()) : undefined).eqz(), () => {
+        f.cold();
         f.if(isOrdinary(vectorLeast(t)).eqz(), () => {
           f.cold();
           if (unknown.length > 0) f.brIf(rare, noDenormals(t, ...unknown).eqz());
           f.brIf(rare, all(t, or(normal(t, r), smallElements(t, op, a, b, r))).eqz());
         });
-        roundsAsUsual(c, rare, exact, () => QUICK[op.name](vectors(t), a, b, r));
+        roundsAsUsual(c, rare, exact, c.isExact ? undefined : () => vectors(t).none(quick()));
       });
       for (const k of ks) c.noteNoDenormal(k, t);
     };
