@@ -7,7 +7,7 @@ import { Session } from 'node:inspector/promises';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { engineMode } from '../src/host/engine-mode.ts';
-import { WatchedRegions } from '../src/host/watched-regions.ts';
+import { WatchedRegions } from '../src/host/regions/watched.ts';
 import { MONITOR_FLAGS } from '../src/xend/monitor-link.ts';
 import { Machine } from './user-program/machine.ts';
 import { Input, Nothing, Output, RegularFile } from './user-program/open-files.ts';

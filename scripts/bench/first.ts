@@ -1,6 +1,6 @@
 /**
  * The first time: what a program takes in a domain of a xend that has never run it, so that nothing of it has been translated yet. What is
- * kept of it then (src/host/kept-regions.ts) is there at all later runs, as it is for users: those are measured beside the others.
+ * kept of it then (src/host/regions/kept.ts) is there at all later runs, as it is for users: those are measured beside the others.
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -1,6 +1,6 @@
 /** What a run has cost and done, for people: lines on stderr, so that stdout is the program's alone. */
 import { UserSpace } from '../../src/guest/user-symbols.ts';
-import type { WatchedRegions } from '../../src/host/watched-regions.ts';
+import type { WatchedRegions } from '../../src/host/regions/watched.ts';
 import { ROOT_FRAME } from './address-space.ts';
 import type { Machine } from './machine.ts';
 

@@ -57,7 +57,7 @@ export const xendLog = (paths: Paths): string => path.join(paths.log, 'xend.log'
 export const debugLog = (paths: Paths): string => path.join(paths.log, 'xend-debug.log');
 /** The privileged store socket, under the name that Debian's xenstore tools expect of XENSTORED_RUNDIR. */
 export const storeSocket = (paths: Paths): string => path.join(paths.run, 'xenstored', 'socket');
-/** What domains' code was translated to (host/kept-regions.ts). */
+/** What domains' code was translated to (host/regions/kept.ts). */
 export const regionsDir = (lib: string): string => path.join(lib, 'cache', 'regions');
 export const recordsDir = (paths: Paths): string => path.join(paths.lib, 'domains');
 export const consoleLog = (paths: Paths, name: string): string =>

@@ -40,10 +40,10 @@ import { Exit } from '../x86/exits.ts';
 import { ROWS } from '../x86/opcodes/index.ts';
 import { RFLAGS, STATE } from '../x86/state.ts';
 import { ARMS, COMMON, engineCode } from './engine-code.ts';
-import type { KeptRegions } from './kept-regions.ts';
-import { type RegionTranslator, TranslatorAtOnce } from './region-translator.ts';
-import { MODULE_BYTES_MAX, type RegionStatistics, Regions } from './wasm-regions.ts';
-import type { WatchedRegions } from './watched-regions.ts';
+import { MODULE_BYTES_MAX, type RegionStatistics, Regions } from './regions/index.ts';
+import type { KeptRegions } from './regions/kept.ts';
+import { type RegionTranslator, TranslatorAtOnce } from './regions/translator.ts';
+import type { WatchedRegions } from './regions/watched.ts';
 
 const UD = 6;
 const GP = 13;
@@ -225,8 +225,8 @@ export class WasmEngine implements Engine {
           this.regions.dropAll();
         },
         withholdWrites: (frame) => this.exports.withholdWrites(this.cpu, frame),
-        dropped: (base, pieces) => this.regions.drop(base, pieces),
-        overwritten: (base, from, to) => this.regions.overwritten(base, from, to),
+        dropped: (base, pieces) => this.regions.table.drop(base, pieces),
+        overwritten: (base, from, to) => this.regions.table.overwritten(base, from, to),
       },
       records,
     );
@@ -375,7 +375,7 @@ export class WasmEngine implements Engine {
     const { view } = this.memory;
     let record = this.lookup();
     while (record !== 0) {
-      const arm = this.regions.handlerOf(record);
+      const arm = this.regions.table.handlerOf(record);
       if (arm === Arm.Goto) record = view.getUint32(record + RECORD.immHi, true);
       else if (arm === Arm.Crossing) record = this.crossing();
       else break;
@@ -458,7 +458,7 @@ export class WasmEngine implements Engine {
   private regionMoved(link: number): number {
     const { view } = this.memory;
     const page = view.getBigUint64(this.cpu + STATE.codePage, true);
-    const position = this.regions.moved(link, (n) => this.codePage(page + BigInt(n * 4096)));
+    const position = this.regions.table.moved(link, (n) => this.codePage(page + BigInt(n * 4096)));
     if (position === undefined) return 0;
     view.setBigUint64(this.cpu + STATE.rip, page + BigInt(position), true);
     return 1;
@@ -499,7 +499,7 @@ export class WasmEngine implements Engine {
     if (record === 0) return Exit.Exception;
     const scratch = this.cpu + STEP_RECORDS;
     u8.copyWithin(scratch, record, record + RECORD_BYTES);
-    view.setUint16(scratch, this.regions.handlerOf(record), true);
+    view.setUint16(scratch, this.regions.table.handlerOf(record), true);
     const insn = this.helperInsns.get(record);
     if (insn !== undefined) this.helperInsns.set(scratch, insn);
     const after = scratch + RECORD_BYTES;

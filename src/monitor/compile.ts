@@ -1,10 +1,10 @@
 /**
- * `node main.ts --compile FOLDER`: machine code for all regions in FOLDER that have none (host/kept-regions.ts). A process of its own, as
+ * `node main.ts --compile FOLDER`: machine code for all regions in FOLDER that have none (host/regions/kept.ts). A process of its own, as
  * V8 then compiles everything with its best compiler; under the flags of a monitor, as V8 takes code only under those that it was made with. It
  * ends when its standard input does: with the xend that wants it.
  */
 import os from 'node:os';
-import { compileKept, uncompiled } from '../host/kept-regions.ts';
+import { compileKept, uncompiled } from '../host/regions/kept.ts';
 import { codeCanBeKept } from '../host/v8-code.ts';
 
 const LOWEST_PRIORITY = 19;

@@ -1,10 +1,10 @@
 /**
- * The thread that translates for a vCPU while it runs on (host/region-translator.ts): it makes modules of what is ordered, and writes those
+ * The thread that translates for a vCPU while it runs on (host/regions/translator.ts): it makes modules of what is ordered, and writes those
  * for other domains to their folder. It ends when it is told to, or the vCPU's thread has ended.
  */
 import { type MessagePort, workerData } from 'node:worker_threads';
-import { keepRegions } from '../host/kept-regions.ts';
-import { makeModule, type TranslatorMessage } from '../host/region-translator.ts';
+import { keepRegions } from '../host/regions/kept.ts';
+import { makeModule, type TranslatorMessage } from '../host/regions/translator.ts';
 
 const port = workerData as MessagePort;
 port.on('message', (message: TranslatorMessage) => {

@@ -1,5 +1,5 @@
 /**
- * Has machine code made of the regions that domains leave behind (host/kept-regions.ts): by a process of the lowest priority, one at a
+ * Has machine code made of the regions that domains leave behind (host/regions/kept.ts): by a process of the lowest priority, one at a
  * time, as soon as nothing new has come for a while. Only speed depends on it: whatever fails is tried again when there is more.
  */
 import { type ChildProcess, spawn } from 'node:child_process';

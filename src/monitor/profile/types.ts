@@ -1,5 +1,5 @@
 /** A profile of a running domain: where its guest was, and what its monitor did for it, at regular moments. Plain data. */
-import type { RegionView } from '../../host/watched-regions.ts';
+import type { RegionView } from '../../host/regions/watched.ts';
 
 /** Samples at one instruction of the guest. */
 export interface GuestAddress {

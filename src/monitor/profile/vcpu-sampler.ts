@@ -5,8 +5,8 @@
 import { readFileSync } from 'node:fs';
 import { Session } from 'node:inspector';
 import { fileURLToPath } from 'node:url';
+import { WatchedRegions } from '../../host/regions/watched.ts';
 import type { WasmEngine } from '../../host/wasm-engine.ts';
-import { WatchedRegions } from '../../host/watched-regions.ts';
 import type { GuestMemory } from '../../hypervisor/memory.ts';
 import { STATE } from '../../x86/state.ts';
 import type { MonitorFunction, VcpuProfile } from './types.ts';

@@ -1,6 +1,6 @@
 /** A vCPU with a few mapped pages, in a memory of its own, for tests that compare the tiers with each other. */
-import type { KeptRegions } from '../../host/kept-regions.ts';
-import type { RegionTranslator } from '../../host/region-translator.ts';
+import type { KeptRegions } from '../../host/regions/kept.ts';
+import type { RegionTranslator } from '../../host/regions/translator.ts';
 import { WasmEngine } from '../../host/wasm-engine.ts';
 import { GuestMemory, planLayout } from '../../hypervisor/memory.ts';
 import { Exit } from '../../x86/exits.ts';

@@ -3,12 +3,12 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { type MessagePort, Worker } from 'node:worker_threads';
-import type { RegionOrder } from '../translate/region/index.ts';
-import { CODE, TestMachine } from '../translate/region/machine-for-tests.ts';
-import { loops, type Program, randomProgram } from '../translate/region/program-for-tests.ts';
-import { Exit } from '../x86/exits.ts';
-import { GPR } from '../x86/state.ts';
-import { makeModule, type OrderedModule, type RegionTranslator, TranslatorThread } from './region-translator.ts';
+import type { RegionOrder } from '../../translate/region/index.ts';
+import { CODE, TestMachine } from '../../translate/region/machine-for-tests.ts';
+import { loops, type Program, randomProgram } from '../../translate/region/program-for-tests.ts';
+import { Exit } from '../../x86/exits.ts';
+import { GPR } from '../../x86/state.ts';
+import { makeModule, type OrderedModule, type RegionTranslator, TranslatorThread } from './translator.ts';
 
 /** Makes everything, and gives it away when `isReady`. */
 class LateTranslator implements RegionTranslator {
@@ -82,7 +82,7 @@ test('what was ordered of code that has changed since is not run', () => {
 test('a thread makes what is ordered, begins anew after a rest, and ends with its user', async () => {
   const workers: Worker[] = [];
   const start = (port: MessagePort): void => {
-    const url = new URL('../monitor/translator-worker.ts', import.meta.url);
+    const url = new URL('../../monitor/translator-worker.ts', import.meta.url);
     workers.push(new Worker(url, { workerData: port, transferList: [port] }));
   };
   const translator = new TranslatorThread(start);

@@ -2,11 +2,11 @@
  * What a developer wants to see of regions: which code of the guest they are, what it became, and how often each was entered.
  * Only of regions that are made while somebody watches: nothing is kept, and nothing is counted, at other times.
  */
-import type { RegionPlan } from '../translate/region/index.ts';
-import { I32, i32 } from '../wasm/expr.ts';
-import { ModuleBuilder } from '../wasm/module.ts';
-import { printFunction } from '../wasm/print.ts';
-import { disassemble } from '../x86/disassemble.ts';
+import type { RegionPlan } from '../../translate/region/index.ts';
+import { I32, i32 } from '../../wasm/expr.ts';
+import { ModuleBuilder } from '../../wasm/module.ts';
+import { printFunction } from '../../wasm/print.ts';
+import { disassemble } from '../../x86/disassemble.ts';
 
 /** A region as it is told: plain data. */
 export interface RegionView {

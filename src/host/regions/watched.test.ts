@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CODE, TestMachine } from '../translate/region/machine-for-tests.ts';
-import { Exit } from '../x86/exits.ts';
-import { GPR } from '../x86/state.ts';
-import { WatchedRegions } from './watched-regions.ts';
+import { CODE, TestMachine } from '../../translate/region/machine-for-tests.ts';
+import { Exit } from '../../x86/exits.ts';
+import { GPR } from '../../x86/state.ts';
+import { WatchedRegions } from './watched.ts';
 
 /** O: call rdx; dec rcx; jnz O; syscall; and in the next page, so that they are two regions, F: inc rax; ret */
 const PROGRAM = new Uint8Array(0x1004);

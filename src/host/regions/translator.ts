@@ -3,9 +3,9 @@
  * in the interpreter.
  */
 import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
-import { generateRegions, planOf, type RegionOrder } from '../translate/region/index.ts';
-import type { FunctionCode } from '../wasm/module.ts';
-import type { KeptRegion } from './kept-regions.ts';
+import { generateRegions, planOf, type RegionOrder } from '../../translate/region/index.ts';
+import type { FunctionCode } from '../../wasm/module.ts';
+import type { KeptRegion } from './kept.ts';
 
 export interface MadeModule {
   readonly bytes: Uint8Array<ArrayBuffer>;

@@ -16,18 +16,17 @@ import {
   readdirSync,
   readFileSync,
   readSync,
-  renameSync,
   rmSync,
   statSync,
   utimesSync,
-  writeFileSync,
 } from 'node:fs';
 import path from 'node:path';
 import v8, { deserialize, serialize } from 'node:v8';
-import { VCPUS_BASE } from '../hypervisor/memory.ts';
-import { ENTRY_HINTS, joinRegions, type RegionOrigin } from '../translate/region/index.ts';
-import type { FunctionCode } from '../wasm/module.ts';
-import { compileOptimized, moduleWithCode, serializeCode } from './v8-code.ts';
+import { VCPUS_BASE } from '../../hypervisor/memory.ts';
+import { ENTRY_HINTS, joinRegions, type RegionOrigin } from '../../translate/region/index.ts';
+import type { FunctionCode } from '../../wasm/module.ts';
+import { writeAtomically } from '../atomic-file.ts';
+import { compileOptimized, moduleWithCode, serializeCode } from '../v8-code.ts';
 
 /** A region as its domain gives it away. */
 export interface KeptRegion {
@@ -74,6 +73,8 @@ interface Body {
 interface File {
   readonly file: string;
   readonly bodyHash: Uint8Array;
+  /** It has been read before. */
+  counted: boolean;
   /** Once it has been asked for; false: it cannot be had. */
   origins: readonly RegionOrigin[] | undefined | false;
   /** Once one of its functions has been asked for. */
@@ -95,11 +96,7 @@ const FORMAT = 1;
 const codeFile = (file: string): string =>
   `${file.slice(0, -SUFFIX.length)}.${v8.cachedDataVersionTag().toString(16)}.code`;
 
-const sha256 = (...parts: readonly Uint8Array[]): Buffer => {
-  const hash = createHash('sha256');
-  for (const part of parts) hash.update(part);
-  return hash.digest();
-};
+const sha256 = (bytes: Uint8Array): Buffer => createHash('sha256').update(bytes).digest();
 const idOf = (origin: RegionOrigin): string => sha256(serialize(origin)).toString('hex', 0, 12);
 
 /** The files of `version`, the newest first. */
@@ -133,6 +130,19 @@ function readHead(file: string): Head | undefined {
   }
 }
 
+/** What is known of files, whose names say what is in them. */
+const idsKnown = new Map<string, readonly string[]>();
+
+/** The regions of a file; none if it cannot be believed. */
+function idsOf(file: string): readonly string[] {
+  let ids = idsKnown.get(file);
+  if (ids === undefined) {
+    ids = readHead(file)?.ids ?? [];
+    idsKnown.set(file, ids);
+  }
+  return ids;
+}
+
 function readBody({ file, bodyHash }: Pick<File, 'file' | 'bodyHash'>): Body | undefined {
   try {
     const all = readFileSync(file);
@@ -163,7 +173,13 @@ export class RegionFolder implements KeptRegions {
       const head = readHead(file);
       if (head === undefined) continue;
       const number =
-        this.#files.push({ file, bodyHash: head.bodyHash.slice(), origins: undefined, exports: undefined }) - 1;
+        this.#files.push({
+          file,
+          bodyHash: head.bodyHash.slice(),
+          counted: false,
+          origins: undefined,
+          exports: undefined,
+        }) - 1;
       for (let k = 0; k + 3 < head.keys.length; k += 4) {
         this.#hints[head.keys[k + 3]!] = 1;
         const place = { file: number, region: head.keys[k + 1]!, entry: head.keys[k + 2]! };
@@ -202,10 +218,12 @@ export class RegionFolder implements KeptRegions {
 
   /** What the regions of a file were made from; false when it is not there, or there is enough. Its module is then `#last`. */
   #read(number: number): readonly RegionOrigin[] | false {
-    const body = this.#loadedBytes < LOADED_BYTES_MAX ? readBody(this.#files[number]!) : undefined;
+    const file = this.#files[number]!;
+    const body = file.counted || this.#loadedBytes < LOADED_BYTES_MAX ? readBody(file) : undefined;
     if (body === undefined) return false;
     this.#last = { number, module: body.module };
-    this.#loadedBytes += body.module.length;
+    if (!file.counted) this.#loadedBytes += body.module.length;
+    file.counted = true;
     return body.origins.map((origin) => ({ ...origin, bytes: origin.bytes.slice(), keys: [], hints: [] }));
   }
 }
@@ -224,7 +242,7 @@ function moduleOf(file: string, bytes: Uint8Array<ArrayBuffer>): WebAssembly.Mod
 export function keepRegions(folder: string, version: string, regions: readonly KeptRegion[]): void {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
-    const known = new Set(filesOf(folder, version).flatMap((file) => readHead(file)?.ids ?? []));
+    const known = new Set(filesOf(folder, version).flatMap(idsOf));
     const fresh = regions.map((region) => ({ ...region, id: idOf(region.origin) })).filter(({ id }) => !known.has(id));
     if (fresh.length === 0) return;
     const origins = fresh.map(({ origin }) => origin);
@@ -238,9 +256,7 @@ export function keepRegions(folder: string, version: string, regions: readonly K
     sha256(head).copy(lead);
     lead.writeUInt32LE(head.length, HASH_BYTES);
     const file = path.join(folder, `${FORMAT}-${version}-${sha256(head).toString('hex', 0, 10)}${SUFFIX}`);
-    const temporary = `${file}.${process.pid}`;
-    writeFileSync(temporary, Buffer.concat([lead, head, body]), { mode: 0o600 });
-    renameSync(temporary, file);
+    writeAtomically(file, Buffer.concat([lead, head, body]), 0o600);
     removeOldest(folder);
   } catch {
     return;
@@ -265,9 +281,7 @@ export function compileKept(file: string): boolean {
     const module = compileOptimized(bytes);
     code = module && serializeCode(bytes);
   }
-  const temporary = `${codeFile(file)}.${process.pid}`;
-  writeFileSync(temporary, code ?? new Uint8Array(0), { mode: 0o600 });
-  renameSync(temporary, codeFile(file));
+  writeAtomically(codeFile(file), code ?? new Uint8Array(0), 0o600);
   return code !== undefined;
 }
 

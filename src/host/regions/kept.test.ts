@@ -4,11 +4,11 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { CODE, DATA, TestMachine } from '../translate/region/machine-for-tests.ts';
-import { loops, type Program, randomProgram } from '../translate/region/program-for-tests.ts';
-import { Exit } from '../x86/exits.ts';
-import { GPR } from '../x86/state.ts';
-import { keepRegions, RegionFolder } from './kept-regions.ts';
+import { CODE, DATA, TestMachine } from '../../translate/region/machine-for-tests.ts';
+import { loops, type Program, randomProgram } from '../../translate/region/program-for-tests.ts';
+import { Exit } from '../../x86/exits.ts';
+import { GPR } from '../../x86/state.ts';
+import { keepRegions, RegionFolder } from './kept.ts';
 
 const VERSION = 'v1';
 const many = (): number => 1_000_000;

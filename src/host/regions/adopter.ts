@@ -1,0 +1,109 @@
+/**
+ * Regions that are kept from other domains (kept.ts): looks for them where control comes to code for the first time, compares all
+ * bytes, and has them entered there.
+ */
+import type { GuestMemory } from '../../hypervisor/memory.ts';
+import type { CodeCache } from '../../translate/interpreter/code-cache.ts';
+import { entryHint, entryKey, isThere, pageCodes, type RegionOrigin } from '../../translate/region/index.ts';
+import type { KeptPlace, KeptRegions } from './kept.ts';
+import type { RegionTable } from './table.ts';
+
+/** After so many times that control came to its entry a kept region is looked for again, when not all of its pages were mapped. */
+const EXPECTED_AFTER = [16, 64, 300, 1000] as const;
+
+export interface AdopterPorts {
+  readonly kept: KeptRegions;
+  /** What regions import: RegionImports, memory and table. */
+  readonly imports: Record<string, unknown>;
+  /** Linear address of the page at `va` if code may be fetched from it, else 0. Leaves no trace of a fault. */
+  fetch(va: bigint): number;
+  /** Does `work`, for which the guest waits. */
+  waiting<T>(work: () => T): T;
+}
+
+export class RegionAdopter {
+  adopted = 0;
+  private readonly memory: GuestMemory;
+  private readonly cache: CodeCache;
+  private readonly table: RegionTable;
+  private readonly ports: AdopterPorts;
+  /** As RegionOptions.threshold. */
+  private readonly threshold: number;
+  /** Records whose region is kept, but not all there yet → how often it was looked for. */
+  private readonly expected = new Map<number, number>();
+
+  constructor(memory: GuestMemory, cache: CodeCache, table: RegionTable, ports: AdopterPorts, threshold: number) {
+    this.memory = memory;
+    this.cache = cache;
+    this.table = table;
+    this.ports = ports;
+    this.threshold = threshold;
+  }
+
+  /** Is there probably a kept region that is entered at linear address `at`? */
+  mayAdopt(at: number): boolean {
+    const { kept } = this.ports;
+    const { u8 } = this.memory;
+    const { base, offset } = this.placeOf(at);
+    return kept.mayHave(entryHint(u8, base, offset)) && kept.find(entryKey(u8, base, offset)).length > 0;
+  }
+
+  /** Control has come to `record` for the first time, or once more: looks for its region unless that was done, and is to be done later. */
+  reached(record: number, at: number, rip: bigint): void {
+    if (!this.expected.has(record)) this.adopt(record, at, rip);
+  }
+
+  /**
+   * Looks for a kept region that is entered at `record`, of the instruction at `rip` and linear address `at`. True when it is there,
+   * or will be looked for another time.
+   */
+  adopt(record: number, at: number, rip: bigint): boolean {
+    const { kept } = this.ports;
+    const { u8 } = this.memory;
+    const { base, offset } = this.placeOf(at);
+    const page = rip - BigInt(offset);
+    let isMissing = false;
+    if (!kept.mayHave(entryHint(u8, base, offset))) return false;
+    for (const place of kept.find(entryKey(u8, base, offset))) {
+      const origin = kept.origin(place);
+      const entry = origin?.entries[place.entry];
+      if (origin === undefined || entry === undefined || (entry & 4095) !== offset) continue;
+      const bases = origin.pages.map((other) =>
+        other === entry >> 12 ? base : this.ports.fetch(page + BigInt(other - (entry >> 12)) * 4096n),
+      );
+      if (bases.includes(0)) isMissing = true;
+      else if (isThere(origin, u8, bases) && this.take(place, origin, bases)) {
+        this.expected.delete(record);
+        return true;
+      }
+    }
+    const times = this.expected.get(record) ?? 0;
+    if (!isMissing || times >= EXPECTED_AFTER.length) return false;
+    // The guest maps pages as it comes to them.
+    this.expected.set(record, times + 1);
+    this.cache.count(record, Math.max(this.threshold - EXPECTED_AFTER[times]!, 0));
+    return true;
+  }
+
+  /** Installs a kept region whose pages are at `bases`. */
+  private take(place: KeptPlace, origin: RegionOrigin, bases: readonly number[]): boolean {
+    const { table, ports } = this;
+    if (table.isFull || (bases.length > 1 && bases.some((base) => table.isAlone(base)))) return false;
+    const code = ports.waiting(() => ports.kept.code(place, ports.imports));
+    if (code === undefined) return false;
+    const parts = pageCodes(origin).map((code, k) => ({ ...code, base: bases[k]! }));
+    table.install({ origin, parts, entries: table.entriesOf(origin, parts) }, code);
+    this.adopted++;
+    return true;
+  }
+
+  private placeOf(at: number): { readonly base: number; readonly offset: number } {
+    const offset = (at - this.memory.layout.ramBase) & 4095;
+    return { base: at - offset, offset };
+  }
+
+  /** All code is forgotten. */
+  forgetAll(): void {
+    this.expected.clear();
+  }
+}

@@ -1,0 +1,304 @@
+/**
+ * Tier 1 of one vCPU's engine: has regions made of hot code, or takes those that are kept, and puts their functions into the table
+ * (table.ts). Which code belongs together is the planner's to find; what it becomes is translate/region's; in which thread, a translator's.
+ */
+import type { GuestMemory } from '../../hypervisor/memory.ts';
+import type { CodeCache } from '../../translate/interpreter/code-cache.ts';
+import { isThere } from '../../translate/region/index.ts';
+import { RegionAdopter } from './adopter.ts';
+import type { KeptRegion, KeptRegions } from './kept.ts';
+import { AROUND, type Planned, type PlannerOptions, RegionPlanner, type Request } from './planner.ts';
+import { hasCode, type Region, type RegionModule, RegionTable, type TableStatistics } from './table.ts';
+import { type MadeModule, type OrderedModule, type RegionTranslator, TranslatorAtOnce } from './translator.ts';
+import type { WatchedRegions } from './watched.ts';
+
+export interface RegionPorts {
+  /** Milliseconds, for the statistics. */
+  clock(): number;
+  /** Linear address of the page at `va` if code may be fetched from it, else 0. Leaves no trace of a fault. */
+  fetch(va: bigint): number;
+  /** Regions of other domains, or of earlier times, if any are kept. */
+  readonly kept: KeptRegions | undefined;
+  /** Who makes new ones. */
+  readonly translator: RegionTranslator;
+}
+
+export interface RegionOptions extends PlannerOptions {
+  /** So often control comes to an instruction before its region is made. */
+  readonly threshold: number;
+  /** Regions of one module. */
+  readonly batch: number;
+  /**
+   * Of code inside of a region, no other when it is found hot for the first time: the interpreter was in it when the region
+   * was made, and will come to one of its entries.
+   */
+  readonly patient: boolean;
+  /** Bytes of modules that may live at the same time. */
+  readonly moduleBytes: number;
+}
+/**
+ * Usually. What V8 makes of them takes some five times as much. A guest that would need
+ * more has all its code forgotten, and what is hot by then made again.
+ */
+export const MODULE_BYTES_MAX = 32 << 20;
+
+/** So often at most is a region made, with targets of its computed jumps that it had not known before. */
+const TIMES_MADE = 2;
+/** Instructions that a module has as soon as no further region comes to it. To plan one takes some 10 microseconds, to make it 30. */
+const AT_ONCE = 200;
+const LONG_WAIT_MS = 5;
+/** So many new regions are kept together, or fewer when the guest has nothing to do. */
+const KEPT_TOGETHER = 12;
+const KEPT_AT_LEAST = 6;
+/** After so many times that control came to code that has changed it is hot again. */
+const AGAIN = 100;
+
+export interface RegionStatistics extends TableStatistics {
+  /** Of the regions: those that were kept. */
+  readonly regionsKept: number;
+  /** Milliseconds that the guest has waited for regions, and at most at once: CPU time of the vCPU's thread. */
+  readonly regionMs: number;
+  readonly regionMsLongest: number;
+  /** Of these waits, those of more than LONG_WAIT_MS. */
+  readonly regionWaitsLong: number;
+}
+
+export class Regions {
+  /** What can be entered. */
+  readonly table: RegionTable;
+  private readonly waits = { regionMs: 0, regionMsLongest: 0, regionWaitsLong: 0 };
+  private readonly memory: GuestMemory;
+  private readonly cache: CodeCache;
+  private readonly imports: Record<string, unknown>;
+  private readonly options: RegionOptions;
+  private readonly ports: RegionPorts;
+  private readonly planner: RegionPlanner;
+  private readonly adopter: RegionAdopter | undefined;
+  private readonly queue: Request[] = [];
+  /** What is being made, module by module. Nothing is wanted any more of those that all code was forgotten after. */
+  private ordered: { readonly order: OrderedModule; planned: readonly Planned[] }[] = [];
+  /** For regions that somebody watches. */
+  private readonly atOnce = new TranslatorAtOnce();
+  /** What those that were made here were made for. */
+  private readonly requests = new WeakMap<Region, Request>();
+  /** Linear address of the first entry → how often its region was made, where that is more than once. */
+  private readonly timesMade = new Map<number, number>();
+  /** Records that were hot inside of a region. */
+  private readonly patiently = new Set<number>();
+  /** Regions that are new, and may soon be kept. */
+  private fresh: { readonly region: Region; readonly kept: KeptRegion }[] = [];
+  private watched: WatchedRegions | undefined;
+
+  /** `imports` is what regions import: RegionImports, memory and table. */
+  constructor(
+    memory: GuestMemory,
+    cache: CodeCache,
+    table: WebAssembly.Table,
+    imports: Record<string, unknown>,
+    ports: RegionPorts,
+    options: RegionOptions,
+  ) {
+    this.memory = memory;
+    this.cache = cache;
+    this.imports = imports;
+    this.ports = ports;
+    this.options = options;
+    const { threshold } = options;
+    this.table = new RegionTable(memory, cache, table, (records) => {
+      // A kernel's that was hot before it patched itself will be so again: it need not be counted from the beginning.
+      if (threshold > AGAIN) for (const record of records) cache.count(record, threshold - AGAIN);
+    });
+    this.planner = new RegionPlanner(memory, cache, this.table, options);
+    const { kept, fetch } = ports;
+    const waiting = <T>(work: () => T): T => this.waiting(work);
+    this.adopter = kept && new RegionAdopter(memory, cache, this.table, { kept, fetch, imports, waiting }, threshold);
+  }
+
+  get stats(): RegionStatistics {
+    return { ...this.table.stats, ...this.waits, regionsKept: this.adopter?.adopted ?? 0 };
+  }
+
+  /**
+   * The code that begins with `record`, at linear address `at`, is hot: translate it, with others soon. `mapped` says where the
+   * n-th page behind it is, as far as that is known; 0 if it is not. `va` is its name. `from`: the slot of the region whose computed jump led here, or 0.
+   */
+  request(
+    record: number,
+    at: number,
+    va: bigint,
+    from: number,
+    mapped: Request['mapped'],
+    pointer: Request['pointer'],
+  ): void {
+    if (this.queue.some((known) => known.record === record)) return;
+    if (this.ordered.some(({ planned }) => planned.some(({ claimed }) => claimed.includes(record)))) return;
+    const around = Array.from({ length: 2 * AROUND + 1 }, (_, k) => mapped(k - AROUND));
+    this.queue.push({ record, va, at, around, mapped, pointer, from });
+    if (this.queue.length >= this.options.batch) this.flush();
+  }
+
+  /**
+   * Take what is made, and order what was requested, as much of it as the guest may wait for: the rest is for the next slice's
+   * end. A module costs as much as some dozen instructions, so several regions share one.
+   */
+  flush(): void {
+    this.takeMade();
+    const by = this.watched === undefined ? this.ports.translator : this.atOnce;
+    if (this.queue.length === 0 || by.isBusy) return;
+    const started = this.ports.clock();
+    const planned: Planned[] = [];
+    /** Records that will be entries when what is ordered is made. */
+    const claimed = new Set<number>();
+    for (const { planned } of this.ordered)
+      for (const region of planned) for (const record of region.claimed) claimed.add(record);
+    let instructions = 0;
+    const add = (region: Planned | undefined): void => {
+      if (region === undefined) return;
+      planned.push(region);
+      instructions += region.plan.instructions;
+      for (const record of region.claimed) claimed.add(record);
+    };
+    while (this.queue.length > 0 && instructions < AT_ONCE) {
+      const request = this.queue.shift()!;
+      if (claimed.has(request.record) || this.isKept(request)) continue;
+      if (this.options.patient && this.isCovered(request, planned)) continue;
+      const incomplete = this.incomplete(request);
+      if (incomplete !== undefined) {
+        this.table.release(incomplete.region);
+        this.fresh = this.fresh.filter(({ region }) => region !== incomplete.region);
+        add(this.planner.plan(incomplete.request, claimed));
+      }
+      if (!claimed.has(request.record)) add(this.planner.plan(request, claimed));
+    }
+    if (planned.length > 0) {
+      const order = by.order(
+        this.cache.cpu,
+        planned.map(({ order }) => order),
+      );
+      this.ordered.push({ planned, order });
+    }
+    this.waited(started);
+    this.takeMade();
+  }
+
+  /** Put into the table what has been made. */
+  private takeMade(): void {
+    if (this.ordered.length === 0) return;
+    this.ordered = this.ordered.filter(({ order, planned }) => {
+      const started = this.ports.clock();
+      const { made } = order;
+      if (made === undefined) return true;
+      this.installMade(planned, made);
+      this.waited(started);
+      return false;
+    });
+  }
+
+  private installMade(planned: readonly Planned[], { bytes, module, codes }: MadeModule): void {
+    const instance = new WebAssembly.Instance(module, { e: this.imports });
+    const shared: RegionModule = { bytes: bytes.length, live: 0 };
+    for (const [k, { request, plan, origin, parts, order }] of planned.entries()) {
+      if (this.table.isFull) break;
+      const entries = this.table.entriesOf(origin, parts);
+      // The guest has run on since it was planned.
+      const bases = parts.map(({ base }) => base);
+      if (!entries.some((entry) => entry !== 0) || !isThere(origin, this.memory.u8, bases)) continue;
+      const code = instance.exports[String(k)];
+      const watched = this.watched?.add(request.va, plan, bytes, String(k), code);
+      const region = this.table.install({ origin, parts, entries }, watched ?? code, shared);
+      this.requests.set(region, request);
+      if (this.ports.kept === undefined) continue;
+      this.fresh.push({ region, kept: { name: order.name, origin, code: codes[k]! } });
+    }
+    if (this.fresh.length >= KEPT_TOGETHER) this.keepFresh();
+  }
+
+  /** `work`, for which the guest waits. */
+  private waiting<T>(work: () => T): T {
+    const started = this.ports.clock();
+    const result = work();
+    this.waited(started);
+    return result;
+  }
+
+  /** The guest has waited for a region since `started`. */
+  private waited(started: number): void {
+    const ms = this.ports.clock() - started;
+    this.waits.regionMs += ms;
+    this.waits.regionMsLongest = Math.max(this.waits.regionMsLongest, ms);
+    if (ms > LONG_WAIT_MS) this.waits.regionWaitsLong++;
+  }
+
+  /** From now on keep what regions are made of, and count how often they are entered; undefined: no longer. */
+  watch(watched: WatchedRegions | undefined): void {
+    this.watched = watched;
+  }
+
+  /** There are more modules than may live, or as many regions as there is room for: it is time to drop all code. */
+  get full(): boolean {
+    return this.table.isFull || this.table.stats.regionBytesLive > this.options.moduleBytes;
+  }
+
+  /** The region whose computed jump led to what is hot now, if it is to be made anew: it did not know that target. */
+  private incomplete({ from, at }: Request): { readonly region: Region; readonly request: Request } | undefined {
+    const region = from === 0 ? undefined : this.table.at(from);
+    const request = region && this.requests.get(region);
+    if (request === undefined) return undefined;
+    const base = at - ((at - this.memory.layout.ramBase) & 4095);
+    const times = this.timesMade.get(request.at) ?? 1;
+    if (times === TIMES_MADE || !region!.parts.some((part) => part.base === base)) return undefined;
+    this.timesMade.set(request.at, times + 1);
+    return { region: region!, request };
+  }
+
+  /** Is it inside of a region, and asked for the first time? */
+  private isCovered({ record, at }: Request, planned: readonly Planned[]): boolean {
+    if (this.patiently.has(record)) return false;
+    const offset = (at - this.memory.layout.ramBase) & 4095;
+    const base = at - offset;
+    const has = ({ parts }: Planned): boolean => hasCode(parts, base, offset);
+    const isOrdered = planned.some(has) || this.ordered.some((order) => order.planned.some(has));
+    if (!isOrdered && !this.table.hasCode(base, offset)) return false;
+    this.patiently.add(record);
+    this.cache.count(record, 0);
+    return true;
+  }
+
+  /** Is there probably a region that is entered at linear address `at`, although no record says so? */
+  expects(at: number): boolean {
+    return this.table.isWaiting(at) || (this.watched === undefined && this.adopter?.mayAdopt(at) === true);
+  }
+
+  /**
+   * Control has come to `record`, of the instruction at `rip` and linear address `at`, for the first time or once more. If a region is
+   * entered there that did not know this record yet, or one that is kept, it is from now on.
+   */
+  reached(record: number, at: number, rip: bigint): void {
+    if (!this.table.isInterpreted(record) || this.table.awaited(record, at)) return;
+    if (this.watched === undefined) this.adopter?.reached(record, at, rip);
+  }
+
+  /** Is there a kept region for the request now, or will it be looked for another time? Then none needs to be made. */
+  private isKept({ record, at, va }: Request): boolean {
+    if (this.adopter === undefined || this.watched !== undefined) return false;
+    if (this.cache.recordAt(at) !== record || !this.table.isInterpreted(record)) return false;
+    return this.adopter.adopt(record, at, va);
+  }
+
+  /** Gives away what is new, unless it is too little for a file: fewer than `least` regions. */
+  keepFresh(least: number = KEPT_AT_LEAST): void {
+    if (this.fresh.length < least) return;
+    // Those too whose code has changed since: a kernel patches itself at each boot.
+    this.ports.kept?.keep(this.fresh.map(({ kept }) => kept));
+    this.fresh = [];
+  }
+
+  dropAll(): void {
+    this.queue.length = 0;
+    for (const order of this.ordered) order.planned = [];
+    this.patiently.clear();
+    this.timesMade.clear();
+    this.adopter?.forgetAll();
+    this.table.releaseAll();
+  }
+}

@@ -1,0 +1,164 @@
+/**
+ * From an instruction that is hot to the order for a region: what code belongs to it, as it lies in the guest's memory now, and what
+ * the interpreter has counted there. Everything is read once; what comes of it is compared with the memory again before it is run.
+ */
+import type { GuestMemory } from '../../hypervisor/memory.ts';
+import type { CodeCache } from '../../translate/interpreter/code-cache.ts';
+import { REGION_SLOTS } from '../../translate/layout.ts';
+import {
+  type DiscoverPorts,
+  discover,
+  LIMITS,
+  orderOf,
+  originOf,
+  pageCodes,
+  type RegionOrder,
+  type RegionOrigin,
+  type RegionPlan,
+} from '../../translate/region/index.ts';
+import { decode, INSN_MAX, type Insn } from '../../x86/decode.ts';
+import { MXCSR_PE, STATE } from '../../x86/state.ts';
+import type { Part, RegionTable } from './table.ts';
+
+/** For profilers. */
+const nameOf = (va: bigint): string => `region ${BigInt.asUintN(64, va).toString(16)}`;
+
+/** Hot code, as it was mapped when it was found hot. */
+export interface Request {
+  readonly record: number;
+  readonly va: bigint;
+  /** Linear address of the instruction. */
+  readonly at: number;
+  /** Linear addresses of the pages around it, from AROUND pages before on; 0 for what is not known to be mapped. */
+  readonly around: readonly number[];
+  /** The same of pages further away, as they are mapped now: perhaps by somebody else. */
+  readonly mapped: (page: number) => number;
+  /** The pointer so many bytes behind the beginning of the page, as an offset from there itself; undefined if it is not at hand. */
+  readonly pointer: (offset: number) => number | undefined;
+  /** The slot of the region whose computed jump led here, or 0. */
+  readonly from: number;
+}
+export const AROUND = LIMITS.pages - 1;
+
+/** A region that is to be made. */
+export interface Planned {
+  readonly request: Request;
+  readonly plan: RegionPlan;
+  readonly origin: RegionOrigin;
+  readonly order: RegionOrder;
+  readonly parts: readonly Part[];
+  /** Records that will be its entries. */
+  readonly claimed: readonly number[];
+}
+
+export interface PlannerOptions {
+  /** Of code, too, that the interpreter has not seen run: everything that branches name. */
+  readonly unseen: boolean;
+  /** Instructions of a region, if not as many as usual. */
+  readonly instructions?: number;
+  /** So often must control have come to what a region takes for a target of its computed jumps. */
+  readonly arrivals: number;
+  /** Code to which control has come less often is not part of a region. */
+  readonly rare: number;
+}
+
+export class RegionPlanner {
+  private readonly memory: GuestMemory;
+  private readonly cache: CodeCache;
+  private readonly table: RegionTable;
+  private readonly options: PlannerOptions;
+  /** Contents of pages, as they were when a region was planned. */
+  private readonly copies: Uint8Array[] = [];
+
+  constructor(memory: GuestMemory, cache: CodeCache, table: RegionTable, options: PlannerOptions) {
+    this.memory = memory;
+    this.cache = cache;
+    this.table = table;
+    this.options = options;
+  }
+
+  /** Undefined: nothing is to be made. Records in `claimed` will be other regions' entries. */
+  plan(request: Request, claimed: ReadonlySet<number>): Planned | undefined {
+    const { record, va, at, around, mapped, pointer } = request;
+    const { u16, layout } = this.memory;
+    const isFree = (entry: number): boolean => this.table.isInterpreted(entry) && !claimed.has(entry);
+    const first = (at - layout.ramBase) & 4095;
+    const home = at - first;
+    // It may have been dropped since.
+    if (this.cache.recordAt(at) !== record || !isFree(record)) return undefined;
+    if (this.table.awaited(record, at) || this.table.isFull) return undefined;
+    const bases = new Map([[0, home]]);
+    const baseOf = (page: number): number => {
+      let base = bases.get(page);
+      if (base === undefined) {
+        base = this.table.isAlone(home) ? 0 : (around[page + AROUND] ?? mapped(page));
+        if (this.table.isAlone(base)) base = 0;
+        bases.set(page, base);
+      }
+      return base;
+    };
+    const recordAt = (offset: number): number => {
+      const base = baseOf(offset >> 12);
+      return base === 0 ? 0 : this.cache.recordAt(base + (offset & 4095));
+    };
+    const copies = new Map<number, Uint8Array>();
+    /** The page at `base` as it is now: it is read once, as what is kept of it must be what was decoded. */
+    const content = (base: number): Uint8Array => {
+      let copy = copies.get(base);
+      if (copy === undefined) {
+        copy = this.copies[copies.size] ??= new Uint8Array(4096);
+        copy.set(this.memory.u8.subarray(base, base + 4096));
+        copies.set(base, copy);
+      }
+      return copy;
+    };
+    const ports: DiscoverPorts = {
+      mapped: (page) => baseOf(page) !== 0,
+      decode: (offset) => {
+        const base = baseOf(offset >> 12);
+        if (base === 0) return undefined;
+        const insn = decode(content(base), offset & 4095, 4096);
+        if (insn !== 'more') return typeof insn === 'string' ? undefined : insn;
+        const next = baseOf((offset >> 12) + 1);
+        return next === 0 ? undefined : decodeCrossing(content(base).subarray(offset & 4095), content(next));
+      },
+      leads: (offset, insn) => pointer(offset + insn.length + insn.operands[0]!.disp),
+      taken: (offset) => {
+        const entry = recordAt(offset);
+        if (entry === 0) return this.table.isWaiting(baseOf(offset >> 12) + (offset & 4095));
+        return u16[entry >>> 1]! >= REGION_SLOTS || claimed.has(entry);
+      },
+      arrivals: (page) => {
+        const found: { readonly offset: number; readonly count: number }[] = [];
+        this.cache.eachRecord(baseOf(page), (offset, entry) => {
+          const count = this.cache.arrivals(entry);
+          if (count >= this.options.arrivals) found.push({ offset: page * 4096 + offset, count });
+        });
+        return found.sort((a, b) => b.count - a.count).map(({ offset }) => offset);
+      },
+      known: (offset) => this.options.unseen || recordAt(offset) !== 0,
+      flow: (offset) => {
+        const record = recordAt(offset);
+        return record === 0 ? Number.POSITIVE_INFINITY : this.cache.flow(record);
+      },
+      hasRounded: (this.memory.view.getUint32(this.cache.cpu + STATE.mxcsr, true) & MXCSR_PE) !== 0,
+      rare: this.options.rare,
+    };
+    const plan = discover(first, ports, this.options.instructions);
+    if (plan === undefined) return undefined;
+    const contentOf = (page: number): Uint8Array => content(baseOf(page));
+    const origin = originOf(plan, contentOf);
+    const parts = pageCodes(origin).map((code, k) => ({ ...code, base: baseOf(plan.pages[k]!) }));
+    const entries = plan.entries.map(recordAt).filter((entry) => entry !== 0 && isFree(entry));
+    return { request, plan, origin, order: orderOf(nameOf(va), plan, contentOf), parts, claimed: entries };
+  }
+}
+
+/** The instruction that begins with `head`, the end of a page, and goes on in the page `next`. */
+function decodeCrossing(head: Uint8Array, next: Uint8Array): Insn | undefined {
+  const bytes = new Uint8Array(head.length + INSN_MAX);
+  bytes.set(head);
+  bytes.set(next.subarray(0, INSN_MAX), head.length);
+  const insn = decode(bytes, 0, bytes.length);
+  return typeof insn === 'string' ? undefined : insn;
+}

@@ -1,0 +1,323 @@
+/**
+ * The regions that can be entered: their functions in the table, the records that lead to them, and the pages that they have
+ * code from. A region goes when such a page changes, or is somewhere else when it is entered.
+ */
+import type { GuestMemory } from '../../hypervisor/memory.ts';
+import type { CodeCache } from '../../translate/interpreter/code-cache.ts';
+import { Arm } from '../../translate/interpreter/generate.ts';
+import {
+  ENTRY_PAGE_SHIFT,
+  JUMP_BYTES,
+  JUMP_ENTRIES,
+  JUMPS,
+  JUMPS_FILLED,
+  LINK_ENTRY_SHIFT,
+  PLACE,
+  RECORD,
+  REGION_PLACE_BYTES,
+  REGION_PLACES,
+  REGION_SLOTS,
+  REGION_SLOTS_END,
+} from '../../translate/layout.ts';
+import type { PageCode, RegionOrigin } from '../../translate/region/index.ts';
+
+/** A page that a region has code from. */
+export interface Part extends PageCode {
+  /** Linear address. */
+  readonly base: number;
+}
+
+const isCode = ({ code }: Part, offset: number): boolean => ((code[offset >> 3]! >> (offset & 7)) & 1) !== 0;
+
+/** Is the byte at `offset` of the page at linear address `base` one of an instruction of these? */
+export const hasCode = (parts: readonly Part[], base: number, offset: number): boolean =>
+  parts.some((part) => part.base === base && isCode(part, offset));
+
+export interface Region {
+  readonly slot: number;
+  readonly parts: readonly Part[];
+  /** Its pages, seen from the first entry's. */
+  readonly pages: readonly number[];
+  /** Of its entries, from the beginning of that page. */
+  readonly offsets: readonly number[];
+  /** Record → the handler that it had. */
+  readonly entries: Map<number, number>;
+  /** Linear addresses of entries whose instructions had no record. */
+  readonly waiting: readonly number[];
+  /** Undefined: it lives for ever. */
+  readonly module: RegionModule | undefined;
+}
+
+/** A region before its function is in the table. */
+export interface Prepared {
+  readonly origin: RegionOrigin;
+  readonly parts: readonly Part[];
+  /** Of each entry its record, 0 for what is somebody else's, or where it is without having one yet. */
+  readonly entries: readonly (number | { readonly at: number })[];
+}
+
+/** A module lives as long as one of its functions can be reached. */
+export interface RegionModule {
+  readonly bytes: number;
+  /** Regions of it that have not been dropped. */
+  live: number;
+}
+
+export interface TableStatistics {
+  regions: number;
+  /** Dropped because a page of theirs was somewhere else when they were entered. */
+  regionsMoved: number;
+  regionModules: number;
+  regionModulesLive: number;
+  regionsLive: number;
+  regionInstructions: number;
+  /** Of the modules: all, and those that live. */
+  regionBytes: number;
+  regionBytesLive: number;
+}
+
+export class RegionTable {
+  readonly stats: TableStatistics = {
+    regions: 0,
+    regionsMoved: 0,
+    regionModules: 0,
+    regionModulesLive: 0,
+    regionsLive: 0,
+    regionInstructions: 0,
+    regionBytes: 0,
+    regionBytesLive: 0,
+  };
+  private readonly memory: GuestMemory;
+  private readonly cache: CodeCache;
+  private readonly table: WebAssembly.Table;
+  /** `outdated` is told the records that led into a region whose code has changed. */
+  private readonly outdated: (records: readonly number[]) => void;
+  /** Page's linear address → its regions. */
+  private readonly pages = new Map<number, Set<Region>>();
+  private readonly handlers = new Map<number, number>();
+  private readonly freeSlots: number[] = [];
+  private nextSlot: number = REGION_SLOTS;
+  /** By their places in the table. */
+  private readonly bySlot = new Map<number, Region>();
+  /** Linear address of an entry that has had no record yet → its region, and which of its entries it is. */
+  private readonly waiting = new Map<number, { readonly region: Region; readonly byte: number }>();
+  /** Pages whose neighbours change: their regions stay within one page. */
+  private readonly alone = new Set<number>();
+
+  constructor(
+    memory: GuestMemory,
+    cache: CodeCache,
+    table: WebAssembly.Table,
+    outdated: (records: readonly number[]) => void,
+  ) {
+    this.memory = memory;
+    this.cache = cache;
+    this.table = table;
+    this.outdated = outdated;
+  }
+
+  /** The handler of `record` as the interpreter alone would have it. */
+  handlerOf(record: number): number {
+    return this.handlers.get(record) ?? this.memory.u16[record >>> 1]!;
+  }
+
+  /** Is `record` run by the interpreter, and can a region be entered at it? */
+  isInterpreted(record: number): boolean {
+    const handler = this.memory.u16[record >>> 1]!;
+    return handler >= Arm.Crossing && handler < REGION_SLOTS;
+  }
+
+  /** There is no room for another region. */
+  get isFull(): boolean {
+    return this.freeSlots.length === 0 && this.nextSlot === REGION_SLOTS_END;
+  }
+
+  /** The region in `slot`, if there is one. */
+  at(slot: number): Region | undefined {
+    return this.bySlot.get(slot);
+  }
+
+  /** Do regions with code from the page at linear address `base` have to do without others? */
+  isAlone(base: number): boolean {
+    return this.alone.has(base);
+  }
+
+  /** Is there an entry at linear address `at` whose instruction has had no record yet? */
+  isWaiting(at: number): boolean {
+    return this.waiting.has(at);
+  }
+
+  /** Has a region the instruction at `offset` of the page at linear address `base`? */
+  hasCode(base: number, offset: number): boolean {
+    return [...(this.pages.get(base) ?? [])].some(({ parts }) => hasCode(parts, base, offset));
+  }
+
+  /** There is a record now for the instruction at linear address `at`: if an entry waits for it, it leads into that region from now on. */
+  awaited(record: number, at: number): boolean {
+    const waiting = this.waiting.get(at);
+    if (waiting === undefined) return false;
+    this.waiting.delete(at);
+    this.enter(waiting.region, record, waiting.byte);
+    return true;
+  }
+
+  /** Prepared.entries; what the region is made of is marked as code. */
+  entriesOf(origin: RegionOrigin, parts: readonly Part[]): Prepared['entries'] {
+    for (const { base, pieces } of parts) this.cache.mark(base, pieces);
+    return origin.entries.map((offset) => {
+      const page = origin.pages.indexOf(offset >> 12);
+      const at = parts[page]!.base + (offset & 4095);
+      const entry = this.cache.recordAt(at);
+      if (entry === 0) return { at };
+      // What is a region's entry already stays that one's.
+      return this.isInterpreted(entry) ? entry : 0;
+    });
+  }
+
+  /** `module`: undefined when it lives for ever. */
+  install({ origin, parts, entries: records }: Prepared, code: unknown, module?: RegionModule): Region {
+    const slot = this.freeSlots.pop() ?? this.nextSlot++;
+    this.table.set(slot, code);
+    const { pages } = origin;
+    this.place(slot, pages, parts);
+    const waiting = records.flatMap((entry) => (typeof entry === 'number' ? [] : [entry.at]));
+    const region: Region = {
+      slot,
+      parts,
+      pages,
+      offsets: origin.entries,
+      entries: new Map(),
+      waiting,
+      module,
+    };
+    if (module !== undefined && module.live++ === 0) {
+      this.stats.regionBytes += module.bytes;
+      this.stats.regionBytesLive += module.bytes;
+      this.stats.regionModules++;
+      this.stats.regionModulesLive++;
+    }
+    this.bySlot.set(slot, region);
+    records.forEach((entry, k) => {
+      const byte = k | (pages.indexOf(origin.entries[k]! >> 12) << ENTRY_PAGE_SHIFT);
+      if (typeof entry !== 'number') this.waiting.set(entry.at, { region, byte });
+      else if (entry !== 0) this.enter(region, entry, byte);
+    });
+    for (const { base } of parts) {
+      const list = this.pages.get(base);
+      if (list === undefined) this.pages.set(base, new Set([region]));
+      else list.add(region);
+    }
+    this.stats.regions++;
+    this.stats.regionsLive++;
+    this.stats.regionInstructions += origin.instructions;
+    return region;
+  }
+
+  /** Write down for runtime/region-places.ts where the pages of the region in `slot` are; that they are is not known yet. */
+  private place(slot: number, pages: readonly number[], parts: readonly Part[]): void {
+    const { view } = this.memory;
+    const at = this.cache.cpu + REGION_PLACES + (slot - REGION_SLOTS) * REGION_PLACE_BYTES;
+    view.setBigUint64(at + PLACE.stamp, 0n, true);
+    view.setUint32(at + PLACE.count, pages.length, true);
+    pages.forEach((page, k) => {
+      view.setInt32(at + PLACE.pages + 8 * k, page, true);
+      view.setUint32(at + PLACE.pages + 8 * k + 4, parts[k]!.base, true);
+    });
+  }
+
+  /** From now on `record` leads into `region`, at the entry that `byte` names. */
+  private enter(region: Region, record: number, byte: number): void {
+    const { u16, u8 } = this.memory;
+    const handler = u16[record >>> 1]!;
+    region.entries.set(record, handler);
+    this.handlers.set(record, handler);
+    u16[record >>> 1] = region.slot;
+    u8[record + RECORD.entry] = byte;
+  }
+
+  /**
+   * A region was entered by `link`, and its pages are not all known to be where they were. `mapped` says where the n-th page
+   * behind the entry's is mapped now, 0 for nowhere. When one is somewhere else, drops the region and says where in its page the entry is.
+   */
+  moved(link: number, mapped: (page: number) => number): number | undefined {
+    const region = this.bySlot.get(link & ((1 << LINK_ENTRY_SHIFT) - 1))!;
+    const offset = region.offsets[(link >> LINK_ENTRY_SHIFT) & ((1 << ENTRY_PAGE_SHIFT) - 1)]!;
+    if (region.parts.every(({ base }, k) => mapped(region.pages[k]! - (offset >> 12)) === base)) return undefined;
+    this.stats.regionsMoved++;
+    for (const { base } of region.parts) this.alone.add(base);
+    this.release(region);
+    return offset & 4095;
+  }
+
+  private outdate(region: Region): void {
+    const records = [...region.entries.keys()];
+    this.release(region);
+    this.outdated(records);
+  }
+
+  /** Code of the page at linear address `base` has changed, in `pieces` of 512 bytes. */
+  drop(base: number, pieces: number): void {
+    this.alone.delete(base);
+    for (const region of this.pages.get(base) ?? []) {
+      if (region.parts.some((part) => part.base === base && (part.pieces & pieces) !== 0)) this.outdate(region);
+    }
+  }
+
+  /** Bytes of the page at linear address `base` change, from offset `from` to below `to`. True when regions had code there. */
+  overwritten(base: number, from: number, to: number): boolean {
+    const regions = this.pages.get(base);
+    if (regions === undefined) return false;
+    const end = Math.min(to, 4096);
+    const has = (part: Part): boolean => {
+      if (part.base !== base) return false;
+      for (let offset = from; offset < end; offset++) if (isCode(part, offset)) return true;
+      return false;
+    };
+    let found = false;
+    for (const region of regions) {
+      if (!region.parts.some(has)) continue;
+      this.outdate(region);
+      found = true;
+    }
+    if (found) this.alone.delete(base);
+    return found;
+  }
+
+  release(region: Region): void {
+    const { u16 } = this.memory;
+    const { slot, entries, parts, waiting } = region;
+    this.forgetJumps();
+    this.table.set(slot, null);
+    this.bySlot.delete(slot);
+    this.freeSlots.push(slot);
+    for (const [record, handler] of entries) {
+      // The code cache has taken the handlers of changed instructions back already.
+      if (u16[record >>> 1] === slot) u16[record >>> 1] = handler;
+      this.handlers.delete(record);
+    }
+    for (const at of waiting) if (this.waiting.get(at)?.region === region) this.waiting.delete(at);
+    for (const { base } of parts) {
+      const regions = this.pages.get(base)!;
+      regions.delete(region);
+      if (regions.size === 0) this.pages.delete(base);
+    }
+    this.stats.regionsLive--;
+    if (region.module === undefined || --region.module.live > 0) return;
+    this.stats.regionModulesLive--;
+    this.stats.regionBytesLive -= region.module.bytes;
+  }
+
+  /** No jump is known any more to lead to a region. */
+  private forgetJumps(): void {
+    const { u8, view } = this.memory;
+    const { cpu } = this.cache;
+    if (view.getUint32(cpu + JUMPS_FILLED, true) === 0) return;
+    u8.fill(0, cpu + JUMPS, cpu + JUMPS + JUMP_ENTRIES * JUMP_BYTES);
+    view.setUint32(cpu + JUMPS_FILLED, 0, true);
+  }
+
+  releaseAll(): void {
+    for (const region of [...this.bySlot.values()]) this.release(region);
+    this.alone.clear();
+  }
+}
