@@ -90,8 +90,10 @@ function checkPages(f: Fn, region: RegionContext, enter: FnRef): void {
   const link = f.param(1);
   const at = f.let(placeOf(region.cpu, linkSlot(link)));
   f.set(region.page, region.page.sub(pageAt(at, linkEntry(link).shrU(ENTRY_PAGE_SHIFT))));
-  const isOther = load64(at, PLACE.stamp).ne(load64(region.tlb, TLB_STAMP)).or(load64(at, PLACE.first).ne(region.page));
-  f.if(isOther, () => {
+  // Differences: V8 would load twice what it compares, as a load may trap.
+  const otherStamp = load64(at, PLACE.stamp).sub(load64(region.tlb, TLB_STAMP));
+  const otherPage = load64(at, PLACE.first).sub(region.page);
+  f.if(otherStamp.or(otherPage).ne(0), () => {
     f.cold();
     f.if(call(enter, region.cpu, link), () => f.ret(i32(Status.Jump)));
   });

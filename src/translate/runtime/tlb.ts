@@ -73,8 +73,8 @@ export interface TlbRuntime {
 /** Byte offset in an array of the entry for `va`: its number is the page's, modulo TLB_ENTRIES. */
 export const entryOffset = (va: E): E =>
   va
-    .shrU(12 - Math.log2(TLB_ENTRY_BYTES))
     .wrap()
+    .shrU(12 - Math.log2(TLB_ENTRY_BYTES))
     .and((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES);
 
 /** Address of the entry for `va` in the array `tlb`. */
