@@ -43,9 +43,13 @@ export class CopyError extends Error {
 const CHUNK = 64 << 10;
 /** What is longer goes by a disk: to plug one in and to take it away takes as long as half of this by the channel. */
 const BULK_KIB = 64;
-/** Blocks in which the disk is read and written, past the guest's page cache; the archive begins at block BULK_SKIP. */
-const BULK_BLOCK = 256 << 10;
-const BULK_SKIP = STREAM_START / BULK_BLOCK;
+/**
+ * Blocks in which the guest reads the disk and writes it, past its page cache; the archive begins at STREAM_START. The guest waits
+ * for each, which on a busy machine takes long: 120 MB at a load of 8 go out in 3.6 s by blocks of 256 KiB and in 2.6 s by these. What is
+ * read is filled up to a whole block, so those are smaller.
+ */
+const READ_BLOCK = 1 << 20;
+const WRITE_BLOCK = 4 << 20;
 /** How a copy out of the guest ends that is to be asked for again, with a disk. */
 const IS_LONG = 99;
 
@@ -79,7 +83,7 @@ trap 'exit 1' HUP INT TERM
 trap '' PIPE
 if [ -n "$DOMUS_DISK" ]; then
 ${DISK}
-dd if="$DOMUS_DISK" iflag=direct bs=${BULK_BLOCK} skip=${BULK_SKIP} count=$4 2>/dev/null | tar -x -o -f - -C "$new" || exit 1
+dd if="$DOMUS_DISK" iflag=direct bs=${READ_BLOCK} skip=${STREAM_START / READ_BLOCK} count=$4 2>/dev/null | tar -x -o -f - -C "$new" || exit 1
 else
 tar -x -z -o -f - -C "$new" || exit 1
 fi
@@ -98,7 +102,7 @@ exec tar -c -f - "$name"
 fi
 ${DISK}
 code=$({ { tar -c -f - "$name"; echo $? >&3; } |
-  dd of="$DOMUS_DISK" oflag=direct iflag=fullblock bs=${BULK_BLOCK} seek=${BULK_SKIP} 2>/dev/null; } 3>&1)
+  dd of="$DOMUS_DISK" oflag=direct iflag=fullblock bs=${WRITE_BLOCK} seek=${STREAM_START / WRITE_BLOCK} 2>/dev/null; } 3>&1)
 exit $code
 `;
 
@@ -112,7 +116,7 @@ export async function copyToGuest(socket: string, from: string, to: string, opti
   const kind = stat.isFile() ? 'file' : 'folder';
   const parts = archiveOf(from, name, options);
   const length = lengthOf(parts);
-  const blocks = String(Math.ceil(length / BULK_BLOCK));
+  const blocks = String(Math.ceil(length / READ_BLOCK));
   const bulk = length > BULK_KIB << 10 ? ({ bulk: 'in' } as const) : {};
   let complaint = '';
   const guest = await execInGuest(

@@ -86,7 +86,7 @@ export abstract class StreamDisk implements BlockStore {
 }
 
 /** Bytes that are fed and not read yet, above which `feed` says that it is enough for now. */
-const FED_MAX = 1 << 20;
+const FED_MAX = 4 << 20;
 
 /** The guest reads what is fed; behind the end it reads zeros. */
 export class InputDisk extends StreamDisk {
