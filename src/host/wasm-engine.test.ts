@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 import { GuestMemory, planLayout } from '../hypervisor/memory.ts';
+import { KERNEL_TLB, TLB_ENTRIES, TLB_ENTRY_BYTES, TLB_OTHER } from '../translate/layout.ts';
 import { Exit } from '../x86/exits.ts';
 import { GPR, SEG, STATE } from '../x86/state.ts';
 import { WasmEngine } from './wasm-engine.ts';
@@ -267,6 +268,30 @@ test('a region begins with an instruction across two pages, and follows the seco
   assert.equal(run(CODE + 0x2000n), Exit.Syscall);
   assert.equal(added(), 0x20001n);
   assert.equal(added(), 0x20001n);
+});
+
+test('a region is called in a page that another one has displaced from its place in the TLB, and leaves both where they are', () => {
+  const FAR = CODE + 0x1000n * BigInt(TLB_ENTRIES);
+  entry(3, 2 + TLB_ENTRIES / 512, 0x5067n);
+  entry(5, 1, BigInt((CODE_FRAME + 40) * 4096) | BigInt(PRESENT | WRITABLE));
+  // L: mov rax, [rsi]; call rbx; dec ecx; jnz L; syscall. The function: add rdx, 1; ret
+  put(0, 0x48, 0x8b, 0x06, 0xff, 0xd3, 0xff, 0xc9, 0x75, 0xf7, ...SYSCALL);
+  put(0x1000, 0x48, 0x83, 0xc2, 0x01, 0xc3);
+  setReg(GPR.rsi, FAR + 0x1000n);
+  setReg(GPR.rbx, CODE + 0x1000n);
+  setReg(GPR.rsp, CODE + 0x3000n);
+  setReg(GPR.rdx, 0n);
+  setReg(GPR.rcx, 10_000n);
+  let exit = run(CODE, 4000);
+  while (exit === Exit.Slice) exit = run(rip(), 4000);
+  assert.equal(exit, Exit.Syscall);
+  assert.equal(reg(GPR.rdx), 10_000n);
+  const place = cpu + KERNEL_TLB + TLB_ENTRY_BYTES * (Number(CODE >> 12n) + 1);
+  assert.equal(memory.view.getBigUint64(place, true), FAR + 0x1000n);
+  assert.equal(
+    memory.view.getBigUint64(cpu + KERNEL_TLB + ((place - cpu - KERNEL_TLB) ^ TLB_OTHER), true),
+    CODE + 0x1000n,
+  );
 });
 
 test('fetching from a page without execute right faults at the instruction with the fetch bit', () => {

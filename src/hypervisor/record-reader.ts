@@ -37,7 +37,8 @@ export class RecordReader {
     }
     if (this.page === 0) return false;
     const from = (this.page + offset) / 4;
-    for (let i = 0; i < words.length; i++) words[i] = this.vcpu.memory.u32[from + i]!;
+    const { u32 } = this.vcpu.memory;
+    for (let i = 0; i < words.length; i++) words[i] = u32[from + i]!;
     return true;
   }
 }

@@ -12,6 +12,7 @@ import { STATE } from '../../x86/state.ts';
 import {
   CODE_HASH,
   CODE_HASH_ENTRIES,
+  CODE_HASH_OTHER,
   JUMP_BYTES,
   JUMP_ENTRIES,
   JUMPS,
@@ -21,7 +22,7 @@ import {
   REGION_SLOTS,
   TLB_STAMP,
 } from '../layout.ts';
-import { tlbEntry } from './tlb.ts';
+import { otherPlace, tlbEntry } from './tlb.ts';
 
 /** Slot of the table of a link's region. */
 export const linkSlot = (link: E): E => link.and((1 << LINK_ENTRY_SHIFT) - 1);
@@ -60,7 +61,10 @@ export function lookUpLink(f: Fn, cpu: E, tlb: E, target: E, link: E, find: (cpu
   });
 }
 
-/** (cpu, target) → link, noted in JUMPS, or 0: what the interpreter's resolve does, short. */
+/**
+ * (cpu, target) → link, noted in JUMPS, or 0: what the interpreter's resolve does, short. What was displaced to its other place in the TLB
+ * or in the hash stays there: exchanged with what displaced it, the two would go on displacing one another.
+ */
 export function buildRegionLinks(m: ModuleBuilder): FnRef {
   return m.function(
     [I32, I64],
@@ -69,12 +73,22 @@ export function buildRegionLinks(m: ModuleBuilder): FnRef {
       const cpu = f.param(0);
       const target = f.param(1);
       const tlb = f.let(load32(cpu, STATE.tlb));
-      const entry = f.let(tlbEntry(tlb, target));
-      f.if(load64(entry, 16).ne(target.and(-4096)), () => f.ret(i32(0)));
+      const entry = f.local(I32);
+      f.set(entry, tlbEntry(tlb, target));
+      const isElsewhere = (): E => load64(entry, 16).ne(target.and(-4096));
+      f.if(isElsewhere(), () => {
+        f.set(entry, otherPlace(tlb, entry));
+        f.if(isElsewhere(), () => f.ret(i32(0)));
+      });
       const at = f.let(target.wrap().add(load32(entry, 24)));
       const hash = at.xor(at.shrU(14)).and(CODE_HASH_ENTRIES - 1);
-      const slot = f.let(cpu.add(hash.shl(3)));
-      f.if(load32(slot, CODE_HASH).ne(at), () => f.ret(i32(0)));
+      const slot = f.local(I32);
+      f.set(slot, cpu.add(hash.shl(3)));
+      const isAnother = (): E => load32(slot, CODE_HASH).ne(at);
+      f.if(isAnother(), () => {
+        f.set(slot, slot.xor(CODE_HASH_OTHER));
+        f.if(isAnother(), () => f.ret(i32(0)));
+      });
       const record = f.let(load32(slot, CODE_HASH + 4));
       f.if(load16u(record, RECORD.handler).ltU(REGION_SLOTS), () => f.ret(i32(0)));
       const link = f.let(linkTo(record));
