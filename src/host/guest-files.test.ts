@@ -28,7 +28,8 @@ import { copyFromGuest, copyToGuest } from './guest-files.ts';
 import { type TarEntry, tarEnd, tarHeader, tarPadding } from './tar.ts';
 
 async function eventually(what: () => boolean): Promise<void> {
-  while (!what()) await new Promise((resolve) => setTimeout(resolve, 10));
+  for (let k = 0; k < 3000 && !what(); k++) await new Promise((resolve) => setTimeout(resolve, 10));
+  assert.ok(what(), 'it does not happen');
 }
 
 const dir = mkdtempSync(path.join(os.tmpdir(), 'domus-files-'));
@@ -94,7 +95,7 @@ describe('files through an agent', { skip: cannotRun }, () => {
     );
   });
 
-  test('when a client is killed in the middle of a copy, the guest tidies up', async () => {
+  test('when a client is killed in the middle of a copy, the guest tidies up', async (t) => {
     const files = new URL('./guest-files.ts', import.meta.url).href;
     // It stops when it has sent the first of it.
     const program = `
@@ -103,6 +104,8 @@ describe('files through an agent', { skip: cannotRun }, () => {
         progress() { process.kill(process.pid, 'SIGSTOP'); },
       });`;
     const client = spawn(process.execPath, ['--input-type=module', '-e', program], { stdio: 'inherit' });
+    // Stopped it would outlive a test that failed.
+    t.after(() => client.kill('SIGKILL'));
     const drafts = () => readdirSync(at('there')).filter((name) => name.startsWith('.copy'));
     await eventually(() => drafts().length === 1);
     client.kill('SIGKILL');
