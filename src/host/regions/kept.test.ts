@@ -1,6 +1,15 @@
 /** Regions that outlive their domain: the next one runs them for the same code, and for no other. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -8,7 +17,7 @@ import { CODE, DATA, TestMachine } from '../../translate/region/machine-for-test
 import { loops, type Program, randomProgram } from '../../translate/region/program-for-tests.ts';
 import { Exit } from '../../x86/exits.ts';
 import { GPR } from '../../x86/state.ts';
-import { keepRegions, RegionFolder } from './kept.ts';
+import { type KeptRegion, keepRegions, RegionFolder } from './kept.ts';
 
 const VERSION = 'v1';
 const many = (): number => 1_000_000;
@@ -139,6 +148,29 @@ test('damaged files, and those of another version, are not there', (t) => {
   const other = new TestMachine(THRESHOLD, false, { kept: new RegionFolder(folder, 'v2', () => {}) });
   outcome(other, loops(numbers));
   assert.equal(keptBy(other), 0);
+});
+
+test('of regions for the same code the one made last comes first, whichever was needed last', (t) => {
+  const folder = folderOf(t);
+  const made: KeptRegion[] = [];
+  const machine = new TestMachine(THRESHOLD, false, {
+    kept: new RegionFolder(folder, VERSION, (regions) => made.push(...regions)),
+  });
+  outcome(machine, loops(numbers));
+  machine.engine.keepRegions(1);
+  const [region] = made;
+  for (const instructions of [100, 200, 150]) {
+    const before = existsSync(folder) ? readdirSync(folder) : [];
+    keepRegions(folder, VERSION, [{ ...region!, origin: { ...region!.origin, instructions } }]);
+    const written = readdirSync(folder).find((name) => !before.includes(name))!;
+    // As if it had not been needed for longer than those before it.
+    const time = 1e9 - 1000 * before.length;
+    utimesSync(path.join(folder, written), time, time);
+    for (const now = Date.now(); Date.now() === now; );
+  }
+  const kept = keeper(folder);
+  const found = kept.find(region!.origin.keys[0]!).map((place) => kept.origin(place)?.instructions);
+  assert.deepEqual(found, [150, 200, 100]);
 });
 
 test('the same regions are written once, by however many domains', (t) => {

@@ -64,6 +64,8 @@ interface Head {
   readonly ids: readonly string[];
   /** SHA-256 of the body. */
   readonly bodyHash: Uint8Array;
+  /** When it was made, milliseconds since 1970. The file's own times say when it was needed last. */
+  readonly made: number;
 }
 interface Body {
   readonly origins: readonly RegionOrigin[];
@@ -90,7 +92,7 @@ const HASH_BYTES = 32;
 const LEAD_BYTES = HASH_BYTES + 4;
 const SUFFIX = '.regions';
 /** Of what is in a file: whoever changes it counts on. */
-const FORMAT = 1;
+const FORMAT = 2;
 
 /** V8's code of a file's module: for this V8, with these flags, on this kind of CPU. */
 const codeFile = (file: string): string =>
@@ -169,9 +171,13 @@ export class RegionFolder implements KeptRegions {
 
   constructor(folder: string, version: string, keep: (regions: readonly KeptRegion[]) => void) {
     this.keep = keep;
-    for (const file of filesOf(folder, version)) {
+    const heads = filesOf(folder, version).flatMap((file) => {
       const head = readHead(file);
-      if (head === undefined) continue;
+      return head === undefined ? [] : [{ file, head }];
+    });
+    // Whoever made a region anew knew more of it.
+    heads.sort((a, b) => b.head.made - a.head.made);
+    for (const { file, head } of heads) {
       const number =
         this.#files.push({
           file,
@@ -251,7 +257,12 @@ export function keepRegions(folder: string, version: string, regions: readonly K
       origin.keys.flatMap((key, entry) => [key, region, entry, origin.hints[entry]!]),
     );
     const ids = fresh.map(({ id }) => id);
-    const head = serialize({ keys: Uint32Array.from(keys), ids, bodyHash: sha256(body) } satisfies Head);
+    const head = serialize({
+      keys: Uint32Array.from(keys),
+      ids,
+      bodyHash: sha256(body),
+      made: Date.now(),
+    } satisfies Head);
     const lead = Buffer.alloc(LEAD_BYTES);
     sha256(head).copy(lead);
     lead.writeUInt32LE(head.length, HASH_BYTES);
