@@ -480,8 +480,19 @@ export class WasmEngine implements Engine {
     if (this.regions.full) this.cache.dropAll();
     if ((this.memory.view.getUint32(this.cpu + STATE.flagsRest, true) & RFLAGS.TF) !== 0) return this.stepTrapped();
     const exit = this.exports.run(this.cpu, 0) as Exit;
-    if (exit === Exit.Slice) this.regions.flush();
+    if (exit === Exit.Slice) {
+      const record = this.nextRecord();
+      if (record !== 0) this.regions.sliceEnded(record);
+      this.regions.flush();
+    }
     return exit;
+  }
+
+  /** The record of the instruction at STATE.rip if the TLB and the code cache have it, else 0. */
+  private nextRecord(): number {
+    const rip = this.memory.view.getBigUint64(this.cpu + STATE.rip, true);
+    const page = this.executable(rip & ~0xfffn);
+    return page === 0 ? 0 : this.cache.recordAt(page + Number(rip & 0xfffn));
   }
 
   /** With TF every instruction ends in #DB, except when it ended in something else. */

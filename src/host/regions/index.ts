@@ -47,6 +47,8 @@ const TIMES_MADE = 2;
 /** Instructions that a module has as soon as no further region comes to it. To plan one takes some 10 microseconds, to make it 30. */
 const AT_ONCE = 200;
 const LONG_WAIT_MS = 5;
+/** Slices: each some 40,000 branches, or a millisecond. */
+const JOINED_AFTER = 16;
 /** So many new regions are kept together, or fewer when the guest has nothing to do. */
 const KEPT_TOGETHER = 12;
 const KEPT_AT_LEAST = 6;
@@ -81,6 +83,8 @@ export class Regions {
   private readonly atOnce = new TranslatorAtOnce();
   /** What those that were made here were made for. */
   private readonly requests = new WeakMap<Region, Request>();
+  /** Of those that are left after a few instructions: how often a slice has ended on the way into them. */
+  private readonly brief = new WeakMap<Region, number>();
   /** Linear address of the first entry → how often its region was made, where that is more than once. */
   private readonly timesMade = new Map<number, number>();
   /** Records that were hot inside of a region. */
@@ -133,7 +137,7 @@ export class Regions {
     if (this.queue.some((known) => known.record === record)) return;
     if (this.ordered.some(({ planned }) => planned.some(({ claimed }) => claimed.includes(record)))) return;
     const around = Array.from({ length: 2 * AROUND + 1 }, (_, k) => mapped(k - AROUND));
-    this.queue.push({ record, va, at, around, mapped, pointer, from });
+    this.queue.push({ record, va, at, around, mapped, pointer, from, joins: false });
     if (this.queue.length >= this.options.batch) this.flush();
   }
 
@@ -160,9 +164,9 @@ export class Regions {
     };
     while (this.queue.length > 0 && instructions < AT_ONCE) {
       const request = this.queue.shift()!;
-      if (claimed.has(request.record) || this.isKept(request)) continue;
-      if (this.options.patient && this.isCovered(request, planned)) continue;
-      const incomplete = this.incomplete(request);
+      if (claimed.has(request.record) || (!request.joins && this.isKept(request))) continue;
+      if (this.options.patient && !request.joins && this.isCovered(request, planned)) continue;
+      const incomplete = request.joins ? undefined : this.incomplete(request);
       if (incomplete !== undefined) {
         this.table.release(incomplete.region);
         this.fresh = this.fresh.filter(({ region }) => region !== incomplete.region);
@@ -179,6 +183,22 @@ export class Regions {
     }
     this.waited(started);
     this.takeMade();
+  }
+
+  /**
+   * A slice has ended where `record` comes next. Regions grow around what was hot first, and what is done all the time can be in a dozen
+   * that lead to one another: where slices end often, such a one is made anew, with what it leads to.
+   */
+  sliceEnded(record: number): void {
+    const region = this.table.enteredBy(record);
+    const times = region && this.brief.get(region);
+    if (times === undefined) return;
+    this.brief.set(region!, times + 1);
+    if (times + 1 < JOINED_AFTER) return;
+    const request = this.requests.get(region!)!;
+    this.table.outdate(region!);
+    this.fresh = this.fresh.filter((known) => known.region !== region);
+    this.queue.push({ ...request, joins: true });
   }
 
   /** Put into the table what has been made. */
@@ -207,6 +227,7 @@ export class Regions {
       const watched = this.watched?.add(request.va, plan, bytes, String(k), code);
       const region = this.table.install({ origin, parts, entries }, watched ?? code, shared);
       this.requests.set(region, request);
+      if (plan.isBrief && !request.joins) this.brief.set(region, 0);
       if (this.ports.kept === undefined) continue;
       this.fresh.push({ region, kept: { name: order.name, origin, code: codes[k]! } });
     }

@@ -37,6 +37,8 @@ export interface Request {
   readonly pointer: (offset: number) => number | undefined;
   /** The slot of the region whose computed jump led here, or 0. */
   readonly from: number;
+  /** Shall the region have what it leads to, although that is in others? */
+  readonly joins: boolean;
 }
 export const AROUND = LIMITS.pages - 1;
 
@@ -79,7 +81,7 @@ export class RegionPlanner {
 
   /** Undefined: nothing is to be made. Records in `claimed` will be other regions' entries. */
   plan(request: Request, claimed: ReadonlySet<number>): Planned | undefined {
-    const { record, va, at, around, mapped, pointer } = request;
+    const { record, va, at, around, mapped, pointer, joins } = request;
     const { u16, layout } = this.memory;
     const isFree = (entry: number): boolean => this.table.isInterpreted(entry) && !claimed.has(entry);
     const first = (at - layout.ramBase) & 4095;
@@ -125,6 +127,7 @@ export class RegionPlanner {
       leads: (offset, insn) => pointer(offset + insn.length + insn.operands[0]!.disp),
       taken: (offset) => {
         const entry = recordAt(offset);
+        if (joins) return claimed.has(entry);
         if (entry === 0) return this.table.isWaiting(baseOf(offset >> 12) + (offset & 4095));
         return u16[entry >>> 1]! >= REGION_SLOTS || claimed.has(entry);
       },

@@ -142,6 +142,11 @@ export class RegionTable {
     return this.alone.has(base);
   }
 
+  /** The region that is entered at `record`. */
+  enteredBy(record: number): Region | undefined {
+    return this.bySlot.get(this.memory.u16[record >>> 1]!);
+  }
+
   /** Is there an entry at linear address `at` whose instruction has had no record yet? */
   isWaiting(at: number): boolean {
     return this.waiting.has(at);
@@ -249,7 +254,8 @@ export class RegionTable {
     return offset & 4095;
   }
 
-  private outdate(region: Region): void {
+  /** Drops `region`, because its code has changed or it is to be made anew: it will be soon. */
+  outdate(region: Region): void {
     const records = [...region.entries.keys()];
     this.release(region);
     this.outdated(records);

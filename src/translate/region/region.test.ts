@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Exit } from '../../x86/exits.ts';
-import { GPR } from '../../x86/state.ts';
+import { GPR, STATE } from '../../x86/state.ts';
 import { CODE, DATA, MISSING, STACK_TOP, TestMachine } from './machine-for-tests.ts';
 import { type Program, randomProgram } from './program-for-tests.ts';
 
@@ -464,4 +464,29 @@ test('code that was translated before it was ever run is entered where a call re
   assert.deepEqual([machine.gpr(GPR.rbx), machine.gpr(GPR.rcx)], [2n, 3n]);
   // What begins at the start, with what is behind the call, and F.
   assert.equal(machine.engine.statistics.regions, 2);
+});
+
+test('regions that lead to one another all the time become one', () => {
+  const LOOP = CODE + 0x10;
+  const code = new Uint8Array(0x200).fill(0x90);
+  // LOOP: call F; dec ecx; jnz LOOP; syscall
+  code.set([0xe8, 0xeb, 0, 0, 0, 0xff, 0xc9, 0x75, 0xf7, ...SYSCALL], 0x10);
+  // M: call F; dec edx; jnz M; jmp LOOP: F is hot before LOOP is.
+  code.set([0xe8, 0xbb, 0, 0, 0, 0xff, 0xca, 0x75, 0xf7, 0xeb, 0xc5], 0x40);
+  // F, too long to be copied to wherever it is called: 40 times add rax,1; ret
+  for (let k = 0; k < 40; k++) code.set([0x48, 0x83, 0xc0, 1], 0x100 + 4 * k);
+  code[0x100 + 160] = 0xc3;
+  const registers = new Array<bigint>(16).fill(0n);
+  registers[GPR.rdx] = 20n;
+  registers[GPR.rcx] = 2000n;
+  const machine = new TestMachine(20);
+  machine.load(code, registers, 2);
+  machine.goto(CODE + 0x40);
+  const exit = machine.run(() => 30);
+  assert.equal(exit, Exit.Syscall);
+  assert.equal(machine.gpr(GPR.rax), 40n * 2020n);
+  // F, LOOP, and LOOP once more, with F.
+  const { regions, regionInstructions } = machine.engine.statistics;
+  assert.equal(regions, 3);
+  assert.ok(regionInstructions >= 2 * (41 + 3), `${regionInstructions} instructions`);
 });
