@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Exit } from '../../x86/exits.ts';
-import { GPR, STATE } from '../../x86/state.ts';
+import { GPR } from '../../x86/state.ts';
 import { CODE, DATA, MISSING, STACK_TOP, TestMachine } from './machine-for-tests.ts';
 import { type Program, randomProgram } from './program-for-tests.ts';
 
@@ -467,7 +467,6 @@ test('code that was translated before it was ever run is entered where a call re
 });
 
 test('regions that lead to one another all the time become one', () => {
-  const LOOP = CODE + 0x10;
   const code = new Uint8Array(0x200).fill(0x90);
   // LOOP: call F; dec ecx; jnz LOOP; syscall
   code.set([0xe8, 0xeb, 0, 0, 0, 0xff, 0xc9, 0x75, 0xf7, ...SYSCALL], 0x10);
