@@ -75,11 +75,11 @@ class ThreadOrder implements OrderedModule {
   }
 }
 
-/** A thread of its own, which lives as long as there is something to do for it. `start` is to run serveTranslator there with the given port. */
+/** A thread of its own, which lives as long as there is something to do for it: `start` is to run monitor/translator-worker.ts with this port. */
 export class TranslatorThread implements RegionTranslator {
   readonly #start: (port: MessagePort) => void;
   #port: MessagePort | undefined;
-  /** What it has not sent yet, in the order that it will. */
+  /** What it has not answered yet, in the order that it will. */
   #orders: ThreadOrder[] = [];
   #lastUsed = 0;
 
