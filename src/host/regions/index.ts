@@ -148,7 +148,7 @@ export class Regions {
   flush(): void {
     this.takeMade();
     const by = this.watched === undefined ? this.ports.translator : this.atOnce;
-    if (this.queue.length === 0 || by.isBusy) return;
+    if (this.queue.length === 0 || !by.isReady()) return;
     const started = this.ports.clock();
     const planned: Planned[] = [];
     /** Records that will be entries when what is ordered is made. */

@@ -10,22 +10,24 @@ import { Exit } from '../../x86/exits.ts';
 import { GPR } from '../../x86/state.ts';
 import { makeModule, type OrderedModule, type RegionTranslator, TranslatorThread } from './translator.ts';
 
-/** Makes everything, and gives it away when `isReady`. */
+/** Makes everything, and gives it away when `isMade`. */
 class LateTranslator implements RegionTranslator {
   readonly orders: (readonly RegionOrder[])[] = [];
-  readonly #isReady: () => boolean;
-  readonly isBusy = false;
+  readonly #isMade: () => boolean;
 
-  constructor(isReady: () => boolean) {
-    this.#isReady = isReady;
+  constructor(isMade: () => boolean) {
+    this.#isMade = isMade;
+  }
+  isReady(): boolean {
+    return true;
   }
   order(cpu: number, regions: readonly RegionOrder[]): OrderedModule {
     this.orders.push(regions);
     const made = makeModule(cpu, regions);
-    const isReady = this.#isReady;
+    const isMade = this.#isMade;
     return {
       get made() {
-        return isReady() ? made : undefined;
+        return isMade() ? made : undefined;
       },
     };
   }
@@ -68,13 +70,13 @@ test('the guest runs on meanwhile, and nothing is ordered twice', () => {
 });
 
 test('what was ordered of code that has changed since is not run', () => {
-  let isReady = false;
-  const translator = new LateTranslator(() => isReady);
+  let isMade = false;
+  const translator = new LateTranslator(() => isMade);
   const machine = new TestMachine(THRESHOLD, false, { translator });
   run(machine, loops([1]), slices);
   assert.equal(machine.gpr(GPR.rax), 100n);
   assert.equal(translator.orders.length, 1);
-  isReady = true;
+  isMade = true;
   run(machine, loops([2]), slices);
   assert.equal(machine.gpr(GPR.rax), 200n);
 });
@@ -106,4 +108,21 @@ test('a thread makes what is ordered, begins anew after a rest, and ends with it
     await ended;
   }
   assert.equal(workers.length, 2);
+});
+
+test('a guest that hardly runs has no thread begun for what is hot in it, a busy one has', () => {
+  let now = 0;
+  const translator = new TranslatorThread(
+    () => assert.fail('nothing was ordered'),
+    () => now,
+  );
+  for (let seconds = 0; seconds < 600; seconds += 0.1) {
+    now = 1000 * seconds;
+    assert.equal(translator.isReady(), false, `after ${seconds} s`);
+  }
+  const answers = Array.from({ length: 20 }, () => {
+    now += 2;
+    return translator.isReady();
+  });
+  assert.ok(answers.includes(true));
 });

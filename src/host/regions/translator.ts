@@ -15,8 +15,8 @@ export interface MadeModule {
 }
 
 export interface RegionTranslator {
-  /** There is enough to do: whatever else is wanted is better ordered later, when more is known of it. */
-  readonly isBusy: boolean;
+  /** Asked whenever something is wanted: shall it be ordered now? Or better later, when more is known of it. */
+  isReady(): boolean;
   /** Have one module made of these, for the vCPU whose state block is at linear address `cpu`. */
   order(cpu: number, regions: readonly RegionOrder[]): OrderedModule;
 }
@@ -35,8 +35,9 @@ export function makeModule(cpu: number, regions: readonly RegionOrder[]): MadeMo
 
 /** Makes what is ordered before `order` returns. */
 export class TranslatorAtOnce implements RegionTranslator {
-  readonly isBusy = false;
-
+  isReady(): boolean {
+    return true;
+  }
   order(cpu: number, regions: readonly RegionOrder[]): OrderedModule {
     return { made: makeModule(cpu, regions) };
   }
@@ -58,6 +59,11 @@ export type TranslatorMessage =
 const ORDERS = 2;
 /** A thread without orders ends after so long, milliseconds: what it has loaded takes some 10 MiB. */
 const IDLE_MS = 5000;
+/**
+ * One begins when it was wanted so often within so many milliseconds, which is at the end of slices: it costs 40 ms of CPU, and a guest that
+ * runs for a few milliseconds a second, as idle ones do, never gains that.
+ */
+const BEGINS = { wanted: 16, withinMs: 1000 } as const;
 
 class ThreadOrder implements OrderedModule {
   readonly #receive: () => void;
@@ -82,14 +88,27 @@ export class TranslatorThread implements RegionTranslator {
   /** What it has not answered yet, in the order that it will. */
   #orders: ThreadOrder[] = [];
   #lastUsed = 0;
+  readonly #now: () => number;
+  /** When it was wanted lately, while there was no thread. */
+  #wanted: number[] = [];
 
-  constructor(start: (port: MessagePort) => void) {
+  /** `now`: milliseconds. */
+  constructor(start: (port: MessagePort) => void, now = () => performance.now()) {
     this.#start = start;
+    this.#now = now;
   }
 
-  get isBusy(): boolean {
+  isReady(): boolean {
+    if (this.#port === undefined) return this.#isWorthBeginning();
     this.#receive();
-    return this.#orders.length >= ORDERS;
+    return this.#orders.length < ORDERS;
+  }
+
+  #isWorthBeginning(): boolean {
+    const now = this.#now();
+    this.#wanted.push(now);
+    if (this.#wanted.length > BEGINS.wanted) this.#wanted.shift();
+    return this.#wanted.length === BEGINS.wanted && now - this.#wanted[0]! <= BEGINS.withinMs;
   }
 
   order(cpu: number, regions: readonly RegionOrder[]): OrderedModule {
@@ -105,8 +124,7 @@ export class TranslatorThread implements RegionTranslator {
 
   /** The guest has nothing to do: neither has the thread, perhaps. */
   rest(): void {
-    if (this.#port !== undefined && this.#orders.length === 0 && performance.now() - this.#lastUsed > IDLE_MS)
-      this.end();
+    if (this.#port !== undefined && this.#orders.length === 0 && this.#now() - this.#lastUsed > IDLE_MS) this.end();
   }
 
   /** What is to be kept is written before the thread ends; what was ordered and has not come is not wanted any more. */
@@ -114,6 +132,7 @@ export class TranslatorThread implements RegionTranslator {
     this.#port?.postMessage({ kind: 'end' } satisfies TranslatorMessage);
     this.#port = undefined;
     this.#orders = [];
+    this.#wanted = [];
   }
 
   /** Sees to what has come, without waiting. */
@@ -126,7 +145,7 @@ export class TranslatorThread implements RegionTranslator {
   }
 
   #send(message: TranslatorMessage): void {
-    this.#lastUsed = performance.now();
+    this.#lastUsed = this.#now();
     if (this.#port === undefined) {
       const { port1, port2 } = new MessageChannel();
       this.#port = port1;
