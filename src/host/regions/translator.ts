@@ -60,10 +60,10 @@ const ORDERS = 2;
 /** A thread without orders ends after so long, milliseconds: what it has loaded takes some 10 MiB. */
 const IDLE_MS = 5000;
 /**
- * One begins when it was wanted so often within so many milliseconds, which is at the end of slices: it costs 40 ms of CPU, and a guest that
- * runs for a few milliseconds a second, as idle ones do, never gains that.
+ * What is wanted is ordered when something was wanted so often within so many milliseconds, which is at the end of slices. A guest that
+ * runs for a few milliseconds a second, as idle ones do, never gains what a translation costs, nor the 40 ms of CPU for a thread to begin.
  */
-const BEGINS = { wanted: 16, withinMs: 1000 } as const;
+const WANTED = { withoutThread: 16, withThread: 4, withinMs: 1000 } as const;
 
 class ThreadOrder implements OrderedModule {
   readonly #receive: () => void;
@@ -89,7 +89,7 @@ export class TranslatorThread implements RegionTranslator {
   #orders: ThreadOrder[] = [];
   #lastUsed = 0;
   readonly #now: () => number;
-  /** When it was wanted lately, while there was no thread. */
+  /** When something was wanted lately. */
   #wanted: number[] = [];
 
   /** `now`: milliseconds. */
@@ -99,16 +99,14 @@ export class TranslatorThread implements RegionTranslator {
   }
 
   isReady(): boolean {
-    if (this.#port === undefined) return this.#isWorthBeginning();
-    this.#receive();
-    return this.#orders.length < ORDERS;
-  }
-
-  #isWorthBeginning(): boolean {
+    const isRunning = this.#port !== undefined;
     const now = this.#now();
     this.#wanted.push(now);
-    if (this.#wanted.length > BEGINS.wanted) this.#wanted.shift();
-    return this.#wanted.length === BEGINS.wanted && now - this.#wanted[0]! <= BEGINS.withinMs;
+    if (this.#wanted.length > WANTED.withoutThread) this.#wanted.shift();
+    const first = this.#wanted.at(isRunning ? -WANTED.withThread : -WANTED.withoutThread);
+    if (first === undefined || now - first > WANTED.withinMs) return false;
+    this.#receive();
+    return this.#orders.length < ORDERS;
   }
 
   order(cpu: number, regions: readonly RegionOrder[]): OrderedModule {
@@ -132,7 +130,6 @@ export class TranslatorThread implements RegionTranslator {
     this.#port?.postMessage({ kind: 'end' } satisfies TranslatorMessage);
     this.#port = undefined;
     this.#orders = [];
-    this.#wanted = [];
   }
 
   /** Sees to what has come, without waiting. */
