@@ -101,10 +101,15 @@ export interface AgentOutput {
   errors(bytes: Buffer): void;
 }
 
-/** Start a command; resolves when the guest has been told. Rejects with an AgentError. */
-export function execInGuest(path: string, request: AgentRequest, to: AgentOutput): Promise<AgentProcess> {
+/** Start a command; resolves when the guest has been told. Rejects with an AgentError. `signal` lets go of it, whatever it does. */
+export function execInGuest(
+  path: string,
+  request: AgentRequest,
+  to: AgentOutput,
+  signal?: AbortSignal,
+): Promise<AgentProcess> {
   return new Promise((resolve, reject) => {
-    const socket = net.connect({ path, allowHalfOpen: true });
+    const socket = net.connect({ path, allowHalfOpen: true, ...(signal && { signal }) });
     const failed = (text: string) => {
       socket.destroy();
       reject(new AgentError(text));

@@ -14,12 +14,14 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
 import { cannotRun, startAgent, type TestAgent } from '../monitor/agent/agent-for-tests.ts';
 import { AgentServer } from '../monitor/agent/server.ts';
 import { AgentMessage, execInGuest, makeMessage } from './agent-link.ts';
@@ -93,6 +95,54 @@ describe('files through an agent', { skip: cannotRun }, () => {
       readdirSync(at('there')).filter((name) => name.startsWith('.copy')),
       [],
     );
+  });
+
+  test('names may be any bytes, and folders keep their times', async () => {
+    const odd = ['-rf', 'new\nline', '$(touch x)', 'ü€', '\'"', ' ', '\\'].map((name) => Buffer.from(name));
+    const names = [...odd, Buffer.from([0x62, 0xff, 0xfe]), Buffer.from([0xc3])];
+    const inside = (folder: string, name: Buffer) => Buffer.concat([Buffer.from(`${folder}/`), name]);
+    mkdirSync(at('odd'));
+    for (const name of names) writeFileSync(inside(at('odd'), name), name);
+    symlinkSync(Buffer.from([0x2f, 0xff]), at('odd/link'));
+    utimesSync(at('odd'), 1e9, 1e9);
+    await copyToGuest(socket, at('odd'), at('there/odd'));
+    await copyFromGuest(socket, at('there/odd'), at('odd back'));
+    for (const copy of [at('there/odd'), at('odd back')]) {
+      assert.equal(readdirSync(copy).length, names.length + 1);
+      for (const name of names) assert.deepEqual(readFileSync(inside(copy, name)), name);
+      assert.deepEqual(readlinkSync(path.join(copy, 'link'), { encoding: 'buffer' }), Buffer.from([0x2f, 0xff]));
+      assert.equal(statSync(copy).mtimeMs, 1e12);
+    }
+  });
+
+  test('a folder is joined with one of its name, and what only the other has stays', async () => {
+    for (const folder of ['one/sub', 'into/one/sub']) mkdirSync(at(folder), { recursive: true });
+    writeFileSync(at('into/one/sub/theirs'), 'theirs');
+    writeFileSync(at('into/one/sub/both'), 'old');
+    writeFileSync(at('one/sub/both'), 'new');
+    symlinkSync('both', at('one/sub/link'));
+    const joined = () => ['theirs', 'both', 'link'].map((name) => readFileSync(at('into/one/sub', name), 'utf8'));
+    await copyToGuest(socket, at('one'), at('into'));
+    assert.deepEqual(joined(), ['theirs', 'new', 'new']);
+    writeFileSync(at('one/sub/both'), 'newer');
+    await copyFromGuest(socket, at('one'), at('into'));
+    assert.deepEqual(joined(), ['theirs', 'newer', 'newer']);
+  });
+
+  test('a copy that is interrupted leaves nothing, in either direction', async () => {
+    const places = () => [readdirSync(dir), readdirSync(at('there'))].flat().sort();
+    const before = places();
+    for (const copy of [copyToGuest, copyFromGuest]) {
+      const interrupt = new AbortController();
+      const whole = copy(socket, at('tree'), at('there/whole'), {
+        signal: interrupt.signal,
+        progress: () => interrupt.abort(),
+      });
+      await assert.rejects(whole, /^CopyError: the copy was interrupted$/);
+      await eventually(() => isDeepStrictEqual(places(), before));
+    }
+    const late = copyToGuest(socket, at('tree'), at('there/whole'), { signal: AbortSignal.abort() });
+    await assert.rejects(late, /^CopyError: the copy was interrupted$/);
   });
 
   test('when a client is killed in the middle of a copy, the guest tidies up', async (t) => {

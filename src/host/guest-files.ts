@@ -1,31 +1,19 @@
 /**
  * Files into a guest and out of it: a tar archive through the guest's own tar, run by the agent. A few go by its channel,
- * compressed, which is narrow; many by a disk that is plugged in for them, if the guest can have one. What comes out of a guest
- * is what a guest wants: it can name no place but the one that was asked for, follow no link, and gets no set-uid bits.
+ * compressed, which is narrow; many by a disk that is plugged in for them, if the guest can have one. archive.ts makes the
+ * archive of what goes in, unpacker.ts makes files of what comes out. Neither here nor there is anything half made when a copy
+ * fails, is interrupted, or its client is killed; a client that is killed leaves what its name says is a part (.part).
  */
-import {
-  chmodSync,
-  closeSync,
-  linkSync,
-  lstatSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readlinkSync,
-  readSync,
-  renameSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  utimesSync,
-  writeSync,
-} from 'node:fs';
+import { statSync } from 'node:fs';
 import path from 'node:path';
 import { pipeline, Readable } from 'node:stream';
 import { createGzip } from 'node:zlib';
 import { STREAM_START } from '../devices/blk/stream-disk.ts';
-import { AgentError, type AgentProcess, type AgentRequest, execInGuest } from './agent-link.ts';
-import { type TarEntry, TarError, type TarKind, TarReader, tarEnd, tarHeader, tarPadding } from './tar.ts';
+import { type AgentOutput, type AgentProcess, type AgentRequest, execInGuest } from './agent-link.ts';
+import { archiveOf, bytesOf, lengthOf } from './archive.ts';
+import { CopyError } from './copy-error.ts';
+import { nameOf, TarError, TarReader } from './tar.ts';
+import { Unpacker } from './unpacker.ts';
 
 export interface CopyOptions {
   readonly waitMs?: number;
@@ -33,14 +21,10 @@ export interface CopyOptions {
   progress?(bytes: number): void;
   /** Something was left out: one line. */
   note?(text: string): void;
+  /** Interrupts the copy, which then rejects with a CopyError. */
+  readonly signal?: AbortSignal;
 }
 
-/** Something about the files, here or there: one line for people. */
-export class CopyError extends Error {
-  override readonly name = 'CopyError';
-}
-
-const CHUNK = 64 << 10;
 /** What is longer goes by a disk: to plug one in and to take it away takes as long as half of this by the channel. */
 const BULK_KIB = 64;
 /**
@@ -65,9 +49,10 @@ done
 const COMPLAINT_MAX = 2000;
 
 /**
- * $1 where to, $2 the name in the archive, $3 file or folder, $4 how many blocks of a disk the archive takes. Into a folder that is there already it goes under its name;
- * otherwise it gets the name that was given. Nothing is half there: it is unpacked beside its place and moved. When nobody reads
- * its complaints any more they must not end it: it has to tidy up.
+ * $1 where to, $2 the name in the archive, $3 file or folder, $4 how many blocks of a disk the archive takes. Into a folder that
+ * is there already it goes under its name; otherwise it gets the name that was given. Nothing is half there: it is unpacked
+ * beside its place and moved, or joined with a folder of that name by links, which take no room. When nobody reads its
+ * complaints any more they must not end it: it has to tidy up.
  */
 const PUT = `
 to=$1
@@ -87,9 +72,9 @@ dd if="$DOMUS_DISK" iflag=direct bs=${READ_BLOCK} skip=${STREAM_START / READ_BLO
 else
 tar -x -z -o -f - -C "$new" || exit 1
 fi
-if [ -d "$to" ]; then cp -a "$new/$2/." "$to/"; else mv -f "$new/$2" "$to"; fi
+if [ -d "$to" ]; then cp -alf "$new/$2/." "$to/"; else mv -f "$new/$2" "$to"; fi
 `;
-/** $1 from where, $2 how many KiB are too many for the channel, 0 if none are. */
+/** $1 from where, $2 how many KiB are too many for the channel, 0 if none are: a file may be longer than what it takes on its disk. */
 const GET = `
 case $1 in */) from=\${1%/};; *) from=$1;; esac
 [ -n "$from" ] || from=/
@@ -97,7 +82,10 @@ if [ ! -e "$from" ] && [ ! -L "$from" ]; then echo "$1: no such file" >&2; exit 
 cd -- "$(dirname -- "$from")" || exit 1
 name=./$(basename -- "$from")
 if [ -z "$DOMUS_DISK" ]; then
-if [ $2 != 0 ] && [ "$(du -s -k "$name" | cut -f 1)" -gt $2 ]; then exit ${IS_LONG}; fi
+if [ $2 != 0 ]; then
+if [ "$(du -s -k "$name" | cut -f 1)" -gt $2 ]; then exit ${IS_LONG}; fi
+if [ -n "$(find "$name" -type f -size "+$2k" | head -n 1)" ]; then exit ${IS_LONG}; fi
+fi
 exec tar -c -f - "$name"
 fi
 ${DISK}
@@ -107,14 +95,18 @@ exit $code
 `;
 
 /** Copy a file or a folder of this machine to `to` in the guest behind the agent's socket. */
-export async function copyToGuest(socket: string, from: string, to: string, options: CopyOptions = {}): Promise<void> {
+export function copyToGuest(socket: string, from: string, to: string, options: CopyOptions = {}): Promise<void> {
+  return interruptible(options, () => putIn(socket, from, to, options));
+}
+
+async function putIn(socket: string, from: string, to: string, options: CopyOptions): Promise<void> {
   const stat = statSync(from, { throwIfNoEntry: false });
   if (!stat) throw new CopyError(`${from}: no such file`);
   if (!stat.isFile() && !stat.isDirectory()) throw new CopyError(`${from}: neither a file nor a folder`);
   const name = path.basename(path.resolve(from));
   if (name === '') throw new CopyError(`${from}: cannot be copied as a whole`);
   const kind = stat.isFile() ? 'file' : 'folder';
-  const parts = archiveOf(from, name, options);
+  const parts = archiveOf(from, nameOf(name), (text) => options.note?.(text));
   const length = lengthOf(parts);
   const blocks = String(Math.ceil(length / READ_BLOCK));
   const bulk = length > BULK_KIB << 10 ? ({ bulk: 'in' } as const) : {};
@@ -123,6 +115,7 @@ export async function copyToGuest(socket: string, from: string, to: string, opti
     socket,
     { argv: ['/bin/sh', '-c', PUT, 'sh', to, name, kind, blocks], folder: '/', waitMs: options.waitMs ?? 0, ...bulk },
     { output: () => {}, errors: (bytes) => (complaint = (complaint + bytes).slice(0, COMPLAINT_MAX)) },
+    options.signal,
   );
   try {
     await sendArchive(bytesOf(parts), guest, options);
@@ -155,66 +148,21 @@ async function sendArchive(pieces: Iterable<Buffer>, guest: AgentProcess, option
   }
 }
 
-/** A part of an archive: a head, and the contents of a file behind it. */
-interface Part {
-  readonly head: Buffer;
-  readonly file?: string;
-  readonly size: number;
-}
-
-/** An archive of what is at `file`, under `name`: how long it will be is known before anything is sent. */
-function archiveOf(file: string, name: string, options: CopyOptions): Part[] {
-  return [...partsOf(file, name, options, true), { head: tarEnd(), size: 0 }];
-}
-
-const lengthOf = (parts: readonly Part[]): number =>
-  parts.reduce((sum, { head, size }) => sum + head.length + size + tarPadding(size).length, 0);
-
-function* partsOf(file: string, name: string, options: CopyOptions, top: boolean): Generator<Part> {
-  const stat = top ? statSync(file) : lstatSync(file);
-  const head = (kind: TarKind, more: Partial<TarEntry> = {}): Buffer =>
-    tarHeader({ name, kind, mode: stat.mode & 0o7777, size: 0, mtime: stat.mtimeMs / 1000, ...more });
-  if (stat.isDirectory()) {
-    yield { head: head('folder', { name: `${name}/` }), size: 0 };
-    for (const child of readdirSync(file).sort()) {
-      yield* partsOf(path.join(file, child), `${name}/${child}`, options, false);
-    }
-  } else if (stat.isSymbolicLink()) yield { head: head('symlink', { target: readlinkSync(file) }), size: 0 };
-  else if (stat.isFile()) yield { head: head('file', { size: stat.size }), file, size: stat.size };
-  else options.note?.(`${file} is neither a file nor a folder: left out`);
-}
-
-function* bytesOf(parts: readonly Part[]): Generator<Buffer> {
-  for (const { head, file, size } of parts) {
-    yield head;
-    if (file !== undefined) yield* contents(file, size);
-    if (size > 0) yield tarPadding(size);
-  }
-}
-
-/** As many bytes as were promised. */
-function* contents(file: string, size: number): Generator<Buffer> {
-  const fd = openSync(file, 'r');
-  try {
-    for (let at = 0; at < size; ) {
-      const chunk = Buffer.allocUnsafe(Math.min(CHUNK, size - at));
-      const got = readSync(fd, chunk, 0, chunk.length, at);
-      if (got === 0) throw new CopyError(`${file}: became shorter while it was copied`);
-      yield chunk.subarray(0, got);
-      at += got;
-    }
-  } finally {
-    closeSync(fd);
-  }
-}
-
 /** Copy a file or a folder of the guest to `to` on this machine. */
-export async function copyFromGuest(
-  socket: string,
-  from: string,
-  to: string,
-  options: CopyOptions = {},
-): Promise<void> {
+export function copyFromGuest(socket: string, from: string, to: string, options: CopyOptions = {}): Promise<void> {
+  return interruptible(options, () => takeOut(socket, from, to, options));
+}
+
+async function interruptible(options: CopyOptions, work: () => Promise<void>): Promise<void> {
+  try {
+    options.signal?.throwIfAborted();
+    await work();
+  } catch (error) {
+    throw options.signal?.aborted ? new CopyError('the copy was interrupted') : error;
+  }
+}
+
+async function takeOut(socket: string, from: string, to: string, options: CopyOptions): Promise<void> {
   const name = path.posix.basename(from.replace(/\/+$/, ''));
   const inside = statSync(to, { throwIfNoEntry: false })?.isDirectory() ?? false;
   if (!inside && !statSync(path.dirname(path.resolve(to)), { throwIfNoEntry: false })?.isDirectory()) {
@@ -224,7 +172,7 @@ export async function copyFromGuest(
   const get = (mostKiB: number, bulk?: 'out') => {
     const argv = ['/bin/sh', '-c', GET, 'sh', from, String(mostKiB)];
     const request = { argv, folder: '/', waitMs: options.waitMs ?? 0, ...(bulk ? { bulk } : {}) };
-    return receive(socket, request, new Unpacker(target, options), options);
+    return receive(socket, request, new Unpacker(target, (text) => options.note?.(text)), options);
   };
   if ((await get(BULK_KIB)) === 'long') await get(0, 'out');
 }
@@ -239,7 +187,7 @@ async function receive(
   const reader = new TarReader(unpacker);
   let [complaint, copied] = ['', 0];
   let failure: unknown;
-  const guest: AgentProcess = await execInGuest(socket, request, {
+  const to: AgentOutput = {
     output(bytes) {
       if (failure !== undefined) return;
       try {
@@ -247,24 +195,26 @@ async function receive(
         options.progress?.((copied += bytes.length));
       } catch (error) {
         failure = error;
-        guest?.close();
+        guest.close();
       }
     },
     errors: (bytes) => (complaint = (complaint + bytes).slice(0, COMPLAINT_MAX)),
-  });
+  };
+  const guest: AgentProcess = await execInGuest(socket, request, to, options.signal);
   guest.end();
   try {
     if ((await guest.exit).code === IS_LONG) return 'long';
     await succeeded(guest, () => complaint);
     if (failure === undefined && !reader.complete) failure = new TarError('the archive from the guest is cut off');
+    if (failure === undefined) unpacker.finish();
   } catch (error) {
     failure ??= error;
   } finally {
-    unpacker.close();
     guest.close();
   }
-  if (failure !== undefined) throw failure instanceof TarError ? new CopyError(failure.message) : failure;
-  return 'done';
+  if (failure === undefined) return 'done';
+  unpacker.abandon();
+  throw failure instanceof TarError ? new CopyError(failure.message) : failure;
 }
 
 async function succeeded(guest: AgentProcess, complaint: () => string): Promise<void> {
@@ -275,106 +225,3 @@ async function succeeded(guest: AgentProcess, complaint: () => string): Promise<
     why ? `in the guest: ${why.replace(/[^\x20-\x7e\u00a0-\uffff]/g, '?')}` : 'the copy failed in the guest',
   );
 }
-
-/** Makes files of what a guest's archive says, at one place and nowhere else. */
-class Unpacker {
-  readonly #target: string;
-  readonly #options: CopyOptions;
-  /** Folders that were made, or found, on the way: only in these is anything made. */
-  readonly #folders = new Map<string, { mode: number; mtime: number }>();
-  readonly #files = new Set<string>();
-  #open: { fd: number; draft: string; file: string; entry: TarEntry } | undefined;
-
-  constructor(target: string, options: CopyOptions) {
-    this.#target = target;
-    this.#options = options;
-  }
-
-  entry(entry: TarEntry): void {
-    const file = this.#place(entry.name);
-    switch (entry.kind) {
-      case 'folder':
-        this.#folder(file, entry);
-        return;
-      case 'file': {
-        this.#refuseFolder(file);
-        const draft = `${file}.${process.pid}.part`;
-        rmSync(draft, { force: true });
-        this.#open = { fd: openSync(draft, 'wx', 0o600), draft, file, entry };
-        return;
-      }
-      case 'symlink':
-        this.#refuseFolder(file);
-        rmSync(file, { force: true });
-        symlinkSync(entry.target ?? '', file);
-        return;
-      case 'hardlink': {
-        const other = this.#place(entry.target ?? '');
-        if (!this.#files.has(other)) throw new CopyError(`${entry.name}: a link to what was not copied`);
-        this.#refuseFolder(file);
-        rmSync(file, { force: true });
-        linkSync(other, file);
-        return;
-      }
-      default:
-        this.#options.note?.(`${entry.name} is neither a file nor a folder: left out`);
-    }
-  }
-
-  data(bytes: Buffer): void {
-    if (!this.#open) return;
-    for (let done = 0; done < bytes.length; ) done += writeSync(this.#open.fd, bytes, done);
-  }
-
-  done(): void {
-    const open = this.#open;
-    if (!open) return;
-    this.#open = undefined;
-    closeSync(open.fd);
-    chmodSync(open.draft, open.entry.mode & 0o777);
-    utimesSync(open.draft, open.entry.mtime, open.entry.mtime);
-    renameSync(open.draft, open.file);
-    this.#files.add(open.file);
-  }
-
-  /** What is half written goes; folders get their times and permissions, which were in the way before. */
-  close(): void {
-    if (this.#open) {
-      closeSync(this.#open.fd);
-      rmSync(this.#open.draft, { force: true });
-    }
-    for (const [folder, { mode, mtime }] of [...this.#folders].reverse()) {
-      chmodSync(folder, mode);
-      utimesSync(folder, mtime, mtime);
-    }
-  }
-
-  /** The place for a name of the archive, whose first part is whatever the guest calls what we asked for. */
-  #place(name: string): string {
-    const [, ...parts] = name.replace(/^\.\//, '').replace(/\/+$/, '').split('/');
-    if (
-      parts.some((part) => part === '' || part === '.' || part === '..' || part.includes('\0')) ||
-      name.startsWith('/')
-    ) {
-      throw new CopyError(`the guest's archive names ${JSON.stringify(name.slice(0, 200))}`);
-    }
-    const file = path.join(this.#target, ...parts);
-    if (parts.length > 0 && !this.#folders.has(path.dirname(file)))
-      throw new CopyError(`the guest's archive has ${JSON.stringify(name.slice(0, 200))} without its folder`);
-    return file;
-  }
-
-  #folder(folder: string, { mode, mtime }: TarEntry): void {
-    const there = lstatSync(folder, { throwIfNoEntry: false });
-    if (there && !there.isDirectory()) throw new CopyError(`${folder}: is there already and is not a folder`);
-    if (!there) mkdirSync(folder, { mode: 0o700 });
-    // A folder that was there keeps its permissions.
-    this.#folders.set(folder, { mode: there ? there.mode & 0o7777 : mode & 0o777, mtime });
-  }
-
-  #refuseFolder(file: string): void {
-    if (lstatSync(file, { throwIfNoEntry: false })?.isDirectory()) throw new CopyError(`${file}: is a folder`);
-  }
-}
-
-export { AgentError };

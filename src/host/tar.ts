@@ -1,7 +1,8 @@
 /**
  * Tar archives as streams: what `xm cp` sends to a guest's tar and what it gets from one. Written as POSIX ustar with GNU's
  * long names, which BusyBox reads and writes; PAX headers are read for their path, linkpath and size. Names are not judged here:
- * that is the business of who makes files of them.
+ * that is the business of who makes files of them. A name is whatever bytes a file system has, which need not be UTF-8: here it
+ * is a string with one character for each byte.
  */
 
 export const TAR_BLOCK = 512;
@@ -9,6 +10,11 @@ const NAME_MAX = 100;
 /** Of a long name or a PAX header: nobody's path is longer. */
 const META_MAX = 64 << 10;
 const SIZE_MAX = 0o77777777777;
+
+/** A text as a name in an archive, for file systems, and for people. */
+export const nameOf = (text: string): string => Buffer.from(text).toString('latin1');
+export const nameBytes = (name: string): Buffer => Buffer.from(name, 'latin1');
+export const nameText = (name: string): string => nameBytes(name).toString();
 
 export type TarKind = 'file' | 'folder' | 'symlink' | 'hardlink' | 'other';
 
@@ -34,23 +40,23 @@ const FIELD = {
 
 /** The blocks before an entry's data. Everything belongs to root. */
 export function tarHeader(entry: TarEntry): Buffer {
-  if (entry.size > SIZE_MAX) throw new RangeError(`${entry.name} is too long for a tar archive`);
+  if (entry.size > SIZE_MAX) throw new RangeError(`${nameText(entry.name)} is too long for a tar archive`);
   const long = [
     ['K', entry.target ?? ''],
     ['L', entry.name],
-  ].flatMap(([type, text]) => (Buffer.byteLength(text!) > NAME_MAX ? [longName(type!, text!)] : []));
+  ].flatMap(([type, text]) => (text!.length > NAME_MAX ? [longName(type!, text!)] : []));
   return Buffer.concat([...long, header(entry, LETTERS[entry.kind])]);
 }
 
 function longName(type: string, text: string): Buffer {
-  const data = Buffer.from(`${text}\0`);
+  const data = nameBytes(`${text}\0`);
   const head = { name: '././@LongLink', kind: 'file', mode: 0o644, size: data.length, mtime: 0 } as const;
   return Buffer.concat([header(head, type), data, tarPadding(data.length)]);
 }
 
 function header({ name, mode, size, mtime, target = '' }: TarEntry, type: string): Buffer {
   const block = Buffer.alloc(TAR_BLOCK);
-  const put = ([at, length]: readonly [number, number], value: string) => Buffer.from(value).copy(block, at, 0, length);
+  const put = ([at, length]: readonly [number, number], value: string) => nameBytes(value).copy(block, at, 0, length);
   const octal = (field: readonly [number, number], value: number) =>
     put(
       field,
@@ -148,7 +154,7 @@ export class TarReader {
     const text = ([at, length]: readonly [number, number]) => {
       const field = block.subarray(at, at + length);
       const end = field.indexOf(0);
-      return field.toString('utf8', 0, end < 0 ? length : end);
+      return field.toString('latin1', 0, end < 0 ? length : end);
     };
     const octal = (field: readonly [number, number]) => {
       const digits = text(field).trim();
@@ -191,7 +197,7 @@ export class TarReader {
       this.#user.done();
       return;
     }
-    const text = Buffer.concat(meta.parts).toString('utf8');
+    const text = Buffer.concat(meta.parts).toString('latin1');
     if (meta.type === 'L') this.#long.name = text.replace(/\0.*$/s, '');
     else if (meta.type === 'K') this.#long.target = text.replace(/\0.*$/s, '');
     else if (meta.type === 'x') {

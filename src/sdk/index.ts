@@ -1,7 +1,8 @@
 /** `import { connect, createDomain } from 'domus'`: domains as values. docs/sdk.md tells the story. */
 export type { Disk, DomainConfig, Vif } from '../config/domain-config.ts';
 export { AgentError } from '../host/agent-link.ts';
-export { CopyError, type CopyOptions } from '../host/guest-files.ts';
+export { CopyError } from '../host/copy-error.ts';
+export type { CopyOptions } from '../host/guest-files.ts';
 export type { EventType, XendEvent } from '../xend/events.ts';
 export type { NodeInfo } from '../xend/node-info.ts';
 export type { Input, Reply, RouteName } from '../xend/routes.ts';

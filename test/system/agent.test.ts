@@ -99,6 +99,24 @@ describe('a domain with its agent', { skip }, async () => {
     assert.equal((await exec('rm', '/root/much')).code, 0);
   });
 
+  test('a copy that is interrupted leaves nothing, here or there, and has the exit code of that', async () => {
+    const before = readdirSync(file('.'));
+    assert.equal((await exec('truncate', '-s', '1G', '/root/endless')).code, 0);
+    for (const [from, to] of [
+      [file('long'), 'web:/root/other'],
+      ['web:/root/endless', file('endless')],
+    ] as const) {
+      const copy = system.person('cp', from, to);
+      await system.eventually(bulkDiskIsThere, 'the copy has begun');
+      copy.child.kill('SIGINT');
+      assert.deepEqual([await copy.exitCode(), copy.text], [130, '']);
+      await system.eventually(async () => !(await bulkDiskIsThere()), 'no disk');
+    }
+    assert.deepEqual(readdirSync(file('.')), before);
+    await system.eventually(async () => !(await exec('ls', '-A', '/root')).output.includes('.copy'), 'no draft');
+    assert.equal((await exec('ls', '/root/other')).code, 1);
+  });
+
   test("the guest's terminal has the size of the one that types at its console", async () => {
     console_ = system.personOnTerminal('console web', { columns: 133, rows: 51 });
     await system.eventually(

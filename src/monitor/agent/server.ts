@@ -127,8 +127,7 @@ export class AgentServer {
 
   /** A disk that is read from this client, or written to it. */
   async #plugDisk(socket: net.Socket, way: 'in' | 'out'): Promise<Bulk | undefined> {
-    const disk =
-      way === 'in' ? new InputDisk(() => socket.resume()) : new OutputDisk((bytes) => writeOutput(socket, bytes));
+    const disk = way === 'in' ? new InputDisk(() => socket.resume()) : new OutputDisk(outputTo(socket));
     const plugged = await this.#plug(disk);
     return plugged && { plugged, ...(disk instanceof InputDisk ? { input: disk } : {}) };
   }
@@ -159,20 +158,29 @@ export class AgentServer {
   }
 }
 
-/** In pieces that a message may have. Resolves when the client has room for more, or is gone. */
-function writeOutput(socket: net.Socket, bytes: Uint8Array): Promise<void> | undefined {
-  for (let at = 0; at < bytes.length; at += MESSAGE_MAX)
-    socket.write(makeMessage(AgentMessage.Output, bytes.subarray(at, at + MESSAGE_MAX)));
-  if (!socket.writableNeedDrain || socket.destroyed) return undefined;
-  return new Promise((resolve) => {
-    const done = () => {
-      socket.off('drain', done);
-      socket.off('close', done);
-      resolve();
-    };
-    socket.on('drain', done);
-    socket.on('close', done);
-  });
+/**
+ * Writes a client's output in pieces that a message may have. What it returns resolves when the client has room for more, or is
+ * gone: one promise for all who wait.
+ */
+function outputTo(socket: net.Socket): (bytes: Uint8Array) => Promise<void> | undefined {
+  let room: Promise<void> | undefined;
+  const untilRoom = () =>
+    new Promise<void>((resolve) => {
+      const done = () => {
+        socket.off('drain', done);
+        socket.off('close', done);
+        room = undefined;
+        resolve();
+      };
+      socket.on('drain', done);
+      socket.on('close', done);
+    });
+  return (bytes) => {
+    for (let at = 0; at < bytes.length; at += MESSAGE_MAX)
+      socket.write(makeMessage(AgentMessage.Output, bytes.subarray(at, at + MESSAGE_MAX)));
+    if (!socket.writableNeedDrain || socket.destroyed) return undefined;
+    return (room ??= untilRoom());
+  };
 }
 
 function execRequest(wish: unknown): (ExecRequest & Pick<AgentRequest, 'bulk'> & { waitMs: number }) | undefined {
