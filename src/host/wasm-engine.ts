@@ -97,7 +97,6 @@ interface Exports {
   regionMiss(cpu: number, va: bigint, access: number): number;
   regionAgain(cpu: number, va: bigint, access: number): number;
   regionStack(cpu: number, va: bigint, access: number): number;
-  regionEnter(cpu: number, link: number): number;
   regionLink(cpu: number, target: bigint): number;
   flags(cpu: number, code: number, a: bigint, b: bigint, r: bigint): void;
   flushTlb(cpu: number): void;
@@ -230,7 +229,7 @@ export class WasmEngine implements Engine {
       },
       records,
     );
-    const { regionMiss, regionAgain, regionStack, regionEnter, regionLink, scatter, flags } = this.exports;
+    const { regionMiss, regionAgain, regionStack, regionLink, scatter, flags } = this.exports;
     const regionHelper = (): number => this.helpRegion();
     const regionImports = {
       m: wasmMemory,
@@ -242,7 +241,6 @@ export class WasmEngine implements Engine {
       flags,
       now,
       regionHelper,
-      regionEnter,
       regionLink,
     };
     // What is kept is for the state block of the first vCPU.

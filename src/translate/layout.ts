@@ -108,8 +108,8 @@ export const ENTRY_PAGE_SHIFT = 5;
  */
 export const LINK_ENTRY_SHIFT = 16;
 /**
- * Where jumps out of regions led last, 32 bytes each: u64 target, u64 stamp of the array (TLB_STAMP), u32 link. Emptied when a region is
- * dropped. See runtime/region-links.ts.
+ * Where jumps out of regions led last, 32 bytes each: u64 target, u64 stamp of the array (TLB_STAMP), u64 address of the region's first page,
+ * u32 link. Emptied when a region is dropped. See runtime/region-links.ts.
  */
 export const JUMPS = 0x440000;
 export const JUMP_ENTRIES = 4096;

@@ -2,7 +2,7 @@
  * What a developer wants to see of regions: which code of the guest they are, what it became, and how often each was entered.
  * Only of regions that are made while somebody watches: nothing is kept, and nothing is counted, at other times.
  */
-import type { RegionPlan } from '../../translate/region/index.ts';
+import { REGION_PARAMETERS, type RegionPlan } from '../../translate/region/index.ts';
 import { I32, i32 } from '../../wasm/expr.ts';
 import { ModuleBuilder } from '../../wasm/module.ts';
 import { printFunction } from '../../wasm/print.ts';
@@ -38,9 +38,9 @@ interface Watched {
 function counter(): Uint8Array<ArrayBuffer> {
   const m = new ModuleBuilder();
   const entered = m.importFunction('entered', [], []);
-  const region = m.importFunction('region', [I32, I32], [I32]);
+  const region = m.importFunction('region', [...REGION_PARAMETERS], [I32]);
   m.function(
-    [I32, I32],
+    [...REGION_PARAMETERS],
     [I32],
     (f) => {
       f.callVoid(entered);

@@ -45,7 +45,7 @@ import {
 import { exitTools } from '../runtime/exit-tools.ts';
 import { buildFlags } from '../runtime/flags.ts';
 import { buildMmu } from '../runtime/mmu.ts';
-import { buildRegionLinks, linkTo } from '../runtime/region-links.ts';
+import { buildRegionLinks, linkTo, NO_REGION } from '../runtime/region-links.ts';
 import { buildRegionPlaces } from '../runtime/region-places.ts';
 import { buildTlb, forgetPage, tlbEntry } from '../runtime/tlb.ts';
 import { SEMANTICS } from '../semantics/index.ts';
@@ -129,8 +129,8 @@ export function generateInterpreter(
   const runtime: Runtime = { ...mmu, now };
   const tlb = buildTlb(m, layout);
   buildFlags(m);
-  buildRegionPlaces(m, mmu.codePage, moved);
-  buildRegionLinks(m);
+  const enter = buildRegionPlaces(m, mmu.codePage, moved);
+  buildRegionLinks(m, enter);
   const exitPaths = buildExitPaths?.(m, exitTools(m, layout, tlb));
   if (exitPaths !== undefined) {
     m.function([I32, I32], [I32], (f) => f.ret(call(exitPaths, f.param(0), f.param(1))), 'exitPaths');
@@ -236,11 +236,18 @@ export function generateInterpreter(
                   });
                   f.closeBlock();
                 }
-                // A handler of its own, which wants the record, or a region, which wants a link.
                 f.store32(cpu, budget, STATE.budget);
                 const handler = f.let(load16u(record, RECORD.handler));
-                const what = select(handler.ltU(REGION_SLOTS), record, linkTo(record));
-                f.set(status, callIndirect(m, [I32, I32], I32, handler, cpu, what));
+                f.if(
+                  handler.ltU(REGION_SLOTS),
+                  () => f.set(status, callIndirect(m, [I32, I32], I32, handler, cpu, record)),
+                  () => {
+                    const link = f.let(linkTo(record));
+                    const start = f.let(call(enter, cpu, page, link));
+                    f.brIf(resolve, start.eq(NO_REGION));
+                    f.set(status, callIndirect(m, [I64, I32], I32, handler, start, link));
+                  },
+                );
                 f.set(budget, load32(cpu, STATE.budget));
                 f.if(status.eqz(), () => {
                   f.set(record, record.add(RECORD_BYTES));

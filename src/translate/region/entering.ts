@@ -1,46 +1,26 @@
-/** How a region begins: its locals get what is in the state block, after a look whether its pages are where they were. */
-import { type E, F32, F64, i32, load32, load64, load128 } from '../../wasm/expr.ts';
-import { call, type Fn, type FnRef } from '../../wasm/module.ts';
+/** How a region begins: its locals get what is in the state block. */
+import { type E, F32, F64, load32, load64, load128 } from '../../wasm/expr.ts';
+import type { Fn } from '../../wasm/module.ts';
 import { MXCSR_PE, STATE } from '../../x86/state.ts';
-import {
-  ENTRY_PAGE_SHIFT,
-  KEPT_PAGES,
-  NO_PAGE,
-  PLACE,
-  STACK_ADDEND,
-  STACK_PAGE,
-  Status,
-  TLB_STAMP,
-} from '../layout.ts';
+import { ENTRY_PAGE_SHIFT, KEPT_PAGES, NO_PAGE, STACK_ADDEND, STACK_PAGE } from '../layout.ts';
 import { exactMask, ordinaryLimit, roundingState, vectorLimit } from '../lift.ts';
 import { linkEntry, linkSlot } from '../runtime/region-links.ts';
-import { pageAt, placeOf } from '../runtime/region-places.ts';
 import type { RegionContext } from './lift.ts';
 
 export interface Entering {
-  /** RegionPlan.pages */
-  readonly pages: readonly number[];
   /** How many pages stay from round to round. */
   readonly kept: number;
   /** Locals for the budget, the number of the entry and, if somebody asks, the region's own slot. */
   readonly budget: E;
   readonly entry: E;
   readonly self: E | undefined;
-  /** RegionImports.regionEnter */
-  readonly enter: FnRef;
 }
 
-/** Entered by the link in parameter 1. What else is to be loaded the code of the region has left in `region`. */
-export function emitEntering(
-  f: Fn,
-  region: RegionContext,
-  { pages, kept, budget, entry, self, enter }: Entering,
-): void {
+/** Its first page is in parameter 0, which is RegionContext.page, the link that it is entered by in parameter 1. What else is to be loaded the code of the region has left in `region`. */
+export function emitEntering(f: Fn, region: RegionContext, { kept, budget, entry, self }: Entering): void {
   const { cpu } = region;
   const link = f.param(1);
-  f.set(region.page, load64(cpu, STATE.codePage));
   f.set(region.tlb, load32(cpu, STATE.tlb));
-  if (pages.length > 1) checkPages(f, region, enter);
   f.set(budget, load32(cpu, STATE.budget));
   f.set(entry, linkEntry(link).and((1 << ENTRY_PAGE_SHIFT) - 1));
   if (self !== undefined) f.set(self, linkSlot(link));
@@ -82,19 +62,5 @@ function loadVectors(f: Fn, region: RegionContext): void {
   for (const { local, value } of constants.values()) f.set(local, value);
   xmm.forEach((local, k) => {
     if (local !== undefined) f.set(local, load128(cpu, STATE.xmm + 16 * k));
-  });
-}
-
-/** From the page that the region is entered in to its first one, and a look whether all are where they were. */
-function checkPages(f: Fn, region: RegionContext, enter: FnRef): void {
-  const link = f.param(1);
-  const at = f.let(placeOf(region.cpu, linkSlot(link)));
-  f.set(region.page, region.page.sub(pageAt(at, linkEntry(link).shrU(ENTRY_PAGE_SHIFT))));
-  // Differences: V8 would load twice what it compares, as a load may trap.
-  const otherStamp = load64(at, PLACE.stamp).sub(load64(region.tlb, TLB_STAMP));
-  const otherPage = load64(at, PLACE.first).sub(region.page);
-  f.if(otherStamp.or(otherPage).ne(0), () => {
-    f.cold();
-    f.if(call(enter, region.cpu, link), () => f.ret(i32(Status.Jump)));
   });
 }

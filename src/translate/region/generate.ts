@@ -1,6 +1,6 @@
 /**
- * Translates a region to a WebAssembly function (cpu, link) → Status, called through the table like the handler of a single
- * instruction. `link` says at which of its entries it begins (LINK_ENTRY_SHIFT). `cpu` is
+ * Translates a region to a WebAssembly function (page, link) → Status, called through the table like the handler of a single
+ * instruction. `page` is the address of its first page, `link` says at which of its entries it begins (LINK_ENTRY_SHIFT). The state block's is
  * known when the function is made: an access to the state block is then one to a known address, of which V8 knows that it cannot trap.
  * That spares it a register, and reads that nobody needs.
  *
@@ -25,8 +25,7 @@ import {
   REGION_STOPPED,
   Status,
 } from '../layout.ts';
-import { linkEntry, linkSlot } from '../runtime/region-links.ts';
-import { pageAt, placeOf } from '../runtime/region-places.ts';
+import { type FoundRegion, linkEntry, linkSlot } from '../runtime/region-links.ts';
 import { SEMANTICS } from '../semantics/index.ts';
 import { type Block, endsBlock, isComputed, isDispatch, NOWHERE, type RegionPlan } from './discover.ts';
 import { emitEntering } from './entering.ts';
@@ -48,8 +47,6 @@ export interface RegionSource {
 
 /** What a region module imports from "e", beside memory "m" and table "t". */
 export interface RegionImports {
-  /** runtime/region-places.ts */
-  regionEnter(cpu: number, link: number): number;
   /** runtime/region-links.ts */
   regionLink(cpu: number, target: bigint): number;
   /** runtime/mmu.ts, with 1 for "the interpreter shall run this instruction". */
@@ -64,6 +61,9 @@ export interface RegionImports {
   regionHelper(cpu: number): number;
 }
 
+/** Of a region's function: page and link. */
+export const REGION_PARAMETERS = [I64, I32] as const;
+
 /** A module for regions of the vCPU at `cpu`, without functions yet, with what they import and their type in the table. */
 function regionModule(cpu: number): { readonly m: ModuleBuilder; readonly imports: ImportRefs; readonly type: number } {
   const m = new ModuleBuilder();
@@ -77,11 +77,10 @@ function regionModule(cpu: number): { readonly m: ModuleBuilder; readonly import
     scatter: m.importFunction('scatter', [I32, I64, I32], []),
     flags: m.importFunction('flags', [I32, I32, I64, I64, I64], []),
     helper: m.importFunction('regionHelper', [I32], [I32]),
-    enter: m.importFunction('regionEnter', [I32, I32], [I32]),
     link: m.importFunction('regionLink', [I32, I64], [I32]),
     now: m.importFunction('now', [], [F64]),
   };
-  return { m, imports, type: m.typeIndex([I32, I32], [I32]) };
+  return { m, imports, type: m.typeIndex([...REGION_PARAMETERS], [I32]) };
 }
 
 /**
@@ -96,7 +95,7 @@ export function generateRegions(
   const { m, imports, type } = regionModule(cpu);
   regions.forEach((region, index) => {
     m.function(
-      [I32, I32],
+      [...REGION_PARAMETERS],
       [I32],
       (f) => new RegionEmitter(f, cpu, region, imports, type).emit(),
       String(index),
@@ -112,7 +111,8 @@ export function joinRegions(
   functions: readonly { readonly code: FunctionCode; readonly name: string }[],
 ): Uint8Array<ArrayBuffer> {
   const { m } = regionModule(cpu);
-  for (const [k, { code, name }] of functions.entries()) m.finished([I32, I32], [I32], code, String(k), name);
+  for (const [k, { code, name }] of functions.entries())
+    m.finished([...REGION_PARAMETERS], [I32], code, String(k), name);
   return m.finish();
 }
 
@@ -132,7 +132,6 @@ interface ImportRefs {
   readonly scatter: FnRef;
   readonly flags: FnRef;
   readonly helper: FnRef;
-  readonly enter: FnRef;
   readonly link: FnRef;
   readonly now: FnRef;
 }
@@ -162,22 +161,20 @@ class RegionEmitter {
   private readonly dispatching: E;
   /** The region's own slot in the table. */
   private readonly self: E;
-  /** For `go`: the link of where it leads, or 0. */
-  private readonly found: E;
+  /** For `go`: where it leads. */
+  private readonly found: FoundRegion;
   /** Dispatch node → the local with the number of its target. */
   private readonly choice = new Map<number, E>();
   private readonly loopLabels = new Map<number, Label>();
   private readonly mergeLabels = new Map<number, Label>();
   private readonly type: number;
   private readonly labels: { stop?: Label; leave?: Label; jump?: Label; help?: Label; go?: Label } = {};
-  private readonly source: RegionSource;
   private readonly imports: ImportRefs;
 
   constructor(f: Fn, cpu: number, source: RegionSource, imports: ImportRefs, type: number) {
     const { plan } = source;
     this.f = f;
     this.type = type;
-    this.source = source;
     this.imports = imports;
     const nodes = new Map<number, number>();
     const blocks = Array.from(plan.blocks.values(), probed);
@@ -226,11 +223,11 @@ class RegionEmitter {
     this.entry = f.local(I32);
     this.self = f.local(I32);
     this.dispatching = f.local(I32);
-    this.found = f.local(I32);
+    this.found = { link: f.local(I32), page: f.local(I64) };
     const labels = this.labels;
     this.region = {
       cpu: i32(cpu),
-      page: f.local(I64),
+      page: f.param(0),
       tlb: f.local(I32),
       fsBase: f.local(I64),
       gsBase: f.local(I64),
@@ -301,12 +298,10 @@ class RegionEmitter {
     });
     spill(f, this.region);
     jumpBy(f, this.region, this.budget, this.found, this.type);
-    f.ret(i32(Status.Jump));
     f.unreachable();
     const self = this.computedNode >= 0 ? this.self : undefined;
     const { budget, entry, kept } = this;
-    const { pages } = this.source.plan;
-    f.prepend(() => emitEntering(f, this.region, { pages, kept, budget, entry, self, enter: this.imports.enter }));
+    f.prepend(() => emitEntering(f, this.region, { kept, budget, entry, self }));
   }
 
   /** The region's code, and the ways out but for `jump`, which is behind. */
@@ -380,10 +375,7 @@ class RegionEmitter {
     else this.emitSwitch(node, this.choice.get(node) ?? this.entry);
   }
 
-  /**
-   * Is `target` an entry of this region? Then everything stays where it is. Its page must be where the region has it: what is
-   * found is by physical address, and the same code may be mapped elsewhere too.
-   */
+  /** Is `target` an entry of this region, mapped where the region is now? Then everything stays where it is. */
   private emitComputed(node: number): void {
     const { f, region, found } = this;
     const state = region.flags;
@@ -391,19 +383,14 @@ class RegionEmitter {
     f.scope(() => {
       lookUpTarget(f, region, found);
       if (inside === undefined) return;
-      f.if(linkSlot(found).eq(this.self), () => {
-        const number = f.let(linkEntry(found));
-        const place = placeOf(region.cpu, this.self);
-        const page = region.page.add(pageAt(f.let(place), number.shrU(ENTRY_PAGE_SHIFT)));
-        f.if(region.target.and(-4096).eq(page), () => {
-          f.set(this.entry, number.and((1 << ENTRY_PAGE_SHIFT) - 1));
-          this.emitEdge(node, inside);
-        });
+      f.if(linkSlot(found.link).eq(this.self).and(found.page.eq(region.page)), () => {
+        f.set(this.entry, linkEntry(found.link).and((1 << ENTRY_PAGE_SHIFT) - 1));
+        this.emitEdge(node, inside);
       });
       region.flags = state;
     });
     if (inside !== undefined) {
-      f.if(found.eqz().and(this.dispatching), () => {
+      f.if(found.link.eqz().and(this.dispatching), () => {
         f.cold();
         f.store64(region.cpu, region.target, COMPUTED_TARGET);
         f.store32(region.cpu, this.self, COMPUTED_FROM);

@@ -1,6 +1,6 @@
 /** The translator (tier 1): hot code as WebAssembly functions of whole regions. */
 export { type DiscoverPorts, discover, LIMITS, type RegionPlan } from './discover.ts';
-export { generateRegions, joinRegions, type RegionImports } from './generate.ts';
+export { generateRegions, joinRegions, REGION_PARAMETERS, type RegionImports } from './generate.ts';
 export { orderOf, planOf, type RegionOrder } from './order.ts';
 export {
   ENTRY_HINTS,

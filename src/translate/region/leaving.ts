@@ -1,8 +1,9 @@
 /** How a region ends: its locals go back to the state block, and control to another region or to the interpreter. */
-import { type E, load32 } from '../../wasm/expr.ts';
+import { type E, i32, load32 } from '../../wasm/expr.ts';
 import { call, type Fn } from '../../wasm/module.ts';
 import { STATE } from '../../x86/state.ts';
-import { linkSlot, lookUpLink } from '../runtime/region-links.ts';
+import { Status } from '../layout.ts';
+import { type FoundRegion, linkSlot, lookUpLink } from '../runtime/region-links.ts';
 import type { RegionContext } from './lift.ts';
 
 /** The general and XMM registers that the region changes anywhere. */
@@ -15,22 +16,28 @@ export function spill(f: Fn, { cpu, gpr, written, xmm, xmmWritten }: RegionConte
   });
 }
 
-/** Fills `link` for RegionContext.target: 0 when no region is entered there. */
-export const lookUpTarget = (f: Fn, { cpu, tlb, target, findLink }: RegionContext, link: E): void =>
-  lookUpLink(f, cpu, tlb, target, link, (...args) => call(findLink, ...args));
+/** Fills `found` for RegionContext.target. */
+export const lookUpTarget = (f: Fn, { cpu, tlb, target, findLink }: RegionContext, found: FoundRegion): void =>
+  lookUpLink(f, cpu, tlb, target, found, (...args) => call(findLink, ...args));
 
 /**
- * To the region that `link` leads to, or on to code that goes back to the interpreter, with all in the state block. `type` is that
- * of regions' functions.
+ * To the region that is `found` for RegionContext.target, or back to the interpreter, with all in the state block. `type` is that of
+ * regions' functions.
  */
-export function jumpBy(f: Fn, { cpu, target }: RegionContext, budget: E, link: E, type: number): void {
-  f.store64(cpu, target, STATE.rip);
+export function jumpBy(
+  f: Fn,
+  { cpu, target }: RegionContext,
+  budget: E,
+  { link, page }: FoundRegion,
+  type: number,
+): void {
   f.set(budget, budget.sub(1));
   f.store32(cpu, budget, STATE.budget);
   f.if(link, () => {
-    f.if(budget.gtS(0).and(load32(cpu, STATE.kick).eqz()), () => {
-      f.store64(cpu, target.and(-4096), STATE.codePage);
-      f.returnCallIndirect(type, linkSlot(link), cpu, link);
-    });
+    f.if(budget.gtS(0).and(load32(cpu, STATE.kick).eqz()), () =>
+      f.returnCallIndirect(type, linkSlot(link), page, link),
+    );
   });
+  f.store64(cpu, target, STATE.rip);
+  f.ret(i32(Status.Jump));
 }

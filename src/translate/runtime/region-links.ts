@@ -3,11 +3,11 @@
  * needs of its target is in one line of the cache then: looked up by way of the TLB, the hash of addresses and the record it is in three,
  * and half of the time of leaving a region was spent waiting for them.
  *
- * Where a jump led last is in JUMPS, by its target. That is good as long as the array in use has the same stamp, so that the target's page is
- * where it was, and until a region is dropped, which empties JUMPS.
+ * Where a jump led last is in JUMPS, by its target, with the address of the region's first page. That is good as long as the array in use has the
+ * same stamp, so that all pages of the region are where they were, and until a region is dropped, which empties JUMPS.
  */
 import { type E, I32, I64, i32, load8u, load16u, load32, load64 } from '../../wasm/expr.ts';
-import type { Fn, FnRef, ModuleBuilder } from '../../wasm/module.ts';
+import { call, type Fn, type FnRef, type ModuleBuilder } from '../../wasm/module.ts';
 import { STATE } from '../../x86/state.ts';
 import {
   CODE_HASH,
@@ -24,6 +24,9 @@ import {
 } from '../layout.ts';
 import { otherPlace, tlbEntry } from './tlb.ts';
 
+/** Instead of the address of a region's first page. */
+export const NO_REGION = -1;
+
 /** Slot of the table of a link's region. */
 export const linkSlot = (link: E): E => link.and((1 << LINK_ENTRY_SHIFT) - 1);
 /** RECORD.entry of where a link leads. */
@@ -33,7 +36,7 @@ export const linkTo = (record: E): E =>
   load16u(record, RECORD.handler).or(load8u(record, RECORD.entry).shl(LINK_ENTRY_SHIFT));
 
 /** Fields of an entry of JUMPS. */
-const JUMP = { target: 0, stamp: 8, link: 16 } as const;
+const JUMP = { target: 0, stamp: 8, page: 16, link: 24 } as const;
 
 /** Offset from the state block of the entry of JUMPS for `target`, without JUMPS itself. */
 const jumpOffset = (target: E): E =>
@@ -43,8 +46,14 @@ const jumpOffset = (target: E): E =>
     .shrU(32 - Math.log2(JUMP_ENTRIES * JUMP_BYTES))
     .and(-JUMP_BYTES);
 
-/** Sets `link` to that of `target`, an i64 local, or to 0 when no region is entered there. `find` is buildRegionLinks'. */
-export function lookUpLink(f: Fn, cpu: E, tlb: E, target: E, link: E, find: (cpu: E, target: E) => E): void {
+/** Locals for how a region is entered: its link, or 0 when there is none, and the address of its first page. */
+export interface FoundRegion {
+  readonly link: E;
+  readonly page: E;
+}
+
+/** Fills `found` for `target`, an i64 local. `find` is buildRegionLinks'. */
+export function lookUpLink(f: Fn, cpu: E, tlb: E, target: E, found: FoundRegion, find: (cpu: E, target: E) => E): void {
   f.scope(() => {
     const at = f.let(jumpOffset(target).add(cpu));
     const otherTarget = load64(at, JUMPS + JUMP.target).sub(target);
@@ -52,20 +61,21 @@ export function lookUpLink(f: Fn, cpu: E, tlb: E, target: E, link: E, find: (cpu
     const otherStamp = load64(at, JUMPS + JUMP.stamp).sub(load64(tlb, TLB_STAMP));
     f.if(
       otherTarget.or(otherStamp).eqz(),
-      () => f.set(link, load32(at, JUMPS + JUMP.link)),
+      () => f.set(found.link, load32(at, JUMPS + JUMP.link)),
       () => {
         f.cold();
-        f.set(link, find(cpu, target));
+        f.set(found.link, find(cpu, target));
       },
     );
+    f.set(found.page, load64(at, JUMPS + JUMP.page));
   });
 }
 
 /**
- * (cpu, target) → link, noted in JUMPS, or 0: what the interpreter's resolve does, short. What was displaced to its other place in the TLB
+ * (cpu, target) → link, noted in JUMPS, or 0: what the interpreter does, short. `enter` is buildRegionPlaces'. What was displaced to its other place in the TLB
  * or in the hash stays there: exchanged with what displaced it, the two would go on displacing one another.
  */
-export function buildRegionLinks(m: ModuleBuilder): FnRef {
+export function buildRegionLinks(m: ModuleBuilder, enter: FnRef): FnRef {
   return m.function(
     [I32, I64],
     [I32],
@@ -92,9 +102,14 @@ export function buildRegionLinks(m: ModuleBuilder): FnRef {
       const record = f.let(load32(slot, CODE_HASH + 4));
       f.if(load16u(record, RECORD.handler).ltU(REGION_SLOTS), () => f.ret(i32(0)));
       const link = f.let(linkTo(record));
+      // What `enter` says is good under this one, and not if it fetches pages that others have to leave for.
+      const stamp = f.let(load64(tlb, TLB_STAMP));
+      const page = f.let(call(enter, cpu, target.and(-4096), link));
+      f.if(page.eq(NO_REGION), () => f.ret(i32(0)));
       const jump = f.let(jumpOffset(target).add(cpu));
       f.store64(jump, target, JUMPS + JUMP.target);
-      f.store64(jump, load64(tlb, TLB_STAMP), JUMPS + JUMP.stamp);
+      f.store64(jump, stamp, JUMPS + JUMP.stamp);
+      f.store64(jump, page, JUMPS + JUMP.page);
       f.store32(jump, link, JUMPS + JUMP.link);
       f.store32(cpu, i32(1), JUMPS_FILLED);
       f.ret(link);
