@@ -20,6 +20,7 @@ import {
   COMPUTED_TARGET,
   KERNEL_TLB,
   NO_PAGE,
+  PENDING_FLAGS,
   RECORD,
   RECORD_BYTES,
   REGION_SLOTS,
@@ -98,7 +99,7 @@ interface Exports {
   regionAgain(cpu: number, va: bigint, access: number): number;
   regionStack(cpu: number, va: bigint, access: number): number;
   regionLink(cpu: number, target: bigint): number;
-  flags(cpu: number, code: number, a: bigint, b: bigint, r: bigint): void;
+  settleFlags(cpu: number): void;
   flushTlb(cpu: number): void;
   flushPage(cpu: number, lo: number, hi: number): void;
   modeChanged(cpu: number): void;
@@ -229,7 +230,7 @@ export class WasmEngine implements Engine {
       },
       records,
     );
-    const { regionMiss, regionAgain, regionStack, regionLink, scatter, flags } = this.exports;
+    const { regionMiss, regionAgain, regionStack, regionLink, scatter, settleFlags } = this.exports;
     const regionHelper = (): number => this.helpRegion();
     const regionImports = {
       m: wasmMemory,
@@ -238,7 +239,7 @@ export class WasmEngine implements Engine {
       regionAgain,
       regionStack,
       scatter,
-      flags,
+      settleFlags,
       now,
       regionHelper,
       regionLink,
@@ -357,6 +358,7 @@ export class WasmEngine implements Engine {
   /** A region has left a rare case of the instruction at STATE.rip to us. */
   private helpRegion(): number {
     const { view } = this.memory;
+    if (view.getUint32(this.cpu + PENDING_FLAGS.code, true) !== 0) this.exports.settleFlags(this.cpu);
     const rip = view.getBigUint64(this.cpu + STATE.rip, true);
     view.setBigUint64(this.cpu + STATE.codePage, rip & ~0xfffn, true);
     const record = this.instruction();

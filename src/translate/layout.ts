@@ -90,6 +90,11 @@ export const STACK_ADDEND = 0x488;
  * it, as in KEPT_PAGES.
  */
 export const NO_PAGE = 0x490;
+/**
+ * u32, i64, i64, i64: the operation that the flags are of, if it is not 0, and its operands (runtime/flags.ts): then the pair in STATE is an
+ * earlier one. Only regions, between themselves, leave flags like this.
+ */
+export const PENDING_FLAGS = { code: 0x4c0, a: 0x4c8, b: 0x4d0, r: 0x4d8 } as const;
 /** Pages that a region keeps from one round of a loop to the next, 16 bytes each: u64 address or NO_PAGE, i32 addend. */
 export const KEPT_PAGES = 0x500;
 export const KEPT_PAGES_MAX = 16;

@@ -43,7 +43,7 @@ import {
   Status,
 } from '../layout.ts';
 import { exitTools } from '../runtime/exit-tools.ts';
-import { buildFlags } from '../runtime/flags.ts';
+import { buildFlags, settleFlags } from '../runtime/flags.ts';
 import { buildMmu } from '../runtime/mmu.ts';
 import { buildRegionLinks, linkTo, NO_REGION } from '../runtime/region-links.ts';
 import { buildRegionPlaces } from '../runtime/region-places.ts';
@@ -128,7 +128,7 @@ export function generateInterpreter(
   const mmu = buildMmu(m, layout, codeWrite);
   const runtime: Runtime = { ...mmu, now };
   const tlb = buildTlb(m, layout);
-  buildFlags(m);
+  const settle = buildFlags(m);
   const enter = buildRegionPlaces(m, mmu.codePage, moved);
   buildRegionLinks(m, enter);
   const exitPaths = buildExitPaths?.(m, exitTools(m, layout, tlb));
@@ -246,6 +246,7 @@ export function generateInterpreter(
                     const start = f.let(call(enter, cpu, page, link));
                     f.brIf(resolve, start.eq(NO_REGION));
                     f.set(status, callIndirect(m, [I64, I32], I32, handler, start, link));
+                    settleFlags(f, cpu, settle);
                   },
                 );
                 f.set(budget, load32(cpu, STATE.budget));

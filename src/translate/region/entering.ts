@@ -1,9 +1,10 @@
 /** How a region begins: its locals get what is in the state block. */
 import { type E, F32, F64, load32, load64, load128 } from '../../wasm/expr.ts';
-import type { Fn } from '../../wasm/module.ts';
+import type { Fn, FnRef } from '../../wasm/module.ts';
 import { MXCSR_PE, STATE } from '../../x86/state.ts';
 import { ENTRY_PAGE_SHIFT, KEPT_PAGES, NO_PAGE, STACK_ADDEND, STACK_PAGE } from '../layout.ts';
 import { exactMask, ordinaryLimit, roundingState, vectorLimit } from '../lift.ts';
+import { settleFlags } from '../runtime/flags.ts';
 import { linkEntry, linkSlot } from '../runtime/region-links.ts';
 import type { RegionContext } from './lift.ts';
 
@@ -14,10 +15,12 @@ export interface Entering {
   readonly budget: E;
   readonly entry: E;
   readonly self: E | undefined;
+  /** RegionImports.settleFlags, if the pair of flags is asked for. */
+  readonly settle: FnRef | undefined;
 }
 
 /** Its first page is in parameter 0, which is RegionContext.page, the link that it is entered by in parameter 1. What else is to be loaded the code of the region has left in `region`. */
-export function emitEntering(f: Fn, region: RegionContext, { kept, budget, entry, self }: Entering): void {
+export function emitEntering(f: Fn, region: RegionContext, { kept, budget, entry, self, settle }: Entering): void {
   const { cpu } = region;
   const link = f.param(1);
   f.set(region.tlb, load32(cpu, STATE.tlb));
@@ -35,8 +38,11 @@ export function emitEntering(f: Fn, region: RegionContext, { kept, budget, entry
     for (let k = 0; k < kept; k++) f.store128(cpu, none, KEPT_PAGES + 16 * k);
   }
   if (region.usesGs) f.set(region.gsBase, load64(cpu, STATE.gsBase));
-  f.set(region.flagLocals.result, load64(cpu, STATE.flagResult));
-  f.set(region.flagLocals.aux, load32(cpu, STATE.flagAux));
+  if (settle !== undefined) {
+    settleFlags(f, cpu, settle);
+    f.set(region.flagLocals.result, load64(cpu, STATE.flagResult));
+    f.set(region.flagLocals.aux, load32(cpu, STATE.flagAux));
+  }
   region.gpr.forEach((local, k) => {
     if ((region.used >> k) & 1) f.set(local, load64(cpu, STATE.gpr + 8 * k));
   });

@@ -1,25 +1,31 @@
 /**
- * Lazy flags inside a region: what set them last is known while translating, its operands are in locals, and a condition is
+ * Lazy flags inside of regions: what set them last is known while translating, its operands are in locals, and a condition is
  * computed from those: CMP and JB become one comparison.
  *
  * Where paths meet that differ, the state is one of two others: the pair of x86/flags.ts in two locals, if somebody is going
  * to read it; or `dynamic`, where a local says at run time which operation it was. That costs next to nothing and is enough
  * for those who leave the region and must take the flags along (liveness.ts tells which is needed).
+ *
+ * As long as a region has not changed the flags they are `outside`, in the state block, where it leaves an operation and its operands as it has
+ * them (PENDING_FLAGS): mostly the next region changes all flags before anybody has asked.
  */
 import { type E, F64, i32, i64 } from '../../wasm/expr.ts';
 import type { Fn } from '../../wasm/module.ts';
 import type { Insn } from '../../x86/decode.ts';
+import { PENDING_FLAGS } from '../layout.ts';
 import { type Condition, Lift } from '../lift.ts';
-import { FlagOp, flagCode } from '../runtime/flags.ts';
+import { FlagOp, flagCode, storePair } from '../runtime/flags.ts';
 import type { InsnUse } from './probe.ts';
 
 export type FlagState =
+  | { readonly kind: 'outside' }
   | { readonly kind: 'pair' }
   | { readonly kind: 'dynamic' }
   | { readonly kind: 'op'; readonly op: number; readonly size: number }
   /** Two numbers were compared, of which none is NaN. */
   | { readonly kind: 'order' };
 const ORDER: FlagState = { kind: 'order' };
+export const OUTSIDE: FlagState = { kind: 'outside' };
 export const PAIR: FlagState = { kind: 'pair' };
 export const DYNAMIC: FlagState = { kind: 'dynamic' };
 
@@ -27,7 +33,7 @@ export const DYNAMIC: FlagState = { kind: 'dynamic' };
 export interface FlagLocals {
   readonly result: E;
   readonly aux: E;
-  /** The operation when the state is dynamic, 0 for the pair. */
+  /** The operation when the state is dynamic, 0 for what is outside. */
   readonly code: E;
   /** Its operands and, for some, its result; i64, with anything above the operand size. */
   readonly a: E;
@@ -41,6 +47,31 @@ export interface FlagContext {
   order: { readonly a: E; readonly b: E } | undefined;
   readonly flagLocals: FlagLocals;
   flags: FlagState;
+}
+
+/** FlagLift.leaveFlags where no operation is pending; run-time code says which it is, if the state is dynamic. */
+export function leaveFlags(f: Fn, cpu: E, state: FlagState, { result, aux, code, a, b, r }: FlagLocals): void {
+  if (state.kind === 'pair') storePair(f, cpu, result, aux);
+  else if (state.kind === 'dynamic') {
+    f.if(code, () => {
+      f.store32(cpu, code, PENDING_FLAGS.code);
+      f.store64(cpu, a, PENDING_FLAGS.a);
+      f.store64(cpu, b, PENDING_FLAGS.b);
+      f.store64(cpu, r, PENDING_FLAGS.r);
+    });
+  }
+}
+
+/** FlagLift.noteFlags where no operation is pending. */
+export function noteFlags(f: Fn, state: FlagState, { result, aux, code, a, b }: FlagLocals): void {
+  if (state.kind === 'dynamic') return;
+  if (state.kind === 'outside') {
+    f.set(code, i32(0));
+    return;
+  }
+  f.set(code, i32(flagCode(FlagOp.pair, 8)));
+  f.set(a, result);
+  f.set(b, aux.extendU());
 }
 
 type Pending = Extract<FlagState, { readonly kind: 'op' | 'order' }>;
@@ -170,9 +201,12 @@ export abstract class FlagLift extends Lift {
   toPair(): void {
     const state = this.state;
     if (state.kind === 'pair') return;
-    if (state.kind === 'dynamic') throw new Error(`${this.insn.mnemonic} reads flags that liveness thinks dead`);
-    this.pendingPair(state, this.setPair);
+    this.pendingPair(this.pending(state), this.setPair);
     this.context.flags = PAIR;
+  }
+  private pending(state: FlagState): Pending {
+    if (state.kind === 'op' || state.kind === 'order') return state;
+    throw new Error(`${this.insn.mnemonic} reads flags that liveness thinks dead`);
   }
   /** Nothing that is pending is computed from the pair. */
   private readonly setPair = (result: E, aux: E): void => {
@@ -199,20 +233,26 @@ export abstract class FlagLift extends Lift {
     else pair.flagsSub(size, a, b, this.f.let(this.pendingResult(op, size)));
   }
 
-  /** Code before leaving: `write` gets the pair when it is known here, `other` does it at run time. Changes nothing. */
-  pairForLeaving(write: (result: E, aux: E) => void, other: () => void): void {
-    const state = this.state;
-    const { result, aux } = this.context.flagLocals;
-    if (state.kind === 'pair') write(result, aux);
-    else if (state.kind === 'dynamic') other();
-    else this.f.scope(() => this.pendingPair(state, write));
+  /** The flags to the state block, before leaving. Changes no state. */
+  leaveFlags(): void {
+    const { f, cpu, state } = this;
+    const locals = this.context.flagLocals;
+    if (state.kind === 'order') {
+      f.scope(() => this.pendingPair(state, (result, aux) => storePair(f, cpu, result, aux)));
+    } else if (state.kind === 'op') {
+      f.store32(cpu, i32(flagCode(state.op, state.size)), PENDING_FLAGS.code);
+      f.store64(cpu, locals.a, PENDING_FLAGS.a);
+      if (state.op !== FlagOp.logic) f.store64(cpu, locals.b, PENDING_FLAGS.b);
+      if (state.op === FlagOp.adc || state.op === FlagOp.sbb) f.store64(cpu, locals.r, PENDING_FLAGS.r);
+    } else leaveFlags(f, cpu, state, locals);
   }
   /** Make the run-time code say what is known here. Changes no state: for paths that leave, and for edges. */
   noteFlags(): void {
-    const state = this.state;
-    if (state.kind === 'dynamic') return;
-    if (state.kind === 'order') this.f.scope(() => this.pendingPair(state, this.setPair));
-    this.f.set(this.context.flagLocals.code, i32(state.kind === 'op' ? flagCode(state.op, state.size) : 0));
+    const { f, state } = this;
+    const locals = this.context.flagLocals;
+    if (state.kind === 'order') f.scope(() => this.pendingPair(state, this.setPair));
+    if (state.kind === 'op') f.set(locals.code, i32(flagCode(state.op, state.size)));
+    else noteFlags(f, state, locals);
   }
 
   override carry(): E {
@@ -293,7 +333,7 @@ export abstract class FlagLift extends Lift {
   }
   override condition(code: Condition): E {
     const state = this.state;
-    if (state.kind === 'dynamic') throw new Error(`${this.insn.mnemonic} reads flags that liveness thinks dead`);
+    if (state.kind !== 'pair') this.pending(state);
     if (state.kind === 'order') {
       const { a, b } = this.context.order!;
       if (code === 'be') return a.le(b);

@@ -29,9 +29,9 @@ import { type FoundRegion, linkEntry, linkSlot } from '../runtime/region-links.t
 import { SEMANTICS } from '../semantics/index.ts';
 import { type Block, endsBlock, isComputed, isDispatch, NOWHERE, type RegionPlan } from './discover.ts';
 import { emitEntering } from './entering.ts';
-import { DYNAMIC, type FlagState, PAIR } from './flag-lift.ts';
+import { DYNAMIC, type FlagState, leaveFlags, noteFlags, OUTSIDE, PAIR } from './flag-lift.ts';
 import { jumpBy, lookUpTarget, spill } from './leaving.ts';
-import { leaveTo, type RegionContext, RegionLift, type SharedPage, storeDynamic } from './lift.ts';
+import { leaveTo, type RegionContext, RegionLift, type SharedPage } from './lift.ts';
 import { type FlagLiveness, flagLiveness, Need } from './liveness.ts';
 import { loadedInLoops } from './loops.ts';
 import { GROUPS, type Group, neighbours } from './neighbours.ts';
@@ -54,7 +54,7 @@ export interface RegionImports {
   regionAgain(cpu: number, va: bigint, access: number): number;
   regionStack(cpu: number, va: bigint, access: number): number;
   scatter(cpu: number, va: bigint, size: number): void;
-  flags(cpu: number, code: number, a: bigint, b: bigint, r: bigint): void;
+  settleFlags(cpu: number): void;
   /** The domain's clock, ns. */
   now(): number;
   /** Perform the instruction at STATE.rip; a Status other than Next. */
@@ -75,7 +75,7 @@ function regionModule(cpu: number): { readonly m: ModuleBuilder; readonly import
     missAgain: m.importFunction('regionAgain', [I32, I64, I32], [I32]),
     stackMiss: m.importFunction('regionStack', [I32, I64, I32], [I32]),
     scatter: m.importFunction('scatter', [I32, I64, I32], []),
-    flags: m.importFunction('flags', [I32, I32, I64, I64, I64], []),
+    settle: m.importFunction('settleFlags', [I32], []),
     helper: m.importFunction('regionHelper', [I32], [I32]),
     link: m.importFunction('regionLink', [I32, I64], [I32]),
     now: m.importFunction('now', [], [F64]),
@@ -130,7 +130,7 @@ interface ImportRefs {
   readonly missAgain: FnRef;
   readonly stackMiss: FnRef;
   readonly scatter: FnRef;
-  readonly flags: FnRef;
+  readonly settle: FnRef;
   readonly helper: FnRef;
   readonly link: FnRef;
   readonly now: FnRef;
@@ -252,7 +252,7 @@ class RegionEmitter {
       usesFs: false,
       usesGs: false,
       usesStack: false,
-      flags: PAIR,
+      flags: this.stateAt(this.entryNode) === PAIR ? PAIR : OUTSIDE,
       order: undefined,
       flagLocals: {
         result: f.local(I64),
@@ -284,7 +284,6 @@ class RegionEmitter {
       findLink: imports.link,
       stackMiss: imports.stackMiss,
       scatter: imports.scatter,
-      flagsFunction: imports.flags,
       now: imports.now,
     };
   }
@@ -301,7 +300,8 @@ class RegionEmitter {
     f.unreachable();
     const self = this.computedNode >= 0 ? this.self : undefined;
     const { budget, entry, kept } = this;
-    f.prepend(() => emitEntering(f, this.region, { kept, budget, entry, self }));
+    const settle = this.stateAt(this.entryNode) === PAIR ? this.imports.settle : undefined;
+    f.prepend(() => emitEntering(f, this.region, { kept, budget, entry, self, settle }));
   }
 
   /** The region's code, and the ways out but for `jump`, which is behind. */
@@ -318,7 +318,7 @@ class RegionEmitter {
             this.emitTree(0);
           });
           if (region.usesHelper) {
-            storeDynamic(f, region);
+            leaveFlags(f, region.cpu, DYNAMIC, region.flagLocals);
             spill(f, region);
             f.store32(region.cpu, this.budget, STATE.budget);
             f.store64(region.cpu, region.page.add(region.position.extendS()), STATE.rip);
@@ -332,7 +332,7 @@ class RegionEmitter {
           f.store64(region.cpu, region.target, REGION_STOPPED);
         });
       });
-      storeDynamic(f, region);
+      leaveFlags(f, region.cpu, DYNAMIC, region.flagLocals);
       spill(f, region);
       f.store64(region.cpu, region.target, STATE.rip);
       f.store32(region.cpu, this.budget, STATE.budget);
@@ -396,18 +396,8 @@ class RegionEmitter {
         f.store32(region.cpu, this.self, COMPUTED_FROM);
       });
     }
-    this.storeFlags(state);
+    leaveFlags(f, region.cpu, state, region.flagLocals);
     f.br(this.labels.go!);
-  }
-
-  /** Flags to the state block, where they are dynamic or the pair. */
-  private storeFlags(state: FlagState): void {
-    const { f, region } = this;
-    if (state.kind === 'dynamic') storeDynamic(f, region);
-    else {
-      f.store64(region.cpu, region.flagLocals.result, STATE.flagResult);
-      f.store32(region.cpu, region.flagLocals.aux, STATE.flagAux);
-    }
   }
 
   /** Is `target` behind a call of the region, and which? If not, it is as any computed target. */
@@ -602,6 +592,6 @@ class RegionEmitter {
 
   private noteFlags(lift: RegionLift | undefined): void {
     if (lift !== undefined) lift.noteFlags();
-    else if (this.region.flags.kind === 'pair') this.f.set(this.region.flagLocals.code, i32(0));
+    else noteFlags(this.f, this.region.flags, this.region.flagLocals);
   }
 }

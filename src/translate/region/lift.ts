@@ -91,7 +91,6 @@ export interface RegionContext extends FlagContext {
   /** RegionImports.regionLink */
   readonly findLink: FnRef;
   readonly scatter: FnRef;
-  readonly flagsFunction: FnRef;
   readonly now: FnRef;
 }
 
@@ -515,25 +514,7 @@ export class RegionLift extends FlagLift {
 
 /** Go on at `address`, outside of the region. `lift` is any of the region: it knows the flags. */
 export function leaveTo(f: Fn, region: RegionContext, lift: FlagLift, address: E): void {
-  const { cpu } = region;
   f.set(region.target, address);
-  const store = (result: E, aux: E): void => {
-    f.store64(cpu, result, STATE.flagResult);
-    f.store32(cpu, aux, STATE.flagAux);
-  };
-  lift.pairForLeaving(store, () => storeDynamic(f, region));
+  lift.leaveFlags();
   f.br(region.jump);
-}
-
-/** Flags to the state block when only the run-time code says which operation they are of. */
-export function storeDynamic(f: Fn, region: RegionContext): void {
-  const { cpu, flagLocals: l } = region;
-  f.if(
-    l.code,
-    () => f.callVoid(region.flagsFunction, cpu, l.code, l.a, l.b, l.r),
-    () => {
-      f.store64(cpu, l.result, STATE.flagResult);
-      f.store32(cpu, l.aux, STATE.flagAux);
-    },
-  );
 }

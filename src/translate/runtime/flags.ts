@@ -2,9 +2,10 @@
  * Lazy flags of translated code (tier 1): an operation and its operands, from which the pair of x86/flags.ts is made when
  * somebody outside wants to see it. The operands' formulas are x86/flags.ts's, here on values moved to the top of 64 bits.
  */
-import { I32, I64, i32, i64 } from '../../wasm/expr.ts';
-import type { FnRef, ModuleBuilder } from '../../wasm/module.ts';
+import { type E, I32, I64, i32, i64, load32, load64 } from '../../wasm/expr.ts';
+import type { Fn, FnRef, ModuleBuilder } from '../../wasm/module.ts';
 import { STATE } from '../../x86/state.ts';
+import { PENDING_FLAGS } from '../layout.ts';
 
 /** What made the flags, and what its operands a, b and r are. */
 export const FlagOp = {
@@ -21,20 +22,40 @@ export const FlagOp = {
   adc: 6,
   /** a - b - borrow = r */
   sbb: 7,
+  /** The pair itself: result a, aux b */
+  pair: 8,
 } as const;
 
 /** Operation and operand size as one number, which is not 0. */
 export const flagCode = (op: number, size: number): number => (op << 2) | Math.log2(size);
 
-/** (cpu, code, a, b, r): write the pair to the state block. */
+/** The pair to the state block. */
+export function storePair(f: Fn, cpu: E, result: E, aux: E): void {
+  f.store64(cpu, result, STATE.flagResult);
+  f.store32(cpu, aux, STATE.flagAux);
+  f.store32(cpu, i32(0), PENDING_FLAGS.code);
+}
+
+/** Before anything but a region looks at the flags: `settle` is buildFlags'. */
+export function settleFlags(f: Fn, cpu: E, settle: FnRef): void {
+  f.if(load32(cpu, PENDING_FLAGS.code), () => f.callVoid(settle, cpu));
+}
+
+/** (cpu): the flags that are pending as the pair in the state block. */
 export function buildFlags(m: ModuleBuilder): FnRef {
   return m.function(
-    [I32, I32, I64, I64, I64],
+    [I32],
     [],
     (f) => {
       const cpu = f.param(0);
-      const code = f.param(1);
+      const code = f.let(load32(cpu, PENDING_FLAGS.code));
+      const pendingA = f.let(load64(cpu, PENDING_FLAGS.a));
+      const pendingB = f.let(load64(cpu, PENDING_FLAGS.b));
       const op = f.let(code.shrU(2));
+      f.if(op.eq(FlagOp.pair), () => {
+        storePair(f, cpu, pendingA, pendingB.wrap());
+        f.ret();
+      });
       // The operand's bits above this shift.
       const shift = f.let(
         i32(64)
@@ -47,9 +68,9 @@ export function buildFlags(m: ModuleBuilder): FnRef {
       const vector = f.local(I64);
       const step = f.let(op.eq(FlagOp.inc).or(op.eq(FlagOp.dec)));
       const one = f.let(i64(1).shl(shift));
-      f.set(a, f.param(2).shl(shift));
-      f.set(b, f.param(3).shl(shift));
-      f.set(r, f.param(4).shl(shift));
+      f.set(a, pendingA.shl(shift));
+      f.set(b, pendingB.shl(shift));
+      f.set(r, load64(cpu, PENDING_FLAGS.r).shl(shift));
       f.set(vector, i64(0));
       f.if(
         op.eq(FlagOp.logic),
@@ -77,13 +98,12 @@ export function buildFlags(m: ModuleBuilder): FnRef {
       f.set(aux, vector.shrU(62).wrap().shl(30).or(vector.shrU(shift).wrap().and(8)));
       // INC and DEC keep CF; OF, the difference of the two bits, stays as computed.
       f.if(step, () => {
-        const carry = f.let(f.param(3).wrap().and(1));
+        const carry = f.let(pendingB.wrap().and(1));
         const overflow = f.let(aux.shrU(31).xor(aux.shrU(30)).and(1));
         f.set(aux, aux.and(8).or(carry.shl(31)).or(carry.xor(overflow).shl(30)));
       });
-      f.store64(cpu, r.shrS(shift), STATE.flagResult);
-      f.store32(cpu, aux, STATE.flagAux);
+      storePair(f, cpu, r.shrS(shift), aux);
     },
-    'flags',
+    'settleFlags',
   );
 }
