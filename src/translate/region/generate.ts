@@ -36,6 +36,7 @@ import { type FlagLiveness, flagLiveness, Need } from './liveness.ts';
 import { loadedInLoops } from './loops.ts';
 import { GROUPS, type Group, neighbours } from './neighbours.ts';
 import { type ProbedBlock, probed } from './probe.ts';
+import { type Rounds, writeOutRounds } from './rounds.ts';
 import { type Edge, type Graph, type Structure, structure } from './structure.ts';
 
 /** A region to generate: what discover found, and where its pages are. */
@@ -148,12 +149,16 @@ class RegionEmitter {
   private readonly loaded: Int32Array;
   /** How many pages stay from round to round. */
   private kept = 0;
+  /** By the offset of a block and the place of a group's first member in it: the page is the same in all copies of the block. */
+  private readonly keptPages = new Map<string, number>();
   /** Locals for the pages that a block shares. */
   private readonly blockPages: { readonly page: E; readonly addend: E }[] = [];
   /** The node where RETs meet, -1 if there is none: it goes on behind a call of the region, or to the computed node. */
   private readonly returnNode: number;
   /** The node where computed targets meet, -1 if there is none: it goes on at an entry of the region, or leaves. */
   private readonly computedNode: number;
+  /** Loops of one short block. */
+  private readonly rounds: Rounds;
   /** The node that all entries are behind, with the number of the one meant. */
   private readonly entryNode: number;
   private readonly entry: E;
@@ -202,6 +207,7 @@ class RegionEmitter {
       if (this.computedNode >= 0) list.push(to(this.computedNode));
       edges.push(list);
     }
+    this.rounds = writeOutRounds(this.blocks, edges);
     const graph: Graph = { edges, dispatch: new Map() };
     this.shape = structure(graph);
     while (this.blocks.length < graph.edges.length) this.blocks.push(undefined);
@@ -452,8 +458,9 @@ class RegionEmitter {
     const { f, region } = this;
     const needs = this.liveness.behind.get(block)!;
     let offset = block.start;
-    // What comes from one block alone knows what that knew.
-    if (this.shape.isMerge[node] || this.shape.isLoop[node]) this.forget();
+    // What comes from one block alone knows what that knew; each later round of a loop at least what the first one did, if that knew nothing.
+    const { first, later } = this.rounds;
+    if (first.has(node) || this.shape.isMerge[node] || (this.shape.isLoop[node] && !later.has(node))) this.forget();
     const pages = this.pagesOf(node, block);
     block.insns.forEach((insn, k) => {
       const at = offset;
@@ -475,11 +482,16 @@ class RegionEmitter {
   /** For each instruction the page that its memory operand has in common with others, or with itself a round before. */
   private pagesOf(node: number, block: ProbedBlock): (SharedPage | undefined)[] {
     const { f } = this;
-    const loaded = this.loaded[node]!;
+    const loaded = this.loaded[this.rounds.first.get(node) ?? node]!;
     let shared = 0;
     const pageOf = ({ members, registers, writes }: Group): SharedPage | undefined => {
-      if (loaded >= 0 && (registers & loaded) === 0 && this.kept < KEPT_PAGES_MAX) {
-        return { kind: 'kept', offset: KEPT_PAGES + 16 * this.kept++, writes };
+      if (loaded >= 0 && (registers & loaded) === 0) {
+        const key = `${block.start} ${members[0]}`;
+        const place = this.keptPages.get(key) ?? this.kept;
+        if (place < KEPT_PAGES_MAX) {
+          if (place === this.kept) this.keptPages.set(key, this.kept++);
+          return { kind: 'kept', offset: KEPT_PAGES + 16 * place, writes };
+        }
       }
       if (members.length < 2 || shared === GROUPS) return undefined;
       const locals = (this.blockPages[shared++] ??= { page: f.lasting(I64), addend: f.lasting(I32) });
@@ -568,7 +580,9 @@ class RegionEmitter {
     if (choice !== undefined && to !== target) {
       f.set(choice, i32(shape.graph.dispatch.get(to)!.indexOf(target)));
     }
-    if (shape.isMerge[to] || shape.isLoop[to] || this.blocks[to] === undefined) {
+    // The later rounds of a loop begin with the flags of a round, as it left them.
+    const isAlike = this.rounds.later.has(to);
+    if (!isAlike && (shape.isMerge[to] || shape.isLoop[to] || this.blocks[to] === undefined)) {
       const need = this.liveness.at[to]!;
       if ((need & Need.read) !== 0) {
         if (region.flags.kind === 'op' || region.flags.kind === 'order') f.scope(() => lift!.toPair());

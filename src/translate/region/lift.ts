@@ -384,9 +384,10 @@ export class RegionLift extends FlagLift {
     const isWrite = (access & ACCESS.write) !== 0;
     const shared = op === undefined ? undefined : this.shared;
     if (shared?.kind === 'kept') {
+      const distance = f.let(va.sub(load64(cpu, shared.offset)));
       f.if(
-        within(load64(cpu, shared.offset)),
-        () => by(load32(cpu, shared.offset + 8)),
+        distance.leU(i64(4096 - size)),
+        () => hit(distance.wrap().add(load32(cpu, shared.offset + 8))),
         () => {
           this.cold();
           this.lookUp(
@@ -394,8 +395,9 @@ export class RegionLift extends FlagLift {
             size,
             shared.writes,
             (addend) => {
-              f.store64(cpu, va.and(-4096), shared.offset);
-              f.store32(cpu, addend, shared.offset + 8);
+              const page = f.let(va.and(-4096));
+              f.store64(cpu, page, shared.offset);
+              f.store32(cpu, page.wrap().add(addend), shared.offset + 8);
               by(addend);
             },
             () => missBy(region.missAgain),

@@ -8,7 +8,7 @@
 
 export interface Edge {
   /** The block meant. */
-  readonly target: number;
+  target: number;
   /** The node to go to: the target, or a dispatch node in front of it. */
   via: number;
 }

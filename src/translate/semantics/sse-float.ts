@@ -194,12 +194,13 @@ const SINGLES: Numbers = {
   or: (a, b) => a.or(b),
   none: (bits) => bits.eqz(),
 };
-const vectors = (t: FloatVector): Numbers => ({
+const vectors = (c: Lift, t: FloatVector): Numbers => ({
   add: (a, b) => simd(`${t}.add`, a, b),
   sub: (a, b) => simd(`${t}.sub`, a, b),
   mul: (a, b) => simd(`${t}.mul`, a, b),
   differ: (a, b) => simd(`${t}.ne`, a, b),
-  lower: (a, b) => simd(`${EXPONENTS[t].integers}.neg`, and(or(a, b), constant(t, LOWER.f32, 0, LOWER.f64))),
+  lower: (a, b) =>
+    simd(`${EXPONENTS[t].integers}.neg`, and(or(a, b), c.vectorConstant(wordsOf(t, LOWER.f32, 0, LOWER.f64)))),
   or: (a, b) => or(a, b),
   none: (bits) => simd('v128.any_true', bits).eqz(),
 });
@@ -338,10 +339,10 @@ const compareToFlags: Semantics = (c) => {
 // Vectors.
 
 export type FloatVector = 'f32x4' | 'f64x2';
-const constant = (t: FloatVector, single: number, high: number, low: number): E => {
-  const words = t === 'f32x4' ? [single, single, single, single] : [low, high, low, high];
-  return v128const(new Uint8Array(new Int32Array(words).buffer));
-};
+const wordsOf = (t: FloatVector, single: number, high: number, low: number): readonly number[] =>
+  t === 'f32x4' ? [single, single, single, single] : [low, high, low, high];
+const constant = (t: FloatVector, single: number, high: number, low: number): E =>
+  v128const(new Uint8Array(new Int32Array(wordsOf(t, single, high, low)).buffer));
 const vectorZero = (t: FloatVector): E => constant(t, 0, 0, 0);
 export const and = (...values: E[]): E => values.reduce((a, b) => simd('v128.and', a, b));
 export const or = (...values: E[]): E => values.reduce((a, b) => simd('v128.or', a, b));
@@ -432,7 +433,7 @@ const packed =
     };
     const check: Check = (rare) => {
       const isOrdinary = ordinary(c, t, unknown, r);
-      const quick = (): E => QUICK[op.name](vectors(t), a, b, r);
+      const quick = (): E => QUICK[op.name](vectors(c, t), a, b, r);
       f.if(isOrdinary(c.vectorLimit(t), c.isExact ? and(quick(), c.mustBeExact()) : undefined).eqz(), () => {
         f.cold();
         f.if(isOrdinary(vectorLeast(t)).eqz(), () => {
@@ -440,7 +441,7 @@ const packed =
           if (unknown.length > 0) f.brIf(rare, noDenormals(t, ...unknown).eqz());
           f.brIf(rare, all(t, or(normal(t, r), smallElements(t, op, a, b, r))).eqz());
         });
-        roundsAsUsual(c, rare, exact, c.isExact ? undefined : () => vectors(t).none(quick()));
+        roundsAsUsual(c, rare, exact, c.isExact ? undefined : () => vectors(c, t).none(quick()));
       });
       for (const k of ks) c.noteNoDenormal(k, t);
     };
