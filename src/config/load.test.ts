@@ -9,9 +9,10 @@ import { EXAMPLES_DIR } from './examples.ts';
 import { kernelLine } from './kernel-line.ts';
 import { configFromText, loadConfig } from './load.ts';
 import { nameProblem } from './name.ts';
+import { editDistance } from './nearest.ts';
 import type { HostFacts } from './python/builtins.ts';
 import { printPretty } from './sxp.ts';
-import { editDistance, VARIABLES } from './variables.ts';
+import { VARIABLES } from './variables.ts';
 import { vmSxp } from './vm-sxp.ts';
 
 const dir = mkdtempSync(path.join(os.tmpdir(), 'domus-config-'));

@@ -3,6 +3,8 @@
  * (load.ts); `accepted` ones are known, mean nothing here or not yet, and pass in silence; `later` ones are told to have
  * no effect yet, because the person wants something that will not happen.
  */
+import { nearest } from './nearest.ts';
+
 export type Kind = 'text' | 'int' | 'number' | 'flag' | 'list' | 'any';
 export type Standing = 'used' | 'accepted' | 'later';
 
@@ -135,29 +137,8 @@ export const findVariable = (name: string): Variable | undefined => BY_NAME.get(
 
 /** The known variable that `name` was probably meant to be. */
 export function nearestVariable(name: string): string | undefined {
-  // Short words are near each other by chance: `host` is not meant to be `boot`.
-  const limit = name.length <= 5 ? 1 : 2;
-  let best: string | undefined;
-  let bestDistance = limit + 1;
-  for (const variable of VARIABLES) {
-    const distance = editDistance(name.toLowerCase(), variable.name);
-    if (distance < bestDistance) [best, bestDistance] = [variable.name, distance];
-  }
-  return best;
-}
-
-/** Insertions, deletions, changes and swaps of neighbours from one word to another. */
-export function editDistance(a: string, b: string): number {
-  const rows = Array.from({ length: a.length + 1 }, (_, i) => [i, ...new Array<number>(b.length).fill(0)]);
-  for (let j = 0; j <= b.length; j++) rows[0]![j] = j;
-  for (let i = 1; i <= a.length; i++) {
-    for (let j = 1; j <= b.length; j++) {
-      const change = a[i - 1] === b[j - 1] ? 0 : 1;
-      let best = Math.min(rows[i - 1]![j]! + 1, rows[i]![j - 1]! + 1, rows[i - 1]![j - 1]! + change);
-      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1])
-        best = Math.min(best, rows[i - 2]![j - 2]! + 1);
-      rows[i]![j] = best;
-    }
-  }
-  return rows[a.length]![b.length]!;
+  return nearest(
+    name,
+    VARIABLES.map((variable) => variable.name),
+  );
 }

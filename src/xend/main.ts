@@ -4,6 +4,7 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { debugLog, findPaths, makeFolders, pidFile, regionsDir, xendLog } from '../host/paths.ts';
 import { isAlive, type ProcessIdentity, readPidFile, signal, waitGone } from '../host/process-identity.ts';
+import { domusVersion } from '../host/version.ts';
 import { notifyReady, takeNotifySocket } from './service-manager.ts';
 
 const USAGE = `usage: xend {start|stop|restart|status|openapi}
@@ -135,6 +136,10 @@ async function main([verb, ...options]: string[]): Promise<number> {
     case '--serve':
       await serve(reportOnPipe, () => reportOnPipe('ready'));
       return Number(process.exitCode ?? 0);
+    case '--version':
+    case '-V':
+      process.stdout.write(`Domus ${domusVersion()}\n`);
+      return 0;
     case undefined:
     case 'help':
     case '-h':

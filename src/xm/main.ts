@@ -3,7 +3,9 @@
  * whatever goes wrong into one line `Error: ...` and exit code 1. Called as `xl` it prints that tool's tables.
  */
 import { styleText } from 'node:util';
+import { nearest } from '../config/nearest.ts';
 import { apiSocket, findPaths, type Paths } from '../host/paths.ts';
+import { domusVersion } from '../host/version.ts';
 import { ApiError, XendClient } from '../sdk/client.ts';
 import { type Command, type Context, type Dialect, UserError } from './command.ts';
 import { allCommands, ENTRIES } from './commands/index.ts';
@@ -35,8 +37,17 @@ function unknown(typed: string, io: Io): number {
     const [name, instead] = missing;
     io.err(`Error: ${name} is not implemented in Domus${instead ? `: ${instead}` : ''}\n`);
   } else if (io.dialect === 'xl') io.err('command not implemented\n');
-  else io.err(`Error: Unknown command: ${typed}\nTry 'xm help' for more information.\n`);
+  else io.err(`Error: Unknown command: ${typed}${meant(typed)}\nTry 'xm help' for more information.\n`);
   return 1;
+}
+
+/** What somebody may have meant who typed what no command is called. */
+function meant(typed: string): string {
+  const all = ENTRIES.flatMap(({ names }) => names);
+  const beginning = typed === '' ? [] : all.filter((name) => name.startsWith(typed));
+  if (beginning.length > 0) return ` (${beginning.sort().join(' or ')}?)`;
+  const near = nearest(typed, all);
+  return near ? ` (is ${near} meant?)` : '';
 }
 
 /** Where a command's words go, and which xend it speaks to. */
@@ -74,6 +85,10 @@ async function dispatch([typed, ...words]: readonly string[], io: Io): Promise<n
   if (typed === undefined || typed === '-h' || typed === '--help' || bare) {
     const all = await allCommands();
     io.out(io.dialect === 'xl' ? xlOverview(all) : overview(all));
+    return 0;
+  }
+  if (typed === '--version' || typed === '-V') {
+    io.out(`Domus ${domusVersion()}\n`);
     return 0;
   }
   if (typed === 'help') {

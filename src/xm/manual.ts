@@ -11,7 +11,7 @@ const HEAD = `# xm
 
 A command may be shortened to any beginning that only it has; so may a long option. Options stand before or after arguments. DOM is
 a domain's name, id or uuid. What goes wrong is one line on standard error that begins with \`Error:\`, and exit code 1; everything
-else ends with exit code 0. \`xl\` is the same program and prints today's tables where they differ; \`--format\` chooses by hand.
+else ends with exit code 0. \`xm --version\` tells which Domus it is. \`xl\` is the same program and prints today's tables where they differ; \`--format\` chooses by hand.
 
 | environment | |
 |---|---|

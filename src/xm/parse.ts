@@ -3,6 +3,7 @@
  * parser had it, and negative numbers, which are arguments.
  */
 import { parseArgs } from 'node:util';
+import { nearest } from '../config/nearest.ts';
 import { argumentCount, type Command, optionsOf, UserError } from './command.ts';
 
 export interface Parsed {
@@ -26,7 +27,8 @@ export function parseCommandLine(command: Command, words: readonly string[]): Pa
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     const option = /'(-[^' ,]*)/.exec(message)?.[1] ?? '';
-    if (code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION') return complain(`option ${option} not recognized`);
+    if (code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION')
+      return complain(`option ${option} not recognized${meant(option, Object.keys(options))}`);
     return complain(message.split('\n')[0]!);
   }
   const bare = (word: string) => (word.startsWith(SHIELD) ? word.slice(1) : word);
@@ -48,6 +50,11 @@ export function parseCommandLine(command: Command, words: readonly string[]): Pa
   if (positionals.length < least) complain(missing(command, positionals.length));
   if (positionals.length > most) complain('Invalid argument(s)');
   return { args: positionals, flags };
+}
+
+function meant(option: string, names: readonly string[]): string {
+  const near = option.startsWith('--') ? nearest(option.slice(2), names) : undefined;
+  return near ? ` (is --${near} meant?)` : '';
 }
 
 /** The words that are ours, and `--` with what follows it. */

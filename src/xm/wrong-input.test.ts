@@ -28,7 +28,11 @@ writeFileSync(config, `kernel = "${home.kernel}"\nmemory = 32\nname = "guest"\n`
 // biome-ignore format: a table
 const OWN: readonly [line: string, error: string | RegExp][] = [
   ['frob',                         "Error: Unknown command: frob\nTry 'xm help' for more information.\n"],
-  ['dom',                          "Error: Unknown command: dom\nTry 'xm help' for more information.\n"],
+  ['dom',                          "Error: Unknown command: dom (domid or domname?)\nTry 'xm help' for more information.\n"],
+  ['cons',                         "Error: Unknown command: cons (console or consoles?)\nTry 'xm help' for more information.\n"],
+  ['destory x',                    "Error: Unknown command: destory (is destroy meant?)\nTry 'xm help' for more information.\n"],
+  ['list --jsn',                   'Error: list: option --jsn not recognized (is --json meant?)\n'],
+  ['attach x',                     'Error: attach is not implemented in Domus: see console; block-attach is about disks\n'],
   ['help nope',                    "Error: Unknown command: nope\nTry 'xm help' for more information.\n"],
   ['pci-list x',                   'Error: pci-list is not implemented in Domus\n'],
   ['bvt x 1 2 3 4 5',              'Error: bvt is not implemented in Domus: the scheduler is the credit scheduler, see sched-credit\n'],

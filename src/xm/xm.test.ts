@@ -94,6 +94,12 @@ test('help lists every command under its group, and each command has help of its
   assert.match((await xm('help', 'unp')).out, /^unp DOM\n/);
 });
 
+test('--version tells which Domus it is', async () => {
+  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+  for (const option of ['--version', '-V'])
+    assert.deepEqual(await xm(option), { code: 0, out: `Domus ${version}\n`, err: '' });
+});
+
 test("called as xl, help has the lines that xl's completion for bash reads", async () => {
   const lines = (await xl('help')).out.split('\n').slice(4);
   const words = lines.filter((one) => one.startsWith(' ')).map((one) => one.trim().split(' ')[0]);
