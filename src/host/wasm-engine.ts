@@ -99,6 +99,7 @@ interface Exports {
   regionAgain(cpu: number, va: bigint, access: number): number;
   regionStack(cpu: number, va: bigint, access: number): number;
   regionLink(cpu: number, target: bigint): number;
+  regionExit(cpu: number, exit: number): number;
   settleFlags(cpu: number): void;
   flushTlb(cpu: number): void;
   flushPage(cpu: number, lo: number, hi: number): void;
@@ -230,7 +231,7 @@ export class WasmEngine implements Engine {
       },
       records,
     );
-    const { regionMiss, regionAgain, regionStack, regionLink, scatter, settleFlags } = this.exports;
+    const { regionMiss, regionAgain, regionStack, regionLink, regionExit, scatter, settleFlags } = this.exports;
     const regionHelper = (): number => this.helpRegion();
     const regionImports = {
       m: wasmMemory,
@@ -243,11 +244,13 @@ export class WasmEngine implements Engine {
       now,
       regionHelper,
       regionLink,
+      regionExit,
     };
     // What is kept is for the state block of the first vCPU.
     const ports = {
       clock: threadCpuMs,
       fetch: (va: bigint) => this.codePage(va),
+      pointers: (page: bigint) => this.pointers(page),
       kept: index === 0 ? kept : undefined,
       translator,
     };
@@ -424,7 +427,12 @@ export class WasmEngine implements Engine {
     const from = led ? view.getUint32(this.cpu + COMPUTED_FROM, true) : 0;
     if (at === 0) return;
     const mapped = (n: number): number => this.executable(page + BigInt(n * 4096));
-    this.regions.request(record, at, rip, from, mapped, (offset) => this.distance(page, page + BigInt(offset)));
+    this.regions.request(record, at, rip, from, mapped, this.pointers(page));
+  }
+
+  /** For Request.pointer, seen from `page`. */
+  private pointers(page: bigint): (offset: number) => number | undefined {
+    return (offset) => this.distance(page, page + BigInt(offset));
   }
 
   /** How far from `page` the pointer at `va` leads, if the TLB has it; undefined if it does not. */
@@ -479,20 +487,15 @@ export class WasmEngine implements Engine {
     this.codeWrites.take(this.dropFrame, this.dropAll);
     if (this.regions.full) this.cache.dropAll();
     if ((this.memory.view.getUint32(this.cpu + STATE.flagsRest, true) & RFLAGS.TF) !== 0) return this.stepTrapped();
+    const budget = (this.cpu + STATE.budget) >>> 2;
+    const { i32 } = this.memory;
+    if (i32[budget]! > this.regions.sliceMost) i32[budget] = this.regions.sliceMost;
     const exit = this.exports.run(this.cpu, 0) as Exit;
     if (exit === Exit.Slice) {
-      const record = this.nextRecord();
-      if (record !== 0) this.regions.sliceEnded(record);
+      this.regions.sliceEnded();
       this.regions.flush();
     }
     return exit;
-  }
-
-  /** The record of the instruction at STATE.rip if the TLB and the code cache have it, else 0. */
-  private nextRecord(): number {
-    const rip = this.memory.view.getBigUint64(this.cpu + STATE.rip, true);
-    const page = this.executable(rip & ~0xfffn);
-    return page === 0 ? 0 : this.cache.recordAt(page + Number(rip & 0xfffn));
   }
 
   /** With TF every instruction ends in #DB, except when it ended in something else. */

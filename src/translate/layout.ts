@@ -103,9 +103,11 @@ export const REGION_SLOTS = 0x4000;
 export const REGION_SLOTS_END = 0x8000;
 /** For each of these slots where its region's pages are: see runtime/region-places.ts. */
 export const REGION_PLACES = 0x240000;
-export const REGION_PLACE_BYTES = 128;
+export const REGION_PLACE_BYTES = 256;
 /** i64, i64, u32, and for each page an i32 (distance in pages) and a u32 (linear address). */
 export const PLACE = { stamp: 0, first: 8, count: 16, pages: 24 } as const;
+/** So many pages there is room for. */
+export const PLACE_PAGES = (REGION_PLACE_BYTES - PLACE.pages) / 8;
 /** RECORD.entry: the number of the entry, and above it that of its page. */
 export const ENTRY_PAGE_SHIFT = 5;
 /**
@@ -116,15 +118,25 @@ export const LINK_ENTRY_SHIFT = 16;
  * Where jumps out of regions led last, 32 bytes each: u64 target, u64 stamp of the array (TLB_STAMP), u64 address of the region's first page,
  * u32 link. Emptied when a region is dropped. See runtime/region-links.ts.
  */
-export const JUMPS = 0x440000;
+export const JUMPS = REGION_PLACES + (REGION_SLOTS_END - REGION_SLOTS) * REGION_PLACE_BYTES;
 export const JUMP_ENTRIES = 4096;
 export const JUMP_BYTES = 32;
 /** u32: an entry was filled since they were emptied last. */
 export const JUMPS_FILLED = 0x4b8;
+/**
+ * How control went lately from region to region, while somebody wants to know: TRAIL_LEFT (u32) says of how many steps more. Step n
+ * from the end, 16 bytes: u64 where it led, u32 its link or 0 for the interpreter, u32 how (STEP). Jumps are not noted in JUMPS meanwhile, so
+ * that all come by.
+ */
+export const TRAIL_LEFT = 0x4bc;
+export const TRAIL = JUMPS + JUMP_ENTRIES * JUMP_BYTES;
+export const TRAIL_STEPS = 4096;
+export const TRAIL_STEP_BYTES = 16;
+export const STEP = { target: 0, link: 8, how: 12, byJump: 0, byOthers: 1 } as const;
 /** Scratch records for single steps. */
 export const STEP_RECORDS = 0x800;
 /** Decoded instruction records. */
-export const ARENA = JUMPS + JUMP_ENTRIES * JUMP_BYTES;
+export const ARENA = TRAIL + TRAIL_STEPS * TRAIL_STEP_BYTES;
 export const ARENA_END = 0x2800000;
 
 /** Bits of an access descriptor, beside the size in bytes (up to 4096) in bits 0–12. */

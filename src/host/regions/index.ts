@@ -9,14 +9,17 @@ import { RegionAdopter } from './adopter.ts';
 import type { KeptRegion, KeptRegions } from './kept.ts';
 import { AROUND, type Planned, type PlannerOptions, RegionPlanner, type Request } from './planner.ts';
 import { hasCode, type Region, type RegionModule, RegionTable, type TableStatistics } from './table.ts';
+import { type Arrival, linkSlot, type Path, Trail } from './trail.ts';
 import { type MadeModule, type OrderedModule, type RegionTranslator, TranslatorAtOnce } from './translator.ts';
 import type { WatchedRegions } from './watched.ts';
 
 export interface RegionPorts {
   /** Milliseconds, for the statistics. */
   clock(): number;
-  /** Linear address of the page at `va` if code may be fetched from it, else 0. Leaves no trace of a fault. */
+  /** Linear address of what is at `va` if code may be fetched from there, else 0. Leaves no trace of a fault. */
   fetch(va: bigint): number;
+  /** For Request.pointer, seen from the page at `va`. */
+  pointers(va: bigint): Request['pointer'];
   /** Regions of other domains, or of earlier times, if any are kept. */
   readonly kept: KeptRegions | undefined;
   /** Who makes new ones. */
@@ -47,8 +50,10 @@ const TIMES_MADE = 2;
 /** Instructions that a module has as soon as no further region comes to it. To plan one takes some 10 microseconds, to make it 30. */
 const AT_ONCE = 200;
 const LONG_WAIT_MS = 5;
-/** Slices: each some 40,000 branches, or a millisecond. */
-const JOINED_AFTER = 16;
+/** A rehearsal ends with the slice in which control has come to its beginning so often, or is given up after so many slices, which are short. */
+const REHEARSED = 32;
+const REHEARSAL_SLICES = 32;
+const REHEARSAL_BRANCHES = 4000;
 /** So many new regions are kept together, or fewer when the guest has nothing to do. */
 const KEPT_TOGETHER = 12;
 const KEPT_AT_LEAST = 6;
@@ -63,6 +68,17 @@ export interface RegionStatistics extends TableStatistics {
   readonly regionMsLongest: number;
   /** Of these waits, those of more than LONG_WAIT_MS. */
   readonly regionWaitsLong: number;
+}
+
+interface Rehearsal {
+  readonly path: Path;
+  /** Where the region is to begin. */
+  readonly record: number;
+  /** Of the region that begins there now. */
+  readonly instructions: number;
+  /** CodeCache.flows() when it began. */
+  readonly since: Uint32Array;
+  slices: number;
 }
 
 export class Regions {
@@ -83,8 +99,10 @@ export class Regions {
   private readonly atOnce = new TranslatorAtOnce();
   /** What those that were made here were made for. */
   private readonly requests = new WeakMap<Region, Request>();
-  /** Of those that are left after a few instructions: how often a slice has ended on the way into them. */
-  private readonly brief = new WeakMap<Region, number>();
+  private readonly trail: Trail;
+  private rehearsal: Rehearsal | undefined;
+  /** What came of it, until it is ordered. */
+  private joining: Planned | undefined;
   /** Linear address of the first entry → how often its region was made, where that is more than once. */
   private readonly timesMade = new Map<number, number>();
   /** Records that were hot inside of a region. */
@@ -112,6 +130,7 @@ export class Regions {
       // A kernel's that was hot before it patched itself will be so again: it need not be counted from the beginning.
       if (threshold > AGAIN) for (const record of records) cache.count(record, threshold - AGAIN);
     });
+    this.trail = new Trail(memory, cache.cpu);
     this.planner = new RegionPlanner(memory, cache, this.table, options);
     const { kept, fetch } = ports;
     const waiting = <T>(work: () => T): T => this.waiting(work);
@@ -134,10 +153,14 @@ export class Regions {
     mapped: Request['mapped'],
     pointer: Request['pointer'],
   ): void {
+    if (this.rehearsal !== undefined && this.isSuspended(at)) {
+      this.cache.count(record, 0);
+      return;
+    }
     if (this.queue.some((known) => known.record === record)) return;
     if (this.ordered.some(({ planned }) => planned.some(({ claimed }) => claimed.includes(record)))) return;
     const around = Array.from({ length: 2 * AROUND + 1 }, (_, k) => mapped(k - AROUND));
-    this.queue.push({ record, va, at, around, mapped, pointer, from, joins: false });
+    this.queue.push({ record, va, at, around, mapped, pointer, from, rehearsed: undefined });
     if (this.queue.length >= this.options.batch) this.flush();
   }
 
@@ -148,13 +171,10 @@ export class Regions {
   flush(): void {
     this.takeMade();
     const by = this.watched === undefined ? this.ports.translator : this.atOnce;
-    if (this.queue.length === 0 || !by.isReady()) return;
+    if ((this.queue.length === 0 && this.joining === undefined) || !by.isReady()) return;
     const started = this.ports.clock();
     const planned: Planned[] = [];
-    /** Records that will be entries when what is ordered is made. */
-    const claimed = new Set<number>();
-    for (const { planned } of this.ordered)
-      for (const region of planned) for (const record of region.claimed) claimed.add(record);
+    const claimed = this.claimed();
     let instructions = 0;
     const add = (region: Planned | undefined): void => {
       if (region === undefined) return;
@@ -162,11 +182,13 @@ export class Regions {
       instructions += region.plan.instructions;
       for (const record of region.claimed) claimed.add(record);
     };
+    add(this.joining);
+    this.joining = undefined;
     while (this.queue.length > 0 && instructions < AT_ONCE) {
       const request = this.queue.shift()!;
-      if (claimed.has(request.record) || (!request.joins && this.isKept(request))) continue;
-      if (this.options.patient && !request.joins && this.isCovered(request, planned)) continue;
-      const incomplete = request.joins ? undefined : this.incomplete(request);
+      if (claimed.has(request.record) || this.isKept(request)) continue;
+      if (this.options.patient && this.isCovered(request, planned)) continue;
+      const incomplete = this.incomplete(request);
       if (incomplete !== undefined) {
         this.table.release(incomplete.region);
         this.fresh = this.fresh.filter(({ region }) => region !== incomplete.region);
@@ -185,20 +207,68 @@ export class Regions {
     this.takeMade();
   }
 
+  /** Branches that a slice may have now. */
+  get sliceMost(): number {
+    return this.rehearsal === undefined ? Number.POSITIVE_INFINITY : REHEARSAL_BRANCHES;
+  }
+
+  /** A slice has ended: now and then control is followed from region to region, and those that are better one are made anew. */
+  sliceEnded(): void {
+    if (this.watched !== undefined || !this.options.patient) return;
+    if (this.rehearsal !== undefined) this.rehearse(this.rehearsal);
+    else if (this.joining === undefined) {
+      const path = this.trail.take();
+      if (path !== undefined) this.beginRehearsal(path);
+      else if (this.trail.sliceEnded()) this.table.forgetJumps();
+    }
+  }
+
+  /** The record where control came to when it went to `va` by `link`, if that is still so; else 0. */
+  private recordOf({ va, link }: Arrival): number {
+    const at = this.ports.fetch(va);
+    const record = at === 0 ? 0 : this.cache.recordAt(at);
+    return record !== 0 && this.table.enteredBy(record)?.slot === linkSlot(link) ? record : 0;
+  }
+
   /**
-   * A slice has ended where `record` comes next. Regions grow around what was hot first, and what is done all the time can be in a dozen
-   * that lead to one another: where slices end often, such a one is made anew, with what it leads to.
+   * The interpreter runs for a while what is to be one region, and counts: its counts from when that code was new say little of what it does
+   * now, and of regions that are kept there are none.
    */
-  sliceEnded(record: number): void {
-    const region = this.table.enteredBy(record);
-    const times = region && this.brief.get(region);
-    if (times === undefined) return;
-    this.brief.set(region!, times + 1);
-    if (times + 1 < JOINED_AFTER) return;
-    const request = this.requests.get(region!)!;
-    this.table.outdate(region!);
-    this.fresh = this.fresh.filter((known) => known.region !== region);
-    this.queue.push({ ...request, joins: true });
+  private beginRehearsal(path: Path): void {
+    const record = this.recordOf(path.head);
+    if (record === 0) return;
+    const { instructions } = this.table.enteredBy(record)!;
+    this.table.suspend(path.slots);
+    this.rehearsal = { path, record, instructions, since: this.cache.flows(), slices: 0 };
+  }
+
+  private rehearse(rehearsal: Rehearsal): void {
+    const { path, record, since } = rehearsal;
+    const { va } = path.head;
+    const times = this.cache.flow(record, since);
+    // Where another program runs now there is other code, or none.
+    const at = times >= REHEARSED ? this.ports.fetch(va) : 0;
+    const isThere = at !== 0 && this.cache.recordAt(at) === record;
+    if (!isThere && ++rehearsal.slices < REHEARSAL_SLICES) return;
+    if (isThere) {
+      const page = va & ~0xfffn;
+      const mapped = (n: number): number => this.ports.fetch(page + BigInt(n * 4096));
+      const pointer = this.ports.pointers(page);
+      const rehearsed = { times, since };
+      const started = this.ports.clock();
+      const request: Request = { record, va, at, around: [], mapped, pointer, from: 0, rehearsed };
+      const planned = this.planner.plan(request, this.claimed());
+      if (planned !== undefined && planned.plan.instructions > rehearsal.instructions) this.joining = planned;
+      this.waited(started);
+    }
+    if (this.joining === undefined) this.trail.cameToNothing(path);
+    this.table.resume();
+    this.rehearsal = undefined;
+  }
+
+  /** Records that will be entries when what is ordered is made. */
+  private claimed(): Set<number> {
+    return new Set(this.ordered.flatMap(({ planned }) => planned.flatMap(({ claimed }) => claimed)));
   }
 
   /** Put into the table what has been made. */
@@ -219,15 +289,14 @@ export class Regions {
     const shared: RegionModule = { bytes: bytes.length, live: 0 };
     for (const [k, { request, plan, origin, parts, order }] of planned.entries()) {
       if (this.table.isFull) break;
-      const entries = this.table.entriesOf(origin, parts);
+      const entries = this.table.entriesOf(origin, parts, request.rehearsed !== undefined);
       // The guest has run on since it was planned.
       const bases = parts.map(({ base }) => base);
       if (!entries.some((entry) => entry !== 0) || !isThere(origin, this.memory.u8, bases)) continue;
       const code = instance.exports[String(k)];
       const watched = this.watched?.add(request.va, plan, bytes, String(k), code);
       const region = this.table.install({ origin, parts, entries }, watched ?? code, shared);
-      this.requests.set(region, request);
-      if (plan.isBrief && !request.joins) this.brief.set(region, 0);
+      if (request.rehearsed === undefined) this.requests.set(region, request);
       if (this.ports.kept === undefined) continue;
       this.fresh.push({ region, kept: { name: order.name, origin, code: codes[k]! } });
     }
@@ -272,6 +341,11 @@ export class Regions {
     return { region: region!, request };
   }
 
+  private isSuspended(at: number): boolean {
+    const offset = (at - this.memory.layout.ramBase) & 4095;
+    return this.table.isSuspended(at - offset, offset);
+  }
+
   /** Is it inside of a region, and asked for the first time? */
   private isCovered({ record, at }: Request, planned: readonly Planned[]): boolean {
     if (this.patiently.has(record)) return false;
@@ -287,7 +361,7 @@ export class Regions {
 
   /** Is there probably a region that is entered at linear address `at`, although no record says so? */
   expects(at: number): boolean {
-    return this.table.isWaiting(at) || (this.watched === undefined && this.adopter?.mayAdopt(at) === true);
+    return this.table.isWaiting(at) || (this.adopts && this.adopter?.mayAdopt(at) === true);
   }
 
   /**
@@ -296,7 +370,12 @@ export class Regions {
    */
   reached(record: number, at: number, rip: bigint): void {
     if (!this.table.isInterpreted(record) || this.table.awaited(record, at)) return;
-    if (this.watched === undefined) this.adopter?.reached(record, at, rip);
+    if (this.adopts) this.adopter?.reached(record, at, rip);
+  }
+
+  /** What was suspended for a rehearsal would be adopted once more. */
+  private get adopts(): boolean {
+    return this.watched === undefined && this.rehearsal === undefined;
   }
 
   /** Is there a kept region for the request now, or will it be looked for another time? Then none needs to be made. */
@@ -316,6 +395,8 @@ export class Regions {
 
   dropAll(): void {
     this.queue.length = 0;
+    this.rehearsal = undefined;
+    this.joining = undefined;
     for (const order of this.ordered) order.planned = [];
     this.patiently.clear();
     this.timesMade.clear();

@@ -159,9 +159,11 @@ test('of regions for the same code the one made last comes first, whichever was 
   outcome(machine, loops(numbers));
   machine.engine.keepRegions(1);
   const [region] = made;
-  for (const instructions of [100, 200, 150]) {
+  // The second file has two of them.
+  for (const counts of [[100], [300, 200], [150]]) {
     const before = existsSync(folder) ? readdirSync(folder) : [];
-    keepRegions(folder, VERSION, [{ ...region!, origin: { ...region!.origin, instructions } }]);
+    const alike = (instructions: number): KeptRegion => ({ ...region!, origin: { ...region!.origin, instructions } });
+    keepRegions(folder, VERSION, counts.map(alike));
     const written = readdirSync(folder).find((name) => !before.includes(name))!;
     // As if it had not been needed for longer than those before it.
     const time = 1e9 - 1000 * before.length;
@@ -170,7 +172,7 @@ test('of regions for the same code the one made last comes first, whichever was 
   }
   const kept = keeper(folder);
   const found = kept.find(region!.origin.keys[0]!).map((place) => kept.origin(place)?.instructions);
-  assert.deepEqual(found, [150, 200, 100]);
+  assert.deepEqual(found, [150, 200, 300, 100]);
 });
 
 test('the same regions are written once, by however many domains', (t) => {

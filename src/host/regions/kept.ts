@@ -186,7 +186,7 @@ export class RegionFolder implements KeptRegions {
           origins: undefined,
           exports: undefined,
         }) - 1;
-      for (let k = 0; k + 3 < head.keys.length; k += 4) {
+      for (let k = head.keys.length - 4; k >= 0; k -= 4) {
         this.#hints[head.keys[k + 3]!] = 1;
         const place = { file: number, region: head.keys[k + 1]!, entry: head.keys[k + 2]! };
         const known = this.#places.get(head.keys[k]!);

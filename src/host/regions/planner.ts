@@ -37,9 +37,11 @@ export interface Request {
   readonly pointer: (offset: number) => number | undefined;
   /** The slot of the region whose computed jump led here, or 0. */
   readonly from: number;
-  /** Shall the region have what it leads to, although that is in others? */
-  readonly joins: boolean;
+  /** If it is to be one region instead of several: how often control came to it, and to everything, since CodeCache.flows() was that. */
+  readonly rehearsed: { readonly times: number; readonly since: Uint32Array } | undefined;
 }
+/** In a region that was rehearsed is what control came to more than once in so many times. */
+const RARE_OF_REHEARSED = 32;
 export const AROUND = LIMITS.pages - 1;
 
 /** A region that is to be made. */
@@ -81,7 +83,7 @@ export class RegionPlanner {
 
   /** Undefined: nothing is to be made. Records in `claimed` will be other regions' entries. */
   plan(request: Request, claimed: ReadonlySet<number>): Planned | undefined {
-    const { record, va, at, around, mapped, pointer, joins } = request;
+    const { record, va, at, around, mapped, pointer, rehearsed } = request;
     const { u16, layout } = this.memory;
     const isFree = (entry: number): boolean => this.table.isInterpreted(entry) && !claimed.has(entry);
     const first = (at - layout.ramBase) & 4095;
@@ -127,7 +129,6 @@ export class RegionPlanner {
       leads: (offset, insn) => pointer(offset + insn.length + insn.operands[0]!.disp),
       taken: (offset) => {
         const entry = recordAt(offset);
-        if (joins) return claimed.has(entry);
         if (entry === 0) return this.table.isWaiting(baseOf(offset >> 12) + (offset & 4095));
         return u16[entry >>> 1]! >= REGION_SLOTS || claimed.has(entry);
       },
@@ -142,12 +143,14 @@ export class RegionPlanner {
       known: (offset) => this.options.unseen || recordAt(offset) !== 0,
       flow: (offset) => {
         const record = recordAt(offset);
-        return record === 0 ? Number.POSITIVE_INFINITY : this.cache.flow(record);
+        return record === 0 ? Number.POSITIVE_INFINITY : this.cache.flow(record, rehearsed?.since);
       },
       hasRounded: (this.memory.view.getUint32(this.cache.cpu + STATE.mxcsr, true) & MXCSR_PE) !== 0,
-      rare: this.options.rare,
+      rare: rehearsed === undefined ? this.options.rare : Math.max(rehearsed.times / RARE_OF_REHEARSED, 1),
     };
-    const plan = discover(first, ports, this.options.instructions);
+    const { instructions } = this.options;
+    const limits = rehearsed === undefined ? LIMITS : LIMITS.joined;
+    const plan = discover(first, ports, { ...limits, ...(instructions !== undefined && { instructions }) });
     if (plan === undefined) return undefined;
     const contentOf = (page: number): Uint8Array => content(baseOf(page));
     const origin = originOf(plan, contentOf);

@@ -33,11 +33,16 @@ const isCode = ({ code }: Part, offset: number): boolean => ((code[offset >> 3]!
 export const hasCode = (parts: readonly Part[], base: number, offset: number): boolean =>
   parts.some((part) => part.base === base && isCode(part, offset));
 
+/** Has `region` an entry at an instruction of `part`? */
+const beginsIn = ({ offsets, pages, parts }: Region, part: Part): boolean =>
+  offsets.some((offset) => parts[pages.indexOf(offset >> 12)]!.base === part.base && isCode(part, offset & 4095));
+
 export interface Region {
   readonly slot: number;
   readonly parts: readonly Part[];
   /** Its pages, seen from the first entry's. */
   readonly pages: readonly number[];
+  readonly instructions: number;
   /** Of its entries, from the beginning of that page. */
   readonly offsets: readonly number[];
   /** Record → the handler that it had. */
@@ -101,6 +106,8 @@ export class RegionTable {
   private readonly bySlot = new Map<number, Region>();
   /** Linear address of an entry that has had no record yet → its region, and which of its entries it is. */
   private readonly waiting = new Map<number, { readonly region: Region; readonly byte: number }>();
+  /** Those that nobody enters for now. */
+  private readonly suspended = new Set<Region>();
   /** Pages whose neighbours change: their regions stay within one page. */
   private readonly alone = new Set<number>();
 
@@ -160,22 +167,60 @@ export class RegionTable {
   /** There is a record now for the instruction at linear address `at`: if an entry waits for it, it leads into that region from now on. */
   awaited(record: number, at: number): boolean {
     const waiting = this.waiting.get(at);
-    if (waiting === undefined) return false;
+    if (waiting === undefined || this.suspended.has(waiting.region)) return false;
     this.waiting.delete(at);
     this.enter(waiting.region, record, waiting.byte);
     return true;
   }
 
-  /** Prepared.entries; what the region is made of is marked as code. */
-  entriesOf(origin: RegionOrigin, parts: readonly Part[]): Prepared['entries'] {
+  /** From now on the interpreter runs the code that the regions with these slots have, whichever region begins in it. */
+  suspend(slots: ReadonlySet<number>): void {
+    for (const slot of slots) {
+      const region = this.bySlot.get(slot);
+      if (region === undefined) continue;
+      for (const part of region.parts)
+        for (const other of this.pages.get(part.base)!) if (beginsIn(other, part)) this.suspended.add(other);
+    }
+    for (const { entries } of this.suspended)
+      for (const [record, handler] of entries) this.memory.u16[record >>> 1] = handler;
+    this.forgetJumps();
+  }
+
+  /** Has a region that is suspended the instruction at `offset` of the page at linear address `base`? */
+  isSuspended(base: number, offset: number): boolean {
+    return [...this.suspended].some(({ parts }) => hasCode(parts, base, offset));
+  }
+
+  /** The regions that were suspended are entered again. */
+  resume(): void {
+    const { u16 } = this.memory;
+    const regions = [...this.suspended];
+    this.suspended.clear();
+    for (const { slot, entries, waiting } of regions) {
+      for (const [record, handler] of entries) {
+        if (u16[record >>> 1] === handler) u16[record >>> 1] = slot;
+        // Meanwhile it has become another's.
+        else entries.delete(record);
+      }
+      for (const at of waiting) {
+        const record = this.cache.recordAt(at);
+        if (record !== 0) this.awaited(record, at);
+      }
+    }
+  }
+
+  /**
+   * Prepared.entries; what the region is made of is marked as code. What is another region's entry already stays that one's unless this
+   * one `takesOver`.
+   */
+  entriesOf(origin: RegionOrigin, parts: readonly Part[], takesOver = false): Prepared['entries'] {
     for (const { base, pieces } of parts) this.cache.mark(base, pieces);
     return origin.entries.map((offset) => {
       const page = origin.pages.indexOf(offset >> 12);
       const at = parts[page]!.base + (offset & 4095);
       const entry = this.cache.recordAt(at);
       if (entry === 0) return { at };
-      // What is a region's entry already stays that one's.
-      return this.isInterpreted(entry) ? entry : 0;
+      return takesOver || this.isInterpreted(entry) ? entry : 0;
     });
   }
 
@@ -190,6 +235,7 @@ export class RegionTable {
       slot,
       parts,
       pages,
+      instructions: origin.instructions,
       offsets: origin.entries,
       entries: new Map(),
       waiting,
@@ -233,11 +279,18 @@ export class RegionTable {
   /** From now on `record` leads into `region`, at the entry that `byte` names. */
   private enter(region: Region, record: number, byte: number): void {
     const { u16, u8 } = this.memory;
-    const handler = u16[record >>> 1]!;
+    const before = this.enteredBy(record);
+    const handler = before?.entries.get(record) ?? u16[record >>> 1]!;
     region.entries.set(record, handler);
     this.handlers.set(record, handler);
     u16[record >>> 1] = region.slot;
     u8[record + RECORD.entry] = byte;
+    if (before === undefined) return;
+    before.entries.delete(record);
+    this.forgetJumps();
+    // Nobody comes to it any more.
+    if (before.entries.size === 0 && !before.waiting.some((at) => this.waiting.get(at)?.region === before))
+      this.release(before);
   }
 
   /**
@@ -295,6 +348,7 @@ export class RegionTable {
     this.forgetJumps();
     this.table.set(slot, null);
     this.bySlot.delete(slot);
+    this.suspended.delete(region);
     this.freeSlots.push(slot);
     for (const [record, handler] of entries) {
       // The code cache has taken the handlers of changed instructions back already.
@@ -314,7 +368,7 @@ export class RegionTable {
   }
 
   /** No jump is known any more to lead to a region. */
-  private forgetJumps(): void {
+  forgetJumps(): void {
     const { u8, view } = this.memory;
     const { cpu } = this.cache;
     if (view.getUint32(cpu + JUMPS_FILLED, true) === 0) return;

@@ -262,9 +262,15 @@ export class CodeCache {
   arrivals(record: number): number {
     return this.memory.u16[this.counter(record)]!;
   }
-  /** How often the interpreter came to `record` by a branch, taken or not. */
-  flow(record: number): number {
-    return this.memory.u32[(this.cpu + FLOW_COUNTERS + ((record >>> 3) & (4 * FLOW_COUNTER_ENTRIES - 4))) >>> 2]!;
+  /** How often the interpreter came to `record` by a branch, taken or not; since `before` was flows(), if that is there. */
+  flow(record: number, before?: Uint32Array): number {
+    const k = (record >>> 5) & (FLOW_COUNTER_ENTRIES - 1);
+    return (this.memory.u32[((this.cpu + FLOW_COUNTERS) >>> 2) + k]! - (before?.[k] ?? 0)) >>> 0;
+  }
+  /** What was counted of all records so far. */
+  flows(): Uint32Array {
+    const from = (this.cpu + FLOW_COUNTERS) >>> 2;
+    return this.memory.u32.slice(from, from + FLOW_COUNTER_ENTRIES);
   }
   /** Count anew how often control comes to `record`, from `count` on. */
   count(record: number, count: number): void {

@@ -40,12 +40,15 @@ import {
   RECORD_BYTES,
   REGION_SLOTS,
   STACK_PAGE,
+  STEP,
   Status,
+  TRAIL_LEFT,
 } from '../layout.ts';
 import { exitTools } from '../runtime/exit-tools.ts';
 import { buildFlags, settleFlags } from '../runtime/flags.ts';
 import { buildMmu } from '../runtime/mmu.ts';
-import { buildRegionLinks, linkTo, NO_REGION } from '../runtime/region-links.ts';
+import { buildRegionExits, EXIT_BUDGET } from '../runtime/region-exits.ts';
+import { buildRegionLinks, linkTo, NO_REGION, noteStep } from '../runtime/region-links.ts';
 import { buildRegionPlaces } from '../runtime/region-places.ts';
 import { buildTlb, forgetPage, tlbEntry } from '../runtime/tlb.ts';
 import { SEMANTICS } from '../semantics/index.ts';
@@ -87,9 +90,6 @@ export interface InterpreterImports {
   regionMoved(cpu: number, record: number): number;
 }
 
-/** What an exit that was performed on the spot takes of the budget of branches. */
-const EXIT_BUDGET = 20;
-
 function runBody(insn: Insn, lift: InterpreterLift): void {
   const semantics = SEMANTICS[insn.mnemonic];
   if (semantics === undefined) lift.helper();
@@ -130,8 +130,9 @@ export function generateInterpreter(
   const tlb = buildTlb(m, layout);
   const settle = buildFlags(m);
   const enter = buildRegionPlaces(m, mmu.codePage, moved);
-  buildRegionLinks(m, enter);
+  const findLink = buildRegionLinks(m, enter);
   const exitPaths = buildExitPaths?.(m, exitTools(m, layout, tlb));
+  buildRegionExits(m, { exitPaths, findLink, settle });
   if (exitPaths !== undefined) {
     m.function([I32, I32], [I32], (f) => f.ret(call(exitPaths, f.param(0), f.param(1))), 'exitPaths');
   }
@@ -245,6 +246,12 @@ export function generateInterpreter(
                     const link = f.let(linkTo(record));
                     const start = f.let(call(enter, cpu, page, link));
                     f.brIf(resolve, start.eq(NO_REGION));
+                    const left = f.let(load32(cpu, TRAIL_LEFT));
+                    f.if(left, () => {
+                      f.cold();
+                      const target = page.add(load16u(record, RECORD.position).extendU());
+                      noteStep(f, cpu, left, target, link, STEP.byOthers);
+                    });
                     f.set(status, callIndirect(m, [I64, I32], I32, handler, start, link));
                     settleFlags(f, cpu, settle);
                   },

@@ -7,6 +7,7 @@
  * Offsets count from the beginning of the page with the first entry; those in the pages before it are negative.
  */
 import { type Insn, Kind, RIP } from '../../x86/decode.ts';
+import { ENTRY_PAGE_SHIFT, PLACE_PAGES } from '../layout.ts';
 import { SEMANTICS } from '../semantics/index.ts';
 import { visitLength } from './visits.ts';
 
@@ -34,7 +35,10 @@ export interface RegionPlan {
   readonly isBrief: boolean;
   /** See Lift.isExact. */
   readonly isExact: boolean;
-  /** The pages that it has code from, ascending: 0 is the first entry's, -1 the one before. They need not be neighbours. */
+  /**
+   * The pages that it has code from, first those with entries, each ascending: 0 is the first entry's, -1 the one before. They need
+   * not be neighbours.
+   */
   readonly pages: readonly number[];
 }
 
@@ -59,10 +63,19 @@ export interface DiscoverPorts {
   readonly rare: number;
 }
 
-/** Pages may lie anywhere. */
-export const LIMITS = { instructions: 300, entries: 32, pages: 8 } as const;
+/** Pages may lie anywhere. `joined`: of regions that are made of others. */
+export const LIMITS = {
+  instructions: 300,
+  entries: 32,
+  pages: 8,
+  /** Pages that have entries come first. */
+  entryPages: 1 << (8 - ENTRY_PAGE_SHIFT),
+  joined: { instructions: 600, pages: Math.min(24, PLACE_PAGES) },
+} as const;
 /** Instructions of a function that is copied to where it is called although it is far away, or another region's. */
 const SMALL = 32;
+/** … and of the end of one that is copied to where a jump leads there. */
+const TINY = 8;
 /** Pages that a region reaches out to at most, either way. */
 const FAR = 2 ** 17;
 /**
@@ -103,11 +116,11 @@ const APART = new Set(['fxsave', 'fxrstor', 'ldmxcsr', 'mov_to_seg']);
 export const translatable = (insn: Insn): boolean =>
   SEMANTICS[insn.mnemonic] !== undefined && !APART.has(insn.mnemonic);
 
-/** `most`: instructions of the region, about. */
+/** `limits`: instructions of the region, about, and pages. */
 export function discover(
   entry: number,
   ports: DiscoverPorts,
-  most: number = LIMITS.instructions,
+  { instructions: most, pages: pagesMost }: { readonly instructions: number; readonly pages: number } = LIMITS,
 ): RegionPlan | undefined {
   const code = new Map<number, Insn>();
   const leaders = new Set<number>();
@@ -121,7 +134,7 @@ export function discover(
   const within = (offset: number): boolean => {
     const page = Math.floor(offset / 4096);
     if (pagesUsed.has(page)) return true;
-    if (pagesUsed.size >= LIMITS.pages || Math.abs(page) > FAR || !ports.mapped(page)) return false;
+    if (pagesUsed.size >= pagesMost || Math.abs(page) > FAR || !ports.mapped(page)) return false;
     pagesUsed.add(page);
     return true;
   };
@@ -140,15 +153,15 @@ export function discover(
 
   const isRare = (offset: number): boolean => ports.flow(offset) < ports.rare;
 
-  /** Is what is called at `start` no larger than it costs to call it elsewhere? */
-  const isSmall = (start: number): boolean => {
+  /** Has what begins at `start` at most so many instructions until it returns or jumps elsewhere? */
+  const isSmall = (start: number, most: number): boolean => {
     const found = new Set<number>();
     const work = [start];
     while (work.length > 0) {
       for (let offset = work.pop()!; !found.has(offset); ) {
         const insn = Math.abs(offset) < FAR * 4096 && ports.known(offset) ? ports.decode(offset) : undefined;
         if (insn === undefined) break;
-        if (found.add(offset).size > SMALL) return false;
+        if (found.add(offset).size > most) return false;
         offset += insn.length;
         if (insn.mnemonic === 'jmp' || insn.mnemonic === 'ret') {
           if (isBranch(insn)) work.push(offset + insn.operands[0]!.immLo);
@@ -164,10 +177,13 @@ export function discover(
     return true;
   };
 
+  /** Does the region lead to another one where `offset` is? Not for what is shorter than the way there. */
+  const taken = (offset: number): boolean => ports.taken(offset) && !isSmall(offset, TINY);
+
   /** Is it worth having what the jump or call at `offset` leads to, so many times, in this region? */
   const belongs = (offset: number, insn: Insn, target: number, times: number): boolean => {
-    if (insn.mnemonic === 'call' && isSmall(target)) return true;
-    if (ports.taken(target)) return false;
+    if (insn.mnemonic === 'call' && isSmall(target, SMALL)) return true;
+    if (taken(target)) return false;
     if (insn.mnemonic !== 'call' && Math.abs((target >> 12) - (offset >> 12)) < LIMITS.pages) return true;
     // A function that others call more often is better off alone: each would have its own copy.
     return 2 * times >= ports.flow(target);
@@ -200,7 +216,7 @@ export function discover(
         instructions++;
         const after = offset + insn.length;
         const isCounted = insn.mnemonic !== 'jmp' && !UNCOUNTED.has(insn.mnemonic);
-        if (isBranch(insn) && insn.mnemonic !== 'jmp' && insn.mnemonic !== 'call' && !ports.taken(after)) {
+        if (isBranch(insn) && insn.mnemonic !== 'jmp' && insn.mnemonic !== 'call' && !taken(after)) {
           if (!isCounted || !isRare(after)) work.push({ leader: after, times });
         }
         const target = targetOf(offset, insn);
@@ -217,7 +233,7 @@ export function discover(
         }
         offset = after;
         if ((after & 4095) < insn.length && !seen(after)) break;
-        if (ports.taken(after)) break;
+        if (taken(after)) break;
       }
     }
   };
@@ -272,15 +288,22 @@ export function discover(
   }
   const pages = new Set<number>();
   for (const { start, end } of blocks.values()) for (let at = start >> 12; at <= (end - 1) >> 12; at++) pages.add(at);
+  const enterable = new Set<number>();
+  const entered = entries.filter((offset) => {
+    if (!leaders.has(offset)) return false;
+    if (enterable.size < LIMITS.entryPages) enterable.add(offset >> 12);
+    return enterable.has(offset >> 12);
+  });
+  const isLater = (page: number): number => (enterable.has(page) ? 0 : 1);
   return {
-    entries: entries.filter((offset) => leaders.has(offset)),
+    entries: entered,
     blocks,
     returns: [...returns],
     instructions,
     // Without counts, as when everything is translated at once: each way for some.
     isBrief:
-      ports.rare === 0 ? (entry & 16) !== 0 : visitLength(blocks, [...returns], entries.length, ports.flow) < BRIEF,
+      ports.rare === 0 ? (entry & 16) !== 0 : visitLength(blocks, [...returns], entered.length, ports.flow) < BRIEF,
     isExact: !ports.hasRounded,
-    pages: [...pages].sort((a, b) => a - b),
+    pages: [...pages].sort((a, b) => isLater(a) - isLater(b) || a - b),
   };
 }

@@ -7,6 +7,7 @@
  * Ways out, all with the changed registers and the flags in the state block:
  *   stop    at an instruction that faulted, or that the interpreter is to run because its store drops code
  *   leave   with an exit for the hypervisor, or for the interpreter at `target`
+ *   call    with SYSCALL: where that can be performed on the spot, straight into the region that it leads to; else like leave
  *   help    at an instruction that is to be performed in TypeScript, and then for the interpreter
  *   jump    to `target`: straight into another region when there is one, else like leave
  */
@@ -58,6 +59,8 @@ export interface RegionImports {
   settleFlags(cpu: number): void;
   /** The domain's clock, ns. */
   now(): number;
+  /** runtime/region-exits.ts */
+  regionExit(cpu: number, exit: number): number;
   /** Perform the instruction at STATE.rip; a Status other than Next. */
   regionHelper(cpu: number): number;
 }
@@ -78,6 +81,7 @@ function regionModule(cpu: number): { readonly m: ModuleBuilder; readonly import
     scatter: m.importFunction('scatter', [I32, I64, I32], []),
     settle: m.importFunction('settleFlags', [I32], []),
     helper: m.importFunction('regionHelper', [I32], [I32]),
+    exit: m.importFunction('regionExit', [I32, I32], [I32]),
     link: m.importFunction('regionLink', [I32, I64], [I32]),
     now: m.importFunction('now', [], [F64]),
   };
@@ -133,6 +137,7 @@ interface ImportRefs {
   readonly scatter: FnRef;
   readonly settle: FnRef;
   readonly helper: FnRef;
+  readonly exit: FnRef;
   readonly link: FnRef;
   readonly now: FnRef;
 }
@@ -173,7 +178,14 @@ class RegionEmitter {
   private readonly loopLabels = new Map<number, Label>();
   private readonly mergeLabels = new Map<number, Label>();
   private readonly type: number;
-  private readonly labels: { stop?: Label; leave?: Label; jump?: Label; help?: Label; go?: Label } = {};
+  private readonly labels: {
+    stop?: Label;
+    leave?: Label;
+    jump?: Label;
+    help?: Label;
+    call?: Label;
+    go?: Label;
+  } = {};
   private readonly imports: ImportRefs;
 
   constructor(f: Fn, cpu: number, source: RegionSource, imports: ImportRefs, type: number) {
@@ -284,7 +296,11 @@ class RegionEmitter {
       get help() {
         return labels.help!;
       },
+      get call() {
+        return labels.call!;
+      },
       usesHelper: false,
+      usesCall: false,
       miss: imports.miss,
       missAgain: imports.missAgain,
       findLink: imports.link,
@@ -321,7 +337,11 @@ class RegionEmitter {
           labels.stop = stop;
           f.block((help) => {
             labels.help = help;
-            this.emitTree(0);
+            f.block((call) => {
+              labels.call = call;
+              this.emitTree(0);
+            });
+            if (region.usesCall) this.emitCall();
           });
           if (region.usesHelper) {
             leaveFlags(f, region.cpu, DYNAMIC, region.flagLocals);
@@ -344,6 +364,16 @@ class RegionEmitter {
       f.store32(region.cpu, this.budget, STATE.budget);
       f.ret(region.status);
     });
+  }
+
+  /** SYSCALL, with `target` behind it. */
+  private emitCall(): void {
+    const { f, region } = this;
+    leaveFlags(f, region.cpu, DYNAMIC, region.flagLocals);
+    spill(f, region);
+    f.store64(region.cpu, region.target, STATE.rip);
+    f.store32(region.cpu, this.budget, STATE.budget);
+    f.returnCall(this.imports.exit, region.cpu, i32(Exit.Syscall));
   }
 
   /** Node `node` and all that it dominates. */

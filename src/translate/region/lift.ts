@@ -8,7 +8,7 @@
 import { type E, F32, F64, I32, I64, i32, i64, i64pair, lane, load32, load64, V128 } from '../../wasm/expr.ts';
 import { call, type Fn, type FnRef, type Label } from '../../wasm/module.ts';
 import { type Insn, Kind, type Operand, RIP } from '../../x86/decode.ts';
-import type { Exit } from '../../x86/exits.ts';
+import { Exit } from '../../x86/exits.ts';
 import { GPR, SEG, STATE } from '../../x86/state.ts';
 import { isAbsolute, isSimpleMemory } from '../interpreter/shape.ts';
 import { ACCESS, NO_PAGE, STACK_ADDEND, STACK_PAGE, Status } from '../layout.ts';
@@ -85,6 +85,9 @@ export interface RegionContext extends FlagContext {
   /** The instruction at `position` is to be performed in TypeScript; the interpreter goes on behind it. */
   readonly help: Label;
   usesHelper: boolean;
+  /** SYSCALL is executed, with all but the registers as `target` says. */
+  readonly call: Label;
+  usesCall: boolean;
   readonly miss: FnRef;
   readonly stackMiss: FnRef;
   readonly missAgain: FnRef;
@@ -499,6 +502,11 @@ export class RegionLift extends FlagLift {
     const { f } = this;
     this.noteFlags();
     f.set(this.region.target, this.region.page.add(i64(this.offset + (behind ? this.insn.length : 0))));
+    if (code === Exit.Syscall) {
+      this.region.usesCall = true;
+      f.br(this.region.call);
+      return;
+    }
     f.set(this.region.status, i32(Status.Exit + code));
     f.br(this.region.leave);
   }

@@ -6,6 +6,7 @@ import { GuestMemory, planLayout } from '../../hypervisor/memory.ts';
 import { Exit } from '../../x86/exits.ts';
 import { readFlags, writeFlags } from '../../x86/flags.ts';
 import { GPR, STATE } from '../../x86/state.ts';
+import type { BuildExitPaths } from '../exit-paths.ts';
 
 /** Two pages of code, then one that is missing, then data. */
 export const CODE = 0x400000;
@@ -17,16 +18,19 @@ const PAGES = 64;
 /** The two pages of data are the other way round in memory: what goes past the end of one is not in the next by itself. */
 const frameOf = (page: number): number => CODE_FRAME + (page === 3 ? 4 : page === 4 ? 3 : page);
 
+interface MachineOptions {
+  readonly kept?: KeptRegions;
+  readonly translator?: RegionTranslator;
+  readonly exitPaths?: BuildExitPaths;
+  readonly frames?: number;
+}
+
 export class TestMachine {
   readonly memory: GuestMemory;
   readonly engine: WasmEngine;
   readonly cpu: number;
 
-  constructor(
-    threshold: number,
-    unseen = false,
-    { kept, translator, frames = PAGES }: { kept?: KeptRegions; translator?: RegionTranslator; frames?: number } = {},
-  ) {
+  constructor(threshold: number, unseen = false, { kept, translator, exitPaths, frames = PAGES }: MachineOptions = {}) {
     const layout = planLayout(frames, 1);
     const pages = layout.bytes / 65536;
     const wasmMemory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
@@ -35,6 +39,7 @@ export class TestMachine {
       tier1: threshold === 0 ? false : { threshold, unseen },
       kept,
       translator,
+      ...(exitPaths && { exitPaths }),
     });
     this.cpu = this.memory.vcpuBase(0);
     const { view } = this.memory;

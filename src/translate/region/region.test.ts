@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { type E, I32, i32, load64 } from '../../wasm/expr.ts';
 import { Exit } from '../../x86/exits.ts';
-import { GPR } from '../../x86/state.ts';
+import { GPR, STATE } from '../../x86/state.ts';
+import type { BuildExitPaths } from '../exit-paths.ts';
 import { CODE, DATA, MISSING, STACK_TOP, TestMachine } from './machine-for-tests.ts';
 import { type Program, randomProgram, randomRounds } from './program-for-tests.ts';
 
@@ -487,26 +489,63 @@ test('code that was translated before it was ever run is entered where a call re
   assert.equal(machine.engine.statistics.regions, 2);
 });
 
-test('regions that lead to one another all the time become one', () => {
+/** Exits as a hypervisor might perform them: SYSCALL adds 3 to rax, and goes where rdx says. Left to it is one with rbx = 0. */
+const addsAndJumps: BuildExitPaths = (m) =>
+  m.function([I32, I32], [I32], (f) => {
+    const cpu = f.param(0);
+    const register = (index: number): E => load64(cpu, STATE.gpr + 8 * index);
+    f.if(f.param(1).ne(Exit.Syscall).or(register(GPR.rbx).eqz()), () => f.ret(i32(0)));
+    f.store64(cpu, register(GPR.rax).add(3), STATE.gpr + 8 * GPR.rax);
+    f.store64(cpu, register(GPR.rdx), STATE.rip);
+    f.ret(i32(1));
+    f.unreachable();
+  });
+
+test('a SYSCALL that can be performed on the spot leads from region to region, and what cannot is left to the hypervisor', () => {
   const code = new Uint8Array(0x200).fill(0x90);
-  // LOOP: call F; dec ecx; jnz LOOP; syscall
-  code.set([0xe8, 0xeb, 0, 0, 0, 0xff, 0xc9, 0x75, 0xf7, ...SYSCALL], 0x10);
-  // M: call F; dec edx; jnz M; jmp LOOP: F is hot before LOOP is.
-  code.set([0xe8, 0xbb, 0, 0, 0, 0xff, 0xca, 0x75, 0xf7, 0xeb, 0xc5], 0x40);
-  // F, too long to be copied to wherever it is called: 40 times add rax,1; ret
-  for (let k = 0; k < 40; k++) code.set([0x48, 0x83, 0xc0, 1], 0x100 + 4 * k);
-  code[0x100 + 160] = 0xc3;
+  // L: dec rbx; add rax,1; syscall
+  code.set([0x48, 0xff, 0xcb, 0x48, 0x83, 0xc0, 1, ...SYSCALL]);
+  // At 0x100: imul rax,rax,5; jc C; C: adc rcx,0; jmp L
+  code.set([0x48, 0x6b, 0xc0, 5, 0x72, 0, 0x48, 0x83, 0xd1, 0, 0xe9, 0xf1, 0xfe, 0xff, 0xff], 0x100);
   const registers = new Array<bigint>(16).fill(0n);
-  registers[GPR.rdx] = 20n;
-  registers[GPR.rcx] = 2000n;
+  registers[GPR.rbx] = 1000n;
+  registers[GPR.rdx] = BigInt(CODE + 0x100);
+  const outcomes = [0, 20].map((threshold) => {
+    const machine = new TestMachine(threshold, false, { exitPaths: addsAndJumps });
+    machine.load(code, registers, 2);
+    const exit = machine.run(() => 500);
+    return { ...machine.state, exit, regions: threshold === 0 ? 1 : machine.engine.statistics.regionsLive };
+  });
+  assert.equal(outcomes[0]!.exit, Exit.Syscall);
+  assert.deepEqual({ ...outcomes[1], regions: 1 }, outcomes[0]);
+  assert.ok(outcomes[1]!.regions >= 1);
+});
+
+test('regions that lead to one another all the time become one', () => {
+  const code = new Uint8Array(0x2000).fill(0x90);
+  // F, too long to be copied to wherever it is called: 40 times add rax,1; ret
+  for (let k = 0; k < 40; k++) code.set([0x48, 0x83, 0xc0, 1], 0x1000 + 4 * k);
+  code[0x1000 + 160] = 0xc3;
+  // LOOP: call F; dec ecx; jnz LOOP; syscall
+  code.set([0xe8, 0xeb, 0x0e, 0, 0, 0xff, 0xc9, 0x75, 0xf7, ...SYSCALL], 0x110);
+  // M: call F; dec edx; jnz M; jmp LOOP: most calls of F come from here.
+  code.set([0xe8, 0xbb, 0x0e, 0, 0, 0xff, 0xca, 0x75, 0xf7, 0xeb, 0xc5], 0x140);
+  const registers = new Array<bigint>(16).fill(0n);
+  registers[GPR.rdx] = 60n;
+  registers[GPR.rcx] = 60_000n;
   const machine = new TestMachine(20);
   machine.load(code, registers, 2);
-  machine.goto(CODE + 0x40);
-  const exit = machine.run(() => 30);
+  machine.goto(CODE + 0x140);
+  /** For each the number of regions when it began. */
+  const slices: number[] = [];
+  const exit = machine.run(() => {
+    slices.push(machine.engine.statistics.regions);
+    // Short ones first: what is hot is ordered at their ends, one thing after the other.
+    return slices.length < 20 ? 30 : 3000;
+  });
   assert.equal(exit, Exit.Syscall);
-  assert.equal(machine.gpr(GPR.rax), 40n * 2020n);
-  // F, LOOP, and LOOP once more, with F.
-  const { regions, regionInstructions } = machine.engine.statistics;
-  assert.equal(regions, 3);
-  assert.ok(regionInstructions >= 2 * (41 + 3), `${regionInstructions} instructions`);
+  assert.equal(machine.gpr(GPR.rax), 40n * 60_060n);
+  // M with F, LOOP, F, and LOOP once more with F in it: a round takes one branch of the budget instead of three.
+  assert.equal(slices.at(-1), 4);
+  assert.ok(slices.length < 20 + 60_000 / 2000, `${slices.length} slices`);
 });

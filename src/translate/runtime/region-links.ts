@@ -6,7 +6,7 @@
  * Where a jump led last is in JUMPS, by its target, with the address of the region's first page. That is good as long as the array in use has the
  * same stamp, so that all pages of the region are where they were, and until a region is dropped, which empties JUMPS.
  */
-import { type E, I32, I64, i32, load8u, load16u, load32, load64 } from '../../wasm/expr.ts';
+import { type E, I32, I64, i32, i64, load8u, load16u, load32, load64, select } from '../../wasm/expr.ts';
 import { call, type Fn, type FnRef, type ModuleBuilder } from '../../wasm/module.ts';
 import { STATE } from '../../x86/state.ts';
 import {
@@ -20,7 +20,11 @@ import {
   LINK_ENTRY_SHIFT,
   RECORD,
   REGION_SLOTS,
+  STEP,
   TLB_STAMP,
+  TRAIL,
+  TRAIL_LEFT,
+  TRAIL_STEP_BYTES,
 } from '../layout.ts';
 import { otherPlace, tlbEntry } from './tlb.ts';
 
@@ -71,6 +75,18 @@ export function lookUpLink(f: Fn, cpu: E, tlb: E, target: E, found: FoundRegion,
   });
 }
 
+/** In the trail, of which `left` steps are wanted: control goes to `target` by `link`. */
+export function noteStep(f: Fn, cpu: E, left: E, target: E, link: E, how: number): void {
+  const step = f.let(cpu.add(left.sub(1).mul(TRAIL_STEP_BYTES)));
+  f.store64(step, target, TRAIL + STEP.target);
+  f.store32(step, link, TRAIL + STEP.link);
+  f.store32(step, i32(how), TRAIL + STEP.how);
+  f.store32(cpu, left.sub(1), TRAIL_LEFT);
+}
+
+/** No array has it: what is noted in JUMPS under it is not found another time. */
+const NO_STAMP = -1;
+
 /**
  * (cpu, target) → link, noted in JUMPS, or 0: what the interpreter does, short. `enter` is buildRegionPlaces'. What was displaced to its other place in the TLB
  * or in the hash stays there: exchanged with what displaced it, the two would go on displacing one another.
@@ -106,9 +122,11 @@ export function buildRegionLinks(m: ModuleBuilder, enter: FnRef): FnRef {
       const stamp = f.let(load64(tlb, TLB_STAMP));
       const page = f.let(call(enter, cpu, target.and(-4096), link));
       f.if(page.eq(NO_REGION), () => f.ret(i32(0)));
+      const left = f.let(load32(cpu, TRAIL_LEFT));
+      f.if(left, () => noteStep(f, cpu, left, target, link, STEP.byJump));
       const jump = f.let(jumpOffset(target).add(cpu));
       f.store64(jump, target, JUMPS + JUMP.target);
-      f.store64(jump, stamp, JUMPS + JUMP.stamp);
+      f.store64(jump, select(left, i64(NO_STAMP), stamp), JUMPS + JUMP.stamp);
       f.store64(jump, page, JUMPS + JUMP.page);
       f.store32(jump, link, JUMPS + JUMP.link);
       f.store32(cpu, i32(1), JUMPS_FILLED);
