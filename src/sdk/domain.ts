@@ -2,16 +2,28 @@
 import type { Disk } from '../config/domain-config.ts';
 import { type CopyOptions, copyFromGuest, copyToGuest } from '../host/guest-files.ts';
 import type { XendEvent } from '../xend/events.ts';
-import type { DiskView, DomainView, ExitView, Profile, SchedulingView, VcpuView } from '../xend/view.ts';
+import type { ChannelView, DiskView, DomainView, ExitView, Profile, SchedulingView, VcpuView } from '../xend/view.ts';
 import { ApiError, type XendClient } from './client.ts';
 import { Console } from './console.ts';
 import { diskOf } from './domain-init.ts';
 import { type EventFilter, events } from './events.ts';
 import { AGENT_WAIT_MS, type ExecOptions, type ExecResult, runInGuest } from './exec.ts';
+import { GuestProcess, type StartOptions } from './guest-process.ts';
 import { openTunnel, type Tunnel } from './tunnel.ts';
 
 /** How long one request to wait for an end lasts; it is repeated. */
 const WAIT_S = 50;
+/** The same where its end may not be that of the domain: that is looked at in between. */
+const KEPT_LOOK_S = 1;
+
+export interface ShutdownOptions {
+  /** End it even if its configuration says restart; true when not given. */
+  readonly halt?: boolean;
+  /** Until it has ended; true when not given. */
+  readonly wait?: boolean;
+  readonly timeoutMs?: number;
+  readonly force?: boolean;
+}
 
 export interface ConsoleOptions {
   /** write (the default): type when nobody else does. force: take over. watch: never type. */
@@ -65,13 +77,28 @@ export class Domain implements AsyncDisposable {
     await this.#do('POST /domains/:name/pause');
   }
 
-  /** Ask the guest to end, and wait until it has. `halt` ends it even if its configuration says restart. */
-  async shutdown({ halt = true, wait = true } = {}): Promise<ExitView | undefined> {
+  /**
+   * Ask the guest to end, and wait until it has; resolves with undefined when its configuration keeps it then, or nothing is
+   * waited for. What has not ended after `timeoutMs` is destroyed with `force`; without, this rejects.
+   */
+  async shutdown(options: ShutdownOptions = {}): Promise<ExitView | undefined> {
+    const { halt = true, wait = true, timeoutMs = Number.POSITIVE_INFINITY, force = false } = options;
     await this.#client.call('POST /domains/:name/shutdown', {
       name: this.uuid,
       reason: halt ? 'halt' : 'poweroff',
     });
-    return wait ? this.exited() : undefined;
+    if (!wait) return undefined;
+    const deadline = performance.now() + timeoutMs;
+    for (;;) {
+      const leftS = (deadline - performance.now()) / 1000;
+      const exit = await this.#exit(Math.max(0, Math.min(leftS, KEPT_LOOK_S)));
+      if (exit) return exit;
+      if (await this.#isKept()) return undefined;
+      if (leftS > 0) continue;
+      if (!force) throw new ApiError('not-ended', 408, `it has not ended after ${timeoutMs / 1000} s`);
+      await this.destroy();
+      return this.exited();
+    }
   }
 
   /** Ask the guest to restart, and wait until its new machine runs. */
@@ -116,9 +143,14 @@ export class Domain implements AsyncDisposable {
     return (await this.#client.call('POST /domains/:name/core', { name: this.uuid, file })).file;
   }
 
-  /** Where it spends its time, watched for so many seconds: the guest's functions and its monitor's. */
-  profile(seconds: number): Promise<Profile> {
-    return this.#client.call('POST /domains/:name/profile', { name: this.uuid, seconds });
+  /** Where it spends its time, watched for so many seconds: the guest's functions and its monitor's, and `regions` of its hot code. */
+  profile(seconds: number, { regions = 0 } = {}): Promise<Profile> {
+    return this.#client.call('POST /domains/:name/profile', { name: this.uuid, seconds, regions });
+  }
+
+  /** Its channels: consoles with a name, such as the agent's. */
+  channels(): Promise<readonly ChannelView[]> {
+    return this.#client.call('GET /domains/:name/channels', { name: this.uuid });
   }
 
   /** `file:/path,sda2,w`, or its parts. */
@@ -155,8 +187,22 @@ export class Domain implements AsyncDisposable {
   /** Resolves when it is gone, with how it ended. */
   async exited(): Promise<ExitView> {
     for (;;) {
-      const { exit } = await this.#client.call('GET /exits/:uuid', { uuid: this.uuid, waitS: WAIT_S });
+      const exit = await this.#exit(WAIT_S);
       if (exit) return exit;
+    }
+  }
+
+  async #exit(waitS: number): Promise<ExitView | undefined> {
+    return (await this.#client.call('GET /exits/:uuid', { uuid: this.uuid, waitS })).exit;
+  }
+
+  /** Its guest has ended and it is kept, or it has just gone. */
+  async #isKept(): Promise<boolean> {
+    try {
+      return (await this.view()).state === 'shutdown';
+    } catch (error) {
+      if (error instanceof ApiError && error.code === 'domain-not-found') return false;
+      throw error;
     }
   }
 
@@ -176,6 +222,11 @@ export class Domain implements AsyncDisposable {
    */
   async exec(command: string | readonly string[], options?: ExecOptions): Promise<ExecResult> {
     return runInGuest(await this.#agent(), command, options);
+  }
+
+  /** Start a command in the guest, to read what it prints as it comes and to type to it. As `exec` in all else. */
+  async start(command: string | readonly string[], options: StartOptions = {}): Promise<GuestProcess> {
+    return GuestProcess.start(await this.#agent(), command, options);
   }
 
   /** Copy a file or a folder into the guest, as `cp -r` does. */

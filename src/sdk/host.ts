@@ -43,6 +43,11 @@ export class Host implements AsyncDisposable {
     return (await this.call('GET /node/log', {})).text;
   }
 
+  /** The settings that its xend runs with. */
+  settings(): Promise<Reply<'GET /node/config'>> {
+    return this.call('GET /node/config', {});
+  }
+
   /** All domains as they are now, Domain-0 among them. */
   list(): Promise<DomainView[]> {
     return this.call('GET /domains', {});

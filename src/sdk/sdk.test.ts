@@ -107,6 +107,23 @@ test('pause, unpause, rename, disks, shutdown: what xm can do', async () => {
   assert.equal((await host.exit(domain.uuid))?.kind, 'poweroff');
 });
 
+test('a shutdown has a time limit, ends what has not ended only when told to, and ends where a domain is kept', async () => {
+  await using deaf = await host.create(values);
+  await assert.rejects(deaf.shutdown({ timeoutMs: 1 }), (error: unknown) => {
+    return (
+      error instanceof ApiError && error.code === 'not-ended' && error.message === 'it has not ended after 0.001 s'
+    );
+  });
+  assert.equal((await deaf.view()).state, 'running');
+  assert.equal((await deaf.shutdown({ timeoutMs: 1, force: true }))?.kind, 'destroyed');
+  await using kept = await host.create({ ...values, onPoweroff: 'preserve' });
+  await using console = await kept.console();
+  const ended = await whenAsked(kept, () => kept.shutdown({ halt: false }));
+  console.line('poweroff');
+  assert.equal(await ended.result, undefined);
+  assert.equal((await kept.view()).state, 'shutdown');
+});
+
 test('a reboot is waited for, and one that becomes an end is told as such', async () => {
   await using domain = await host.create(values);
   await using console = await domain.console();
