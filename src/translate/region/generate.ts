@@ -121,6 +121,9 @@ export function joinRegions(
   return m.finish();
 }
 
+/** Instructions that may stand twice in a region so that loops have one entry each (structure.ts). */
+const COPIED = 40;
+
 /** In how many ways control goes on behind a block; one that always leaves the region counts as many. */
 function waysOn(block: Block | undefined): number {
   if (block === undefined) return 0;
@@ -173,6 +176,8 @@ class RegionEmitter {
   private readonly self: E;
   /** For `go`: where it leads. */
   private readonly found: FoundRegion;
+  /** Node → the one that it is a copy of. */
+  private readonly copies: ReadonlyMap<number, number>;
   /** Dispatch node → the local with the number of its target. */
   private readonly choice = new Map<number, E>();
   private readonly loopLabels = new Map<number, Label>();
@@ -220,13 +225,23 @@ class RegionEmitter {
       edges.push(list);
     }
     this.rounds = writeOutRounds(this.blocks, edges);
-    const graph: Graph = { edges, dispatch: new Map() };
+    const graph: Graph = {
+      edges,
+      dispatch: new Map(),
+      copies: new Map(),
+      room: plan.isBrief ? 0 : COPIED,
+      cost: (node) => this.blocks[graph.copies.get(node) ?? node]?.insns.length ?? 1,
+    };
+    this.copies = graph.copies;
     this.shape = structure(graph);
-    while (this.blocks.length < graph.edges.length) this.blocks.push(undefined);
+    for (let node = this.blocks.length; node < graph.edges.length; node++) {
+      const block = this.blocks[this.sourceOf(node)];
+      this.blocks.push(block && { ...block });
+    }
     for (const node of graph.dispatch.keys()) this.choice.set(node, f.local(I32));
     const leaves = graph.edges.map(
       (list, node) =>
-        node === this.computedNode ||
+        this.sourceOf(node) === this.computedNode ||
         list.length < waysOn(this.blocks[node]) ||
         list.some(({ via }) => this.shape.isBack(node, via)),
     );
@@ -308,6 +323,11 @@ class RegionEmitter {
       scatter: imports.scatter,
       now: imports.now,
     };
+  }
+
+  /** The node that `node` is a copy of, or itself. */
+  private sourceOf(node: number): number {
+    return this.copies.get(node) ?? node;
   }
 
   emit(): void {
@@ -406,8 +426,8 @@ class RegionEmitter {
   private emitNode(node: number): void {
     const block = this.blocks[node];
     if (block !== undefined) this.emitBlock(node, block);
-    else if (node === this.returnNode) this.emitReturns(node);
-    else if (node === this.computedNode) this.emitComputed(node);
+    else if (this.sourceOf(node) === this.returnNode) this.emitReturns(node);
+    else if (this.sourceOf(node) === this.computedNode) this.emitComputed(node);
     else this.emitSwitch(node, this.choice.get(node) ?? this.entry);
   }
 
@@ -490,7 +510,8 @@ class RegionEmitter {
     let offset = block.start;
     // What comes from one block alone knows what that knew; each later round of a loop at least what the first one did, if that knew nothing.
     const { first, later } = this.rounds;
-    if (first.has(node) || this.shape.isMerge[node] || (this.shape.isLoop[node] && !later.has(node))) this.forget();
+    const source = this.sourceOf(node);
+    if (first.has(source) || this.shape.isMerge[node] || (this.shape.isLoop[node] && !later.has(source))) this.forget();
     const pages = this.pagesOf(node, block);
     block.insns.forEach((insn, k) => {
       const at = offset;
@@ -512,7 +533,7 @@ class RegionEmitter {
   /** For each instruction the page that its memory operand has in common with others, or with itself a round before. */
   private pagesOf(node: number, block: ProbedBlock): (SharedPage | undefined)[] {
     const { f } = this;
-    const loaded = this.loaded[this.rounds.first.get(node) ?? node]!;
+    const loaded = this.loaded[this.rounds.first.get(this.sourceOf(node)) ?? node]!;
     let shared = 0;
     const pageOf = ({ members, registers, writes }: Group): SharedPage | undefined => {
       if (loaded >= 0 && (registers & loaded) === 0) {
@@ -611,7 +632,7 @@ class RegionEmitter {
       f.set(choice, i32(shape.graph.dispatch.get(to)!.indexOf(target)));
     }
     // The later rounds of a loop begin with the flags of a round, as it left them.
-    const isAlike = this.rounds.later.has(to);
+    const isAlike = this.rounds.later.has(this.sourceOf(to));
     if (!isAlike && (shape.isMerge[to] || shape.isLoop[to] || this.blocks[to] === undefined)) {
       const need = this.liveness.at[to]!;
       if ((need & Need.read) !== 0) {

@@ -1,7 +1,8 @@
 /**
  * Control flow for structured code: from blocks and edges to loops and forward jumps that nest.
  *
- * A loop with more than one entry cannot be written with WebAssembly's loops. It gets a dispatch node: all edges to its
+ * A loop with more than one entry cannot be written with WebAssembly's loops. Where little of it runs from an entry to another one, that is
+ * copied for those who come from outside, and the loop keeps that other entry alone. Else it gets a dispatch node: all edges to its
  * entries go there, with a number that says which entry is meant. After that the graph is reducible, and dominators say what
  * nests in what (Norman Ramsey, "Beyond Relooper", ICFP 2022).
  */
@@ -18,6 +19,11 @@ export interface Graph {
   readonly edges: Edge[][];
   /** Dispatch node → its targets; their place in the list is the number to pass. */
   readonly dispatch: Map<number, readonly number[]>;
+  /** Node that was added → the one that it is a copy of, which is none itself. */
+  readonly copies: Map<number, number>;
+  /** What copies may cost together, and what one of a node costs: more than 0. */
+  room: number;
+  cost(node: number): number;
 }
 
 export interface Structure {
@@ -69,6 +75,50 @@ function cycles(graph: Graph, nodes: ReadonlySet<number>): number[][] {
   return found;
 }
 
+/** What of a cycle's `members` runs from `entries` before it comes to `head`. */
+function until(graph: Graph, members: ReadonlySet<number>, entries: ReadonlySet<number>, head: number): Set<number> {
+  const found = new Set(entries);
+  found.delete(head);
+  // A set's walk comes to what is added meanwhile.
+  for (const node of found) {
+    for (const { via } of graph.edges[node]!) if (via !== head && members.has(via)) found.add(via);
+  }
+  return found;
+}
+
+/** The entry that a cycle can be left with at the least cost, and what is to be copied then; undefined if there is no room for it. */
+function cheapest(graph: Graph, members: ReadonlySet<number>, entries: ReadonlySet<number>) {
+  let best: { readonly head: number; readonly nodes: ReadonlySet<number>; readonly cost: number } | undefined;
+  for (const head of entries) {
+    const nodes = until(graph, members, entries, head);
+    const cost = [...nodes].reduce((sum, node) => sum + graph.cost(node), 0);
+    if (cost <= graph.room && cost < (best?.cost ?? Number.POSITIVE_INFINITY)) best = { head, nodes, cost };
+  }
+  return best;
+}
+
+/** Copies `nodes`: edges from outside of `members` lead to the copies. Returns these. */
+function copyNodes(graph: Graph, members: ReadonlySet<number>, nodes: ReadonlySet<number>): Set<number> {
+  const { edges, copies } = graph;
+  const copyOf = new Map<number, number>();
+  const count = edges.length;
+  // What goes by way of a dispatch node leads elsewhere.
+  const inCopy = (edge: Edge): Edge => {
+    const copy = copyOf.get(edge.via);
+    return copy === undefined ? { ...edge } : { target: copy, via: copy };
+  };
+  for (const node of nodes) {
+    copyOf.set(node, count + copyOf.size);
+    copies.set(count + copyOf.size - 1, copies.get(node) ?? node);
+  }
+  for (let from = 0; from < count; from++) {
+    if (members.has(from)) continue;
+    edges[from] = edges[from]!.map(inCopy);
+  }
+  for (const node of nodes) edges.push(edges[node]!.map(inCopy));
+  return new Set(copyOf.values());
+}
+
 /** Give every cycle within `nodes` one entry. */
 function makeReducible(graph: Graph, nodes: ReadonlySet<number>): void {
   for (const cycle of cycles(graph, nodes)) {
@@ -78,7 +128,12 @@ function makeReducible(graph: Graph, nodes: ReadonlySet<number>): void {
       if (members.has(from)) return;
       for (const { via } of edges) if (members.has(via)) entries.add(via);
     });
-    if (entries.size > 1) {
+    const split = entries.size > 1 ? cheapest(graph, members, entries) : undefined;
+    if (split !== undefined) {
+      graph.room -= split.cost;
+      makeReducible(graph, copyNodes(graph, members, split.nodes));
+      members.delete(split.head);
+    } else if (entries.size > 1) {
       const targets = [...entries].sort((a, b) => a - b);
       const node = graph.edges.length;
       for (const edges of graph.edges) for (const edge of edges) if (entries.has(edge.via)) edge.via = node;
