@@ -277,8 +277,14 @@ export class Endings {
     }
   }
 
+  /** What cannot be written, as on a full disk, keeps no domain from ending: only a xend that is killed now would not know. */
   #save(domain: Domain): void {
-    saveRecord(recordsDir(this.#ports.paths), domain.record);
+    try {
+      saveRecord(recordsDir(this.#ports.paths), domain.record);
+    } catch (error) {
+      const line = `the record of domain ${domain.domid} "${domain.name}" cannot be written: ${(error as Error).message}`;
+      logLine(this.#ports, 'ERROR', line);
+    }
   }
 }
 

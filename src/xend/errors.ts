@@ -29,6 +29,7 @@ export const ERRORS = {
   'domain-0':         { status: 409, text: (what: string) => `Domain-0 is this machine itself: xm cannot ${what} it` },
   'not-implemented':  { status: 501, text: (op: string) => `Operation not implemented: ${op}` },
   'monitor-failed':   { status: 500, text: (name: string, why: string) => `the monitor of domain "${name}" ${why}` },
+  'no-space':         { status: 507, text: (why: string) => `xend cannot write to its disk: ${why}` },
   'internal':         { status: 500, text: (why: string) => `xend: internal error: ${why}` },
 } as const;
 
@@ -44,4 +45,15 @@ export class XendError<C extends ErrorCode = ErrorCode> extends Error {
     this.code = code;
     this.status = ERRORS[code].status;
   }
+}
+
+/** errno(3): what says that a disk is full, or a user's part of it. */
+const NO_SPACE = ['ENOSPC', 'EDQUOT'];
+
+/** What a client hears of an error that is in no row; the log has more of it. */
+export function unforeseen(error: Error, log: string): XendError {
+  const full = NO_SPACE.includes((error as NodeJS.ErrnoException).code ?? '');
+  return full
+    ? new XendError('no-space', error.message)
+    : new XendError('internal', `${error.message} (details are in ${log})`);
 }

@@ -1,7 +1,7 @@
 /** How the latest domains ended that are no longer there; whoever waits for an end is told. */
 import path from 'node:path';
 import { XendError } from './errors.ts';
-import type { XendPorts } from './ports.ts';
+import { logLine, type XendPorts } from './ports.ts';
 import { JsonFile } from './record.ts';
 import type { ExitView } from './view.ts';
 
@@ -21,7 +21,12 @@ export class Exits {
   note(exit: Omit<ExitView, 'atMs'>): void {
     this.#kept.value.push({ ...exit, atMs: this.#ports.now() });
     this.#kept.value.splice(0, this.#kept.value.length - EXITS_KEPT);
-    this.#kept.save();
+    try {
+      this.#kept.save();
+    } catch (error) {
+      // A full disk costs what the next xend knows of it.
+      logLine(this.#ports, 'ERROR', `how domains ended cannot be written: ${(error as Error).message}`);
+    }
   }
 
   /** How the domain with this uuid ended; waits for it, up to a time. Undefined: `isHere` still says yes. */

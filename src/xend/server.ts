@@ -4,7 +4,7 @@
  */
 import { type TObject, Type } from '@sinclair/typebox';
 import fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
-import { XendError } from './errors.ts';
+import { unforeseen, XendError } from './errors.ts';
 import { docsPage } from './http/docs-page.ts';
 import { families, render } from './http/metrics.ts';
 import { openApi } from './http/openapi.ts';
@@ -36,8 +36,8 @@ export function makeServer(xend: Xend, streams: () => number = () => 0): Fastify
     const status = error.statusCode ?? 500;
     if (status < 500) return reply.status(status).send({ error: { code: 'bad-request', text: error.message } });
     xend.ports.log.write('ERROR', 'server', error.stack ?? error.message);
-    const internal = new XendError('internal', `${error.message} (details are in ${xend.ports.log.file})`);
-    return reply.status(500).send({ error: { code: internal.code, text: internal.message } });
+    const { code, status: told, message } = unforeseen(error, xend.ports.log.file);
+    return reply.status(told).send({ error: { code, text: message } });
   });
   return app;
 }

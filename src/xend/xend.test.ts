@@ -1,11 +1,12 @@
 /** xend with real monitor processes around a machine without a CPU. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { after, test } from 'node:test';
-import { apiSocket, controlSocket, domainRunDir, recordsDir, storeSocket } from '../host/paths.ts';
+import { DRAFT } from '../host/atomic-file.ts';
+import { apiSocket, controlSocket, domainRunDir, recordsDir, storeSocket, xendLog } from '../host/paths.ts';
 import { readPidFile, waitGone } from '../host/process-identity.ts';
 import { connectStoreSocket } from '../host/store-socket.ts';
 import { ApiError } from '../sdk/client.ts';
@@ -388,6 +389,28 @@ test('every change of a domain is an event', async () => {
     steps.map(({ data }) => data?.at),
     [1, 2, 3, 4, 5, 6, 7],
   );
+});
+
+test('a disk that is full keeps a domain from being made, in one line, and none from being destroyed', async () => {
+  const { uuid, domid, console } = await create('stuck');
+  await unpause('stuck');
+  await console.until('login:');
+  // Whatever is written there finds no room, as with a full disk. A draft is named after its file and this process.
+  const full = (file: string) => symlinkSync('/dev/full', `${file}.${process.pid}${DRAFT}`);
+  full(path.join(home.paths.lib, 'next-domid.json'));
+  await assert.rejects(client.call('POST /domains', { config: home.config('more') }), {
+    code: 'no-space',
+    status: 507,
+    message: 'xend cannot write to its disk: ENOSPC: no space left on device, write',
+  });
+  full(path.join(recordsDir(home.paths), `${uuid}.json`));
+  full(path.join(home.paths.lib, 'exits.json'));
+  await client.call('POST /domains/:name/destroy', { name: 'stuck' });
+  nothingLeft(uuid, domid);
+  assert.equal((await client.call('GET /exits/:uuid', { uuid })).exit?.kind, 'destroyed');
+  assert.match(readFileSync(xendLog(home.paths), 'utf8'), /the record of domain \d+ "stuck" cannot be written: ENOSPC/);
+  await create('more');
+  await client.call('POST /domains/:name/destroy', { name: 'more' });
 });
 
 test('requests that xend does not have are refused in its own words', async () => {

@@ -1,6 +1,6 @@
 /** Brings the old interface (sxp-paths.ts) onto the server: forms in, SXP out, messages in the reason phrase. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { XendError } from '../errors.ts';
+import { unforeseen, XendError } from '../errors.ts';
 import type { Xend } from '../xend.ts';
 import { answerOld, failure, type OldAnswer, Params } from './sxp-paths.ts';
 
@@ -12,8 +12,9 @@ export function oldInterface(xend: Xend) {
     app.setErrorHandler((error: Error & { statusCode?: number }, _request, reply) => {
       const status = error.statusCode ?? 500;
       if (status >= 500) xend.ports.log.write('ERROR', 'server', error.stack ?? error.message);
-      const known = new XendError(status >= 500 ? 'internal' : 'bad-request', error.message);
-      return send(reply, { ...failure(known), status });
+      const known =
+        status >= 500 ? unforeseen(error, xend.ports.log.file) : new XendError('bad-request', error.message);
+      return send(reply, { ...failure(known), status: status >= 500 ? known.status : status });
     });
     app.route({
       method: ['GET', 'POST'],
