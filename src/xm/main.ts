@@ -2,6 +2,7 @@
  * The command `xm`: finds the command by name or unambiguous beginning, parses its options (parse.ts), runs it, and turns
  * whatever goes wrong into one line `Error: ...` and exit code 1. Called as `xl` it prints that tool's tables.
  */
+import { existsSync } from 'node:fs';
 import { styleText } from 'node:util';
 import { nearest } from '../config/nearest.ts';
 import { apiSocket, findPaths, type Paths } from '../host/paths.ts';
@@ -153,10 +154,17 @@ function progressLine(io: Io): { progress: Context['progress']; screen: Io } {
   return { progress, screen: { ...io, out: aside(io.out), err: aside(io.err) } };
 }
 
+/** Somebody who has no xend may have seen root's run. */
+function rootsIsMeant({ env, getuid }: Pick<NodeJS.Process, 'env' | 'getuid'> = process): boolean {
+  return getuid?.() !== 0 && !env.DOMUS_HOME && existsSync(findPaths({}, 0).run);
+}
+
 /** One line for people; whatever it is, never a stack. */
 export function describe(error: unknown): string {
   if (error instanceof ApiError && error.code === 'no-xend') {
-    return `Error connecting to xend, is xend running? (${error.message}; start it with: xend start)`;
+    if (/\bEACCES\b/.test(error.message)) return `Error connecting to xend: it is another user's (${error.message})`;
+    const root = rootsIsMeant() ? ", or speak to root's: sudo xm" : '';
+    return `Error connecting to xend, is xend running? (${error.message}; start it with: xend start${root})`;
   }
   const text = error instanceof Error ? error.message : String(error);
   return text.split('\n')[0]!;

@@ -11,10 +11,11 @@ import { fileURLToPath } from 'node:url';
 import { parseSxp } from '../config/sxp.ts';
 import { findPaths } from '../host/paths.ts';
 import { readPidFile, waitGone } from '../host/process-identity.ts';
+import { ApiError } from '../sdk/client.ts';
 import { makeHome, startXend } from '../xend/testing.ts';
 import type { Dialect } from './command.ts';
 import { allCommands, commandsIn, ENTRIES } from './commands/index.ts';
-import { findCommand, run } from './main.ts';
+import { describe, findCommand, run } from './main.ts';
 
 const home = makeHome();
 const xend = await startXend(home);
@@ -121,6 +122,13 @@ test('without a xend every command says so in one line', async () => {
   );
 });
 
+test("a xend of another user's is called that", () => {
+  assert.equal(
+    describe(new ApiError('no-xend', 0, 'connect EACCES /var/run/xend/xend.sock')),
+    "Error connecting to xend: it is another user's (connect EACCES /var/run/xend/xend.sock)",
+  );
+});
+
 test('create -n prints the configuration and makes nothing', async () => {
   const { out, code } = await xm('create', '-n', '-q', configFile, 'extra=4', 'domus_boot_options=', 'nics=0');
   assert.equal(code, 0);
@@ -215,6 +223,23 @@ test('memory and vCPUs stay as they are; how far memory may grow can be said', a
     'Error: domain "guest" keeps its one vCPU while it exists: adding and taking away CPUs is not implemented\n',
   );
   assert.equal((await xm('destroy', 'guest')).code, 0);
+});
+
+test('who interrupts xm create has no domain, and the exit code of that', async () => {
+  const { events } = xend.daemon.xend.ports;
+  for (const [signal, code] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const) {
+    const env = { ...process.env, DOMUS_HOME: path.dirname(home.paths.run) };
+    const child = spawn(path.join(BIN, 'xm'), ['create', '-q', configFile], { env, stdio: 'inherit' });
+    const stop = events.listen(({ type, data }) => {
+      if (type === 'operation.step' && data?.name === 'create' && data.at === 1) child.kill(signal);
+    });
+    assert.deepEqual(await once(child, 'exit'), [code, null]);
+    stop();
+    assert.equal((await xm('domid', 'guest')).err, 'Error: invalid domain:guest\n');
+  }
 });
 
 test('a core goes where it is wanted, or into the folder of cores', async () => {

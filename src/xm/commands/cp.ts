@@ -1,16 +1,12 @@
 /** `xm cp`: files into a domain and out of it, through its agent. */
-import os from 'node:os';
 import { AgentError } from '../../host/agent-link.ts';
 import { CopyError } from '../../host/copy-error.ts';
 import { copyFromGuest, copyToGuest } from '../../host/guest-files.ts';
 import { command, UserError } from '../command.ts';
+import { Interrupts } from '../interrupts.ts';
 import { seconds } from './exec.ts';
 
 const MIB = 1 << 20;
-/** These end a copy, which tidies up; the second of a kind ends xm as it is. */
-const INTERRUPTS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-/** Exit code: with the signal's number on top, as of a shell's command. */
-const SIGNALLED = 128;
 /** DOM:PATH. A file of this machine that looks like it is written ./DOM:PATH. */
 const IN_DOMAIN = /^([^/]+?):(.*)$/s;
 
@@ -33,11 +29,9 @@ nothing behind. Needs the agent in the guest, which Domus' own images have.`,
     const [, name, place] = there;
     if (!place!.startsWith('/')) throw new UserError(`cp: ${there[0]}: the path in the domain begins with /`);
     const { socket } = await xend.call('GET /domains/:name/agent', { name: name! });
-    const interrupt = new AbortController();
-    const interrupted = (name: NodeJS.Signals) => interrupt.abort(name);
-    for (const name of INTERRUPTS) process.once(name, interrupted);
+    using interrupts = new Interrupts();
     const options = {
-      signal: interrupt.signal,
+      signal: interrupts.signal,
       waitMs: seconds('wait', flags.wait) ?? 0,
       note: (text: string) => note(`Warning: ${text}`),
       progress: (bytes: number) => progress(`${(bytes / MIB).toFixed(1)} MiB`),
@@ -46,11 +40,9 @@ nothing behind. Needs the agent in the guest, which Domus' own images have.`,
       if (from) await copyFromGuest(socket, place!, target, options);
       else await copyToGuest(socket, source, place!, options);
     } catch (error) {
-      if (interrupt.signal.aborted) return SIGNALLED + os.constants.signals[interrupt.signal.reason as NodeJS.Signals];
+      if (interrupts.exitCode !== undefined) return interrupts.exitCode;
       if (error instanceof CopyError || error instanceof AgentError) throw new UserError(`cp: ${error.message}`);
       throw error;
-    } finally {
-      for (const name of INTERRUPTS) process.off(name, interrupted);
     }
     return 0;
   },

@@ -3,7 +3,9 @@ import type { DomainConfig } from '../../config/domain-config.ts';
 import { EXAMPLES_DIR } from '../../config/examples.ts';
 import type { LoadOptions } from '../../config/load.ts';
 import { imagesDir } from '../../host/paths.ts';
+import type { DomainView } from '../../xend/view.ts';
 import { type Context, command, UserError } from '../command.ts';
+import { Interrupts } from '../interrupts.ts';
 import { attach } from '../terminal.ts';
 import { watchConsole } from './console.ts';
 
@@ -57,11 +59,23 @@ async function printConfig(config: DomainConfig, { dialect, show }: Context): Pr
   return 0;
 }
 
-/** Make it, attach to its console when that is wanted, let it run. Returns the exit code. */
-async function start(config: DomainConfig, { flags, xend, out, note, progress, dialect }: Context): Promise<number> {
+/** Make it, paused. Who interrupts this has no domain: the exit code of that. */
+async function make(config: DomainConfig, { xend, progress }: Context): Promise<DomainView | number> {
+  using interrupts = new Interrupts();
   progress(`making domain ${config.name} ...`);
-  const { uuid, name, domid, consolePort } = await xend.call('POST /domains', { config });
+  const domain = await xend.call('POST /domains', { config });
   progress(undefined);
+  if (interrupts.exitCode === undefined) return domain;
+  await xend.call('POST /domains/:name/destroy', { name: domain.uuid });
+  return interrupts.exitCode;
+}
+
+/** Make it, attach to its console when that is wanted, let it run. Returns the exit code. */
+async function start(config: DomainConfig, context: Context): Promise<number> {
+  const { flags, xend, out, note, dialect } = context;
+  const made = await make(config, context);
+  if (typeof made === 'number') return made;
+  const { uuid, name, domid, consolePort } = made;
   // With a console to follow, the guest's words must not be torn apart by ours.
   const started = () => {
     if (flags.json) out(`${JSON.stringify({ name, domid, uuid })}\n`);
