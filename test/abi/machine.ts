@@ -16,7 +16,7 @@ import { Domain } from '../../src/hypervisor/domain.ts';
 import { EventChannels } from '../../src/hypervisor/event-channels.ts';
 import { buildFastExits } from '../../src/hypervisor/fast/index.ts';
 import { GrantTable } from '../../src/hypervisor/grant-table.ts';
-import { GuestMemory, type MemoryLayout, planLayout, SPECIAL, OTHER_VCPUS } from '../../src/hypervisor/memory.ts';
+import { GuestMemory, type MemoryLayout, OTHER_VCPUS, planLayout, SPECIAL } from '../../src/hypervisor/memory.ts';
 import { runVcpu } from '../../src/hypervisor/run.ts';
 import { Vcpu } from '../../src/hypervisor/vcpu.ts';
 import { UNUSED_PAGE } from '../../src/translate/layout.ts';

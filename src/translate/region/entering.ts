@@ -23,13 +23,15 @@ export interface Entering {
 export function emitEntering(f: Fn, region: RegionContext, { kept, budget, entry, self, settle }: Entering): void {
   const { cpu } = region;
   const link = f.param(1);
-  f.set(region.tlb, load32(cpu, STATE.tlb));
-  f.set(budget, load32(cpu, STATE.budget));
+  if (!region.isBrief) {
+    f.set(region.tlb, load32(cpu, STATE.tlb));
+    f.set(budget, load32(cpu, STATE.budget));
+  }
   f.set(entry, linkEntry(link).and((1 << ENTRY_PAGE_SHIFT) - 1));
   if (self !== undefined) f.set(self, linkSlot(link));
   if (region.usesFs) f.set(region.fsBase, load64(cpu, STATE.fsBase));
   if (region.crossing !== undefined) f.set(region.crossing, cpu.add(STATE.crossing));
-  if (region.usesStack) {
+  if (region.usesStack && !region.isBrief) {
     f.set(region.stackPage, load64(cpu, STACK_PAGE));
     f.set(region.stackAddend, load32(cpu, STACK_ADDEND));
   }

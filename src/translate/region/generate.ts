@@ -11,7 +11,7 @@
  *   help    at an instruction that is to be performed in TypeScript, and then for the interpreter
  *   jump    to `target`: straight into another region when there is one, else like leave
  */
-import { type E, F64, I32, I64, i32, i64 } from '../../wasm/expr.ts';
+import { type E, F64, I32, I64, i32, i64, load32, load64 } from '../../wasm/expr.ts';
 import { call, type Fn, type FnRef, type FunctionCode, type Label, ModuleBuilder } from '../../wasm/module.ts';
 import { Kind } from '../../x86/decode.ts';
 import { Exit } from '../../x86/exits.ts';
@@ -24,6 +24,8 @@ import {
   KEPT_PAGES_MAX,
   REGION_PLACES,
   REGION_STOPPED,
+  STACK_ADDEND,
+  STACK_PAGE,
   Status,
 } from '../layout.ts';
 import { type FoundRegion, linkEntry, linkSlot } from '../runtime/region-links.ts';
@@ -31,7 +33,7 @@ import { SEMANTICS } from '../semantics/index.ts';
 import { type Block, endsBlock, isComputed, isDispatch, NOWHERE, type RegionPlan } from './discover.ts';
 import { emitEntering } from './entering.ts';
 import { DYNAMIC, type FlagState, leaveFlags, noteFlags, OUTSIDE, PAIR } from './flag-lift.ts';
-import { jumpBy, lookUpTarget, spill } from './leaving.ts';
+import { countDown, jumpBy, lookUpTarget, spill } from './leaving.ts';
 import { leaveTo, type RegionContext, RegionLift, type SharedPage } from './lift.ts';
 import { type FlagLiveness, flagLiveness, Need } from './liveness.ts';
 import { loadedInLoops } from './loops.ts';
@@ -261,11 +263,11 @@ class RegionEmitter {
     this.region = {
       cpu: i32(cpu),
       page: f.param(0),
-      tlb: f.local(I32),
+      tlb: plan.isBrief ? load32(i32(cpu), STATE.tlb) : f.local(I32),
       fsBase: f.local(I64),
       gsBase: f.local(I64),
-      stackPage: f.local(I64),
-      stackAddend: f.local(I32),
+      stackPage: plan.isBrief ? load64(i32(cpu), STACK_PAGE) : f.local(I64),
+      stackAddend: plan.isBrief ? load32(i32(cpu), STACK_ADDEND) : f.local(I32),
       xmm: new Array<E | undefined>(16).fill(undefined),
       xmmWritten: 0,
       constants: new Map(),
@@ -366,7 +368,7 @@ class RegionEmitter {
           if (region.usesHelper) {
             leaveFlags(f, region.cpu, DYNAMIC, region.flagLocals);
             spill(f, region);
-            f.store32(region.cpu, this.budget, STATE.budget);
+            if (!region.isBrief) f.store32(region.cpu, this.budget, STATE.budget);
             f.store64(region.cpu, region.page.add(region.position.extendS()), STATE.rip);
             f.ret(call(this.imports.helper, region.cpu));
           }
@@ -381,7 +383,7 @@ class RegionEmitter {
       leaveFlags(f, region.cpu, DYNAMIC, region.flagLocals);
       spill(f, region);
       f.store64(region.cpu, region.target, STATE.rip);
-      f.store32(region.cpu, this.budget, STATE.budget);
+      if (!region.isBrief) f.store32(region.cpu, this.budget, STATE.budget);
       f.ret(region.status);
     });
   }
@@ -392,7 +394,7 @@ class RegionEmitter {
     leaveFlags(f, region.cpu, DYNAMIC, region.flagLocals);
     spill(f, region);
     f.store64(region.cpu, region.target, STATE.rip);
-    f.store32(region.cpu, this.budget, STATE.budget);
+    if (!region.isBrief) f.store32(region.cpu, this.budget, STATE.budget);
     f.returnCall(this.imports.exit, region.cpu, i32(Exit.Syscall));
   }
 
@@ -536,7 +538,7 @@ class RegionEmitter {
     const loaded = this.loaded[this.rounds.first.get(this.sourceOf(node)) ?? node]!;
     let shared = 0;
     const pageOf = ({ members, registers, writes }: Group): SharedPage | undefined => {
-      if (loaded >= 0 && (registers & loaded) === 0) {
+      if (!this.region.isBrief && loaded >= 0 && (registers & loaded) === 0) {
         const key = `${block.start} ${members[0]}`;
         const place = this.keptPages.get(key) ?? this.kept;
         if (place < KEPT_PAGES_MAX) {
@@ -616,7 +618,7 @@ class RegionEmitter {
     const back = shape.isBack(from, to);
     if (back) {
       // A kick waits for the end of the slice, which is well within a millisecond: looking here costs loops up to a fifth.
-      f.set(this.budget, this.budget.sub(1));
+      countDown(f, region.cpu, region.isBrief, this.budget);
       f.if(this.budget.leS(0), () => {
         f.cold();
         this.noteFlags(lift);

@@ -20,19 +20,25 @@ export function spill(f: Fn, { cpu, gpr, written, xmm, xmmWritten }: RegionConte
 export const lookUpTarget = (f: Fn, { cpu, tlb, target, findLink }: RegionContext, found: FoundRegion): void =>
   lookUpLink(f, cpu, tlb, target, found, (...args) => call(findLink, ...args));
 
+/** One of the budget less: in the local, or in the state block and in the local for a look at it, if the region is brief. */
+export function countDown(f: Fn, cpu: E, isBrief: boolean, budget: E): void {
+  f.set(budget, (isBrief ? load32(cpu, STATE.budget) : budget).sub(1));
+  if (isBrief) f.store32(cpu, budget, STATE.budget);
+}
+
 /**
  * To the region that is `found` for RegionContext.target, or back to the interpreter, with all in the state block. `type` is that of
  * regions' functions.
  */
 export function jumpBy(
   f: Fn,
-  { cpu, target }: RegionContext,
+  { cpu, target, isBrief }: RegionContext,
   budget: E,
   { link, page }: FoundRegion,
   type: number,
 ): void {
-  f.set(budget, budget.sub(1));
-  f.store32(cpu, budget, STATE.budget);
+  countDown(f, cpu, isBrief, budget);
+  if (!isBrief) f.store32(cpu, budget, STATE.budget);
   f.if(link, () => {
     f.if(budget.gtS(0).and(load32(cpu, STATE.kick).eqz()), () =>
       f.returnCallIndirect(type, linkSlot(link), page, link),

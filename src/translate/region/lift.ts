@@ -39,7 +39,8 @@ export interface RegionContext extends FlagContext {
   readonly gpr: readonly E[];
   /**
    * Are the registers in the state block, and in `gpr` only what of them a block has loaded or stored so far? That is for a region
-   * that is left soon: it would load and store all registers for a few instructions.
+   * that is left soon: it would load and store all registers for a few instructions. `tlb`, `stackPage` and `stackAddend` are no locals
+   * then, but what the state block has.
    */
   readonly isBrief: boolean;
   /** See Lift.isExact. */
@@ -373,7 +374,9 @@ export class RegionLift extends FlagLift {
     if (op === undefined ? (access & ACCESS.stack) !== 0 : onStack && op.base === GPR.rsp && op.index < 0) {
       const { stackPage, stackAddend, stackMiss } = region;
       region.usesStack = true;
+      // A brief region reads them where they have changed.
       const renew = (): void => {
+        if (region.isBrief) return;
         f.set(stackPage, load64(cpu, STACK_PAGE));
         f.set(stackAddend, load32(cpu, STACK_ADDEND));
       };
