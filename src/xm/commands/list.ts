@@ -52,6 +52,7 @@ With domains named, lists these in the order given; otherwise all, by name.`,
     context: { type: 'boolean', short: 'Z', help: 'in the layout of xl: security labels, of which there are none' },
     cpupool: { type: 'boolean', short: 'c', help: 'in the layout of xl: the pool of CPUs, which is one' },
     numa: { type: 'boolean', short: 'n', help: 'in the layout of xl: the nodes of the machine that it may use' },
+    all: { type: 'boolean', short: 'a', help: 'accepted: all are listed in any case' },
     state: {
       type: 'string',
       value: 'STATE',
