@@ -86,6 +86,7 @@ const PROGRAMS: [name: string, text: string, x: string][] = [
   ['two statements on a line, a comment, CRLF, no newline at the end', 'a = 1; b = 2 # c\r\nx = a + b', '3'],
   ['a list over many lines with comments and a last comma', 'x = [ "a", # one\n  "b",\n  # nothing\n]\n', "['a', 'b']"],
   ['an indented first line, as xl takes it', '  x = 1\n', '1'],
+  ['Python 2 printed without parentheses and had long numbers', 'print "a", 1,\nx = 64L\nprint x, "b"\nx += 0x10L\n', '80'],
   ['a backslash joins lines', 'x = 1 + \\\n 2\n', '3'],
 ];
 
@@ -93,6 +94,11 @@ for (const [name, text, x] of PROGRAMS) test(name, () => assert.equal(repr(run(t
 
 // biome-ignore format: a table
 const ERRORS: [text: string, message: RegExp][] = [
+  ['print "a", 1\nx = nope\n',          /^cfg:2:5: NameError/],
+  ['print "a", 1\nx = 1L + nope\n',     /^cfg:2:10: NameError/],
+  ['print "a", 1 = \n',                 /^cfg:1:14: syntax error/],
+  ['print "a", 1\nx = = 3\n',           /^cfg:2:5: syntax error/],
+  ['x = 5M\n',                          /^cfg:1:6: syntax error at "M"/],
   ['x = = 3\n',                         /^cfg:1:5: syntax error at "= 3"$/],
   ['a = 1\nx = "abc\nb = 2\n',          /^cfg:2:5: the string has no end$/],
   ['a = 1\n\nx = nope + 1\n',           /^cfg:3:5: NameError: name 'nope' is not defined$/],

@@ -43,13 +43,14 @@ export interface RunResult {
 const STEPS_MAX = 500_000;
 
 export function runPython(text: string, options: RunOptions): RunResult {
-  const source = text.replaceAll('\r\n', '\n').replace(/^\ufeff/, '');
+  const parsed = parsePython(text.replaceAll('\r\n', '\n').replace(/^\ufeff/, ''));
+  const { source } = parsed;
   const fail = (at: number, what: string): never => {
     const { line, column } = positionOf(source, at);
     throw new ConfigError(`${options.file}:${line}:${column}: ${what}`);
   };
-  const tree = parsePython(source);
-  if ('what' in tree) return fail(tree.at, tree.what);
+  if ('what' in parsed) return fail(parsed.at, parsed.what);
+  const { tree } = parsed;
   const run = new Interpreter(source, { stepsMax: STEPS_MAX, ...options });
   try {
     run.body(kids(tree), run.globals);
