@@ -216,11 +216,17 @@ export class Regions {
   sliceEnded(): void {
     if (this.watched !== undefined || !this.options.patient) return;
     if (this.rehearsal !== undefined) this.rehearse(this.rehearsal);
-    else if (this.joining === undefined) {
+    else if (!this.isJoining) {
       const path = this.trail.take();
       if (path !== undefined) this.beginRehearsal(path);
       else if (this.trail.sliceEnded()) this.table.forgetJumps();
     }
+  }
+
+  /** Is a region on its way that will be there instead of others? */
+  private get isJoining(): boolean {
+    const joins = ({ request }: Planned): boolean => request.rehearsed !== undefined;
+    return this.joining !== undefined || this.ordered.some(({ planned }) => planned.some(joins));
   }
 
   /** The record where control came to when it went to `va` by `link`, if that is still so; else 0. */

@@ -106,8 +106,8 @@ export class RegionTable {
   private readonly bySlot = new Map<number, Region>();
   /** Linear address of an entry that has had no record yet → its region, and which of its entries it is. */
   private readonly waiting = new Map<number, { readonly region: Region; readonly byte: number }>();
-  /** Those that nobody enters for now. */
-  private readonly suspended = new Set<Region>();
+  /** Those that nobody enters for now, with the records that led into them, and RECORD.entry of each. */
+  private readonly suspended = new Map<Region, readonly (readonly [record: number, byte: number])[]>();
   /** Pages whose neighbours change: their regions stay within one page. */
   private readonly alone = new Set<number>();
 
@@ -179,28 +179,39 @@ export class RegionTable {
       const region = this.bySlot.get(slot);
       if (region === undefined) continue;
       for (const part of region.parts)
-        for (const other of this.pages.get(part.base)!) if (beginsIn(other, part)) this.suspended.add(other);
+        for (const other of this.pages.get(part.base)!) if (beginsIn(other, part)) this.suspended.set(other, []);
     }
-    for (const { entries } of this.suspended)
-      for (const [record, handler] of entries) this.memory.u16[record >>> 1] = handler;
+    const { u16, u8 } = this.memory;
+    for (const region of this.suspended.keys()) {
+      const { entries } = region;
+      this.suspended.set(
+        region,
+        Array.from(entries.keys(), (record) => [record, u8[record + RECORD.entry]!]),
+      );
+      for (const [record, handler] of entries) u16[record >>> 1] = handler;
+    }
     this.forgetJumps();
   }
 
   /** Has a region that is suspended the instruction at `offset` of the page at linear address `base`? */
   isSuspended(base: number, offset: number): boolean {
-    return [...this.suspended].some(({ parts }) => hasCode(parts, base, offset));
+    return [...this.suspended.keys()].some(({ parts }) => hasCode(parts, base, offset));
   }
 
   /** The regions that were suspended are entered again. */
   resume(): void {
-    const { u16 } = this.memory;
+    const { u16, u8 } = this.memory;
     const regions = [...this.suspended];
     this.suspended.clear();
-    for (const { slot, entries, waiting } of regions) {
-      for (const [record, handler] of entries) {
-        if (u16[record >>> 1] === handler) u16[record >>> 1] = slot;
-        // Meanwhile it has become another's.
-        else entries.delete(record);
+    for (const [{ slot, entries, waiting }, bytes] of regions) {
+      for (const [record, byte] of bytes) {
+        if (u16[record >>> 1] === entries.get(record)) {
+          u16[record >>> 1] = slot;
+          u8[record + RECORD.entry] = byte;
+        } else {
+          // Meanwhile it has become another's, or is there no more.
+          entries.delete(record);
+        }
       }
       for (const at of waiting) {
         const record = this.cache.recordAt(at);
@@ -285,7 +296,7 @@ export class RegionTable {
     this.handlers.set(record, handler);
     u16[record >>> 1] = region.slot;
     u8[record + RECORD.entry] = byte;
-    if (before === undefined) return;
+    if (before === undefined || before === region) return;
     before.entries.delete(record);
     this.forgetJumps();
     // Nobody comes to it any more.
