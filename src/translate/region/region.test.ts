@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Regions } from '../../host/regions/index.ts';
 import { type E, I32, i32, load64 } from '../../wasm/expr.ts';
 import { Exit } from '../../x86/exits.ts';
 import { GPR, STATE } from '../../x86/state.ts';
 import type { BuildExitPaths } from '../exit-paths.ts';
+import type { CodeCache } from '../interpreter/code-cache.ts';
+import { RECORD } from '../layout.ts';
 import { CODE, DATA, MISSING, STACK_TOP, TestMachine } from './machine-for-tests.ts';
 import { type Program, randomProgram, randomRounds } from './program-for-tests.ts';
 
@@ -549,4 +552,28 @@ test('regions that lead to one another all the time become one', () => {
   // M with F, LOOP, F, and LOOP once more with F in it: a round takes one branch of the budget instead of three.
   assert.equal(slices.at(-1), 4);
   assert.ok(slices.length < 20 + 120_000 / 1700, `${slices.length} slices`);
+});
+
+test('a region that was suspended is entered where it was before, although another one was there meanwhile', () => {
+  const machine = new TestMachine(20);
+  const registers = new Array<bigint>(16).fill(0n);
+  registers[GPR.rcx] = 1000n;
+  // dec ecx; jnz to it; syscall
+  machine.load(Uint8Array.of(0xff, 0xc9, 0x75, 0xfc, ...SYSCALL), registers, 2);
+  assert.equal(
+    machine.run(() => 30),
+    Exit.Syscall,
+  );
+  const { regions, cache } = machine.engine as unknown as { readonly regions: Regions; readonly cache: CodeCache };
+  const { table } = regions;
+  const record = cache.recordAt(machine.at(CODE));
+  const region = table.enteredBy(record)!;
+  const { u8 } = machine.memory;
+  const entry = u8[record + RECORD.entry]!;
+  table.suspend(new Set([region.slot]));
+  assert.ok(table.isInterpreted(record));
+  u8[record + RECORD.entry] = entry + 1;
+  table.resume();
+  assert.equal(table.enteredBy(record), region);
+  assert.equal(u8[record + RECORD.entry], entry);
 });
