@@ -32,7 +32,6 @@ import {
   TLB_ENTRY_BYTES,
   TLB_FILLS,
   TLB_STRIDE,
-  UNUSED_PAGE,
   USER_SPACES,
 } from '../translate/layout.ts';
 import { SEMANTICS } from '../translate/semantics/index.ts';
@@ -272,7 +271,6 @@ export class WasmEngine implements Engine {
     this.lastOwnHandler = Math.min(this.nextHandler + shapes + SHAPES_AT_ONCE, REGION_SLOTS) - SHAPES_AT_ONCE;
     const view = memory.view;
     view.setUint32(this.cpu + STATE.writableFrame, 0xffffffff, true);
-    view.setUint32(this.cpu + NO_PAGE, this.cpu + UNUSED_PAGE, true);
     view.setUint32(this.cpu + NO_PAGE + 4, Number(random() & 0x3fffffffn) | 0x40000000, true);
     // Nothing is known yet of what the arrays hold: more than their lists say.
     for (let k = 0; k <= USER_SPACES; k++) {

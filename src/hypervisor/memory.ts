@@ -1,10 +1,9 @@
 /**
  * A domain's memory: one shared linear memory that holds the engine's private tables first and guest RAM after.
  *
- *   0            the first vCPU: state block, TLBs, decode caches. Machine code names its registers by one byte so. No access of a guest
- *                leads here, so that address 0 means "nothing"
+ *   0            64 KiB never used, so that address 0 means "nothing"
  *   control      hypervisor state shared by the vCPU threads and the device thread (event channels, mailboxes)
- *   vcpus        the other vCPUs
+ *   vcpus        per vCPU: state block, TLBs, decode caches
  *   frameFlags   one byte per guest frame
  *   tableSpans   one word per guest frame
  *   frameTypes   one word per guest frame
@@ -23,13 +22,11 @@ export const FrameFlag = {
   code: 0xff,
 } as const;
 
+export const CONTROL_BASE = 0x10000;
+export const CONTROL_SIZE = 0x100000;
 /** Linear-memory bytes reserved per vCPU; untouched ones cost nothing. */
 export const VCPU_SIZE = 0x2800000;
-/** Of the first vCPU; the others are behind the hypervisor's state. */
-export const FIRST_VCPU = 0;
-export const CONTROL_BASE = FIRST_VCPU + VCPU_SIZE;
-export const CONTROL_SIZE = 0x100000;
-export const OTHER_VCPUS = CONTROL_BASE + CONTROL_SIZE + 0x100000;
+export const VCPUS_BASE = CONTROL_BASE + CONTROL_SIZE + 0xf0000;
 
 /** Special frames, as offsets from the first frame above RAM. */
 export const SPECIAL = {
@@ -60,7 +57,7 @@ export interface MemoryLayout {
 export function planLayout(pages: number, vcpus: number): MemoryLayout {
   const m2pFrames = Math.ceil((pages * 8) / PAGE_SIZE);
   const frames = pages + SPECIAL.m2p + m2pFrames;
-  const frameFlags = OTHER_VCPUS + (vcpus - 1) * VCPU_SIZE;
+  const frameFlags = VCPUS_BASE + vcpus * VCPU_SIZE;
   const tableSpans = (frameFlags + frames + 3) & ~3;
   const frameTypes = tableSpans + frames * 4;
   const ramBase = (frameTypes + frames * 4 + 0x1fffff) & ~0x1fffff;
@@ -119,6 +116,6 @@ export class GuestMemory {
 
   /** Base of the state block of vCPU `index`. */
   vcpuBase(index: number): number {
-    return index === 0 ? FIRST_VCPU : OTHER_VCPUS + (index - 1) * VCPU_SIZE;
+    return VCPUS_BASE + index * VCPU_SIZE;
   }
 }

