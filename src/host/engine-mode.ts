@@ -32,7 +32,8 @@ const byChance = (most: number) => (): (() => number) => {
  * `forgetful`: nothing that was translated for one domain is used for another. `stress`: every piece of code is translated when it is first reached, with what its branches name around it; there is little
  * room for code, so that all of it is soon forgotten and made again; and now after a few taken branches, now after many, the
  * hypervisor is returned to, as if an event had come. Linux boots so in a minute or two. `stress-every`: regions as large as
- * usual, still less room, and back after every taken branch, at each loop's end that is: for small kernels.
+ * usual, still less room, and back after every taken branch, at each loop's end that is: for small kernels. `stress-joins`: regions are
+ * made of others all the time, after short looks at how control goes.
  */
 // biome-ignore format: a table
 export const ENGINE_MODES: Readonly<Record<string, EngineMode>> = {
@@ -40,6 +41,7 @@ export const ENGINE_MODES: Readonly<Record<string, EngineMode>> = {
   'forgetful':    { engine: {} },
   'interpreter':  { engine: { tier1: false } },
   'stress':       { engine: { tier1: { threshold: 1, unseen: true, instructions: 100 }, records: 60_000, moduleBytes: 4 << 20 }, slices: byChance(8000), waits: true },
+  'stress-joins': { engine: { tier1: { threshold: 40, trail: { least: 1, most: 2, steps: 64 } }, moduleBytes: 4 << 20 }, slices: byChance(8000), waits: true },
   'stress-every': { engine: { tier1: { threshold: 1, unseen: true }, records: 4_000,  moduleBytes: 1 << 18 }, slices: () => () => 2, waits: true },
 };
 

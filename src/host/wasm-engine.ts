@@ -43,6 +43,7 @@ import { RFLAGS, STATE } from '../x86/state.ts';
 import { ARMS, COMMON, engineCode } from './engine-code.ts';
 import { MODULE_BYTES_MAX, type RegionStatistics, Regions } from './regions/index.ts';
 import type { KeptRegions } from './regions/kept.ts';
+import type { TrailOptions } from './regions/trail.ts';
 import { type RegionTranslator, TranslatorAtOnce } from './regions/translator.ts';
 import type { WatchedRegions } from './regions/watched.ts';
 
@@ -55,6 +56,7 @@ interface RegionTier {
   readonly threshold: number;
   readonly unseen?: boolean;
   readonly instructions?: number;
+  readonly trail?: TrailOptions;
 }
 export interface EngineOptions {
   /** False for the interpreter alone. */
@@ -262,6 +264,7 @@ export class WasmEngine implements Engine {
       rare: tier1 === false ? 0 : Math.floor(tier1.threshold / 32),
       unseen: tier1 !== false && tier1.unseen === true,
       ...(tier1 !== false && tier1.instructions !== undefined && { instructions: tier1.instructions }),
+      trail: tier1 === false ? undefined : tier1.trail,
       moduleBytes,
     });
     this.install(COMMON, code.handlers);

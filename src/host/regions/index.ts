@@ -9,7 +9,7 @@ import { RegionAdopter } from './adopter.ts';
 import type { KeptRegion, KeptRegions } from './kept.ts';
 import { AROUND, type Planned, type PlannerOptions, RegionPlanner, type Request } from './planner.ts';
 import { hasCode, type Region, type RegionModule, RegionTable, type TableStatistics } from './table.ts';
-import { type Arrival, linkSlot, type Path, Trail } from './trail.ts';
+import { type Arrival, linkSlot, type Path, Trail, type TrailOptions } from './trail.ts';
 import { type MadeModule, type OrderedModule, type RegionTranslator, TranslatorAtOnce } from './translator.ts';
 import type { WatchedRegions } from './watched.ts';
 
@@ -36,6 +36,8 @@ export interface RegionOptions extends PlannerOptions {
    * was made, and will come to one of its entries.
    */
   readonly patient: boolean;
+  /** How control is followed, if not as usual. */
+  readonly trail?: TrailOptions | undefined;
   /** Bytes of modules that may live at the same time. */
   readonly moduleBytes: number;
 }
@@ -63,6 +65,8 @@ const AGAIN = 100;
 export interface RegionStatistics extends TableStatistics {
   /** Of the regions: those that were kept. */
   readonly regionsKept: number;
+  /** … and those that were made of others. */
+  readonly regionsJoined: number;
   /** Milliseconds that the guest has waited for regions, and at most at once: CPU time of the vCPU's thread. */
   readonly regionMs: number;
   readonly regionMsLongest: number;
@@ -101,6 +105,7 @@ export class Regions {
   private readonly requests = new WeakMap<Region, Request>();
   private readonly trail: Trail;
   private rehearsal: Rehearsal | undefined;
+  private joined = 0;
   /** What came of it, until it is ordered. */
   private joining: Planned | undefined;
   /** Linear address of the first entry → how often its region was made, where that is more than once. */
@@ -130,7 +135,7 @@ export class Regions {
       // A kernel's that was hot before it patched itself will be so again: it need not be counted from the beginning.
       if (threshold > AGAIN) for (const record of records) cache.count(record, threshold - AGAIN);
     });
-    this.trail = new Trail(memory, cache.cpu);
+    this.trail = new Trail(memory, cache.cpu, options.trail);
     this.planner = new RegionPlanner(memory, cache, this.table, options);
     const { kept, fetch } = ports;
     const waiting = <T>(work: () => T): T => this.waiting(work);
@@ -138,7 +143,7 @@ export class Regions {
   }
 
   get stats(): RegionStatistics {
-    return { ...this.table.stats, ...this.waits, regionsKept: this.adopter?.adopted ?? 0 };
+    return { ...this.table.stats, ...this.waits, regionsKept: this.adopter?.adopted ?? 0, regionsJoined: this.joined };
   }
 
   /**
@@ -303,6 +308,7 @@ export class Regions {
       const watched = this.watched?.add(request.va, plan, bytes, String(k), code);
       const region = this.table.install({ origin, parts, entries }, watched ?? code, shared);
       if (request.rehearsed === undefined) this.requests.set(region, request);
+      else this.joined++;
       if (this.ports.kept === undefined) continue;
       this.fresh.push({ region, kept: { name: order.name, origin, code: codes[k]! } });
     }

@@ -206,6 +206,7 @@ export class RegionTable {
     for (const [{ slot, entries, waiting }, bytes] of regions) {
       for (const [record, byte] of bytes) {
         if (u16[record >>> 1] === entries.get(record)) {
+          this.handlers.set(record, u16[record >>> 1]!);
           u16[record >>> 1] = slot;
           u8[record + RECORD.entry] = byte;
         } else {
@@ -364,7 +365,8 @@ export class RegionTable {
     for (const [record, handler] of entries) {
       // The code cache has taken the handlers of changed instructions back already.
       if (u16[record >>> 1] === slot) u16[record >>> 1] = handler;
-      this.handlers.delete(record);
+      // It may be another's, that was made while this one was suspended.
+      if (this.enteredBy(record) === undefined) this.handlers.delete(record);
     }
     for (const at of waiting) if (this.waiting.get(at)?.region === region) this.waiting.delete(at);
     for (const { base } of parts) {

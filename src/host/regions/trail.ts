@@ -22,12 +22,18 @@ export interface Path {
   readonly slots: ReadonlySet<number>;
 }
 
-/** Slices, each some 40,000 branches or a millisecond, from one trail to the next; twice as many each time that nothing came of one. */
-const SLICES = { least: 8, most: 256 } as const;
+export interface TrailOptions {
+  /** Slices, each some 40,000 branches or a millisecond, from one trail to the next; twice as many each time that nothing came of one. */
+  readonly least: number;
+  readonly most: number;
+  /** Its length: TRAIL_STEPS at most. */
+  readonly steps: number;
+}
+const USUALLY: TrailOptions = { least: 8, most: 256, steps: TRAIL_STEPS };
 /** What follows a head is come to at least once in so many of its own times. */
 const PATH_SHARE = 8;
-/** So many of the steps would be spared at least: to make a region of several, and V8's code for it, takes longer than to go through them for a second or two. */
-const SPARED = TRAIL_STEPS / 16;
+/** This part of the steps would be spared at least: to make a region of several, and V8's code for it, takes longer than to go through them for a second or two. */
+const SPARED = 1 / 16;
 /** A trail that takes more slices is of code that seldom leaves its regions. */
 const SLICES_OF_TRAIL = 4;
 /** Regions that a path goes through, hardly ever more. */
@@ -48,7 +54,8 @@ interface Node extends Arrival {
 export class Trail {
   private readonly memory: GuestMemory;
   private readonly cpu: number;
-  private wait: number = SLICES.least;
+  private readonly options: TrailOptions;
+  private wait: number;
   private slices = 0;
   private follows = false;
   /** Slices that have ended so far. */
@@ -57,9 +64,11 @@ export class Trail {
   private readonly joined = new Map<bigint, { readonly times: number; readonly next: number }>();
 
   /** `cpu`: the vCPU's state block. */
-  constructor(memory: GuestMemory, cpu: number) {
+  constructor(memory: GuestMemory, cpu: number, options: TrailOptions = USUALLY) {
     this.memory = memory;
     this.cpu = cpu;
+    this.options = options;
+    this.wait = options.least;
   }
 
   /** A slice has ended: is control to be followed from now on? All jumps must be forgotten then. */
@@ -68,7 +77,7 @@ export class Trail {
     if (++this.slices < this.wait || this.follows) return false;
     this.slices = 0;
     this.follows = true;
-    this.memory.view.setUint32(this.cpu + TRAIL_LEFT, TRAIL_STEPS, true);
+    this.memory.view.setUint32(this.cpu + TRAIL_LEFT, this.options.steps, true);
     return true;
   }
 
@@ -78,7 +87,7 @@ export class Trail {
     this.follows = false;
     const path = this.slices > SLICES_OF_TRAIL ? undefined : this.path(this.nodes());
     if (path === undefined) this.waitLonger();
-    else this.wait = Math.max(this.wait / 2, SLICES.least);
+    else this.wait = Math.max(this.wait / 2, this.options.least);
     return path;
   }
 
@@ -90,14 +99,14 @@ export class Trail {
   }
 
   private waitLonger(): void {
-    this.wait = Math.min(2 * this.wait, SLICES.most);
+    this.wait = Math.min(2 * this.wait, this.options.most);
   }
 
   private nodes(): Node[] {
     const { view } = this.memory;
     const nodes = new Map<number, Node>();
     let before: Node | undefined;
-    for (let n = TRAIL_STEPS - 1; n >= 0; n--) {
+    for (let n = this.options.steps - 1; n >= 0; n--) {
       const at = this.cpu + TRAIL + n * TRAIL_STEP_BYTES;
       const link = view.getUint32(at + STEP.link, true);
       if (link === 0) {
@@ -125,9 +134,10 @@ export class Trail {
   private path(nodes: readonly Node[]): Path | undefined {
     const heads = new Set<Node>();
     let best: { readonly head: Node; readonly members: ReadonlySet<Node> } | undefined;
-    let most = SPARED;
+    let most = SPARED * this.options.steps;
+    const least = most / MEMBERS;
     for (const node of nodes) {
-      if (node.times < SPARED / MEMBERS) break;
+      if (node.times < least) break;
       const head = this.headOf(node);
       if (head === undefined || heads.has(head)) continue;
       heads.add(head);
@@ -142,7 +152,7 @@ export class Trail {
     if (best === undefined) return undefined;
     const { head, members } = best;
     const times = this.wasJoined(head) + 1;
-    this.joined.set(head.va, { times, next: this.ended + SLICES.least * LATER ** times });
+    this.joined.set(head.va, { times, next: this.ended + this.options.least * LATER ** times });
     return { head, slots: new Set(Array.from(members, ({ link }) => linkSlot(link))) };
   }
 

@@ -1,5 +1,6 @@
 /** A vCPU with a few mapped pages, in a memory of its own, for tests that compare the tiers with each other. */
 import type { KeptRegions } from '../../host/regions/kept.ts';
+import type { TrailOptions } from '../../host/regions/trail.ts';
 import type { RegionTranslator } from '../../host/regions/translator.ts';
 import { WasmEngine } from '../../host/wasm-engine.ts';
 import { GuestMemory, planLayout } from '../../hypervisor/memory.ts';
@@ -23,6 +24,9 @@ interface MachineOptions {
   readonly translator?: RegionTranslator;
   readonly exitPaths?: BuildExitPaths;
   readonly frames?: number;
+  readonly trail?: TrailOptions;
+  /** Of a region. */
+  readonly instructions?: number;
 }
 
 export class TestMachine {
@@ -30,13 +34,18 @@ export class TestMachine {
   readonly engine: WasmEngine;
   readonly cpu: number;
 
-  constructor(threshold: number, unseen = false, { kept, translator, exitPaths, frames = PAGES }: MachineOptions = {}) {
+  constructor(
+    threshold: number,
+    unseen = false,
+    { kept, translator, exitPaths, frames = PAGES, trail, instructions }: MachineOptions = {},
+  ) {
     const layout = planLayout(frames, 1);
     const pages = layout.bytes / 65536;
     const wasmMemory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
     this.memory = new GuestMemory(wasmMemory.buffer as SharedArrayBuffer, layout);
     this.engine = new WasmEngine(this.memory, wasmMemory, 0, () => 0, {
-      tier1: threshold === 0 ? false : { threshold, unseen },
+      tier1:
+        threshold === 0 ? false : { threshold, unseen, ...(trail && { trail }), ...(instructions && { instructions }) },
       kept,
       translator,
       ...(exitPaths && { exitPaths }),
@@ -61,10 +70,15 @@ export class TestMachine {
 
   /** A clean state with `code` at CODE. */
   load(code: Uint8Array, registers: readonly bigint[], flags: number): void {
-    const { view, u8 } = this.memory;
+    const { u8 } = this.memory;
     u8.fill(0xcc, this.at(CODE), this.at(CODE) + 0x2000);
     u8.set(code, this.at(CODE));
     for (let page = 0; page < 8; page++) this.engine.frameWritten(CODE_FRAME + page);
+    this.reset(registers, flags);
+  }
+  /** A clean state, with the code that is there. */
+  reset(registers: readonly bigint[], flags: number): void {
+    const { view, u8 } = this.memory;
     for (let k = 0; k < 0x2000; k++) u8[this.at(DATA + k)] = (k * 37) & 0xff;
     registers.forEach((value, k) => {
       view.setBigUint64(this.cpu + STATE.gpr + 8 * k, value, true);

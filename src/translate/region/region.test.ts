@@ -554,6 +554,30 @@ test('regions that lead to one another all the time become one', () => {
   assert.ok(slices.length < 20 + 120_000 / 1700, `${slices.length} slices`);
 });
 
+test('programs of chance come to the same end, however their regions are joined', () => {
+  const interpreter = new TestMachine(0);
+  const machine = new TestMachine(20, false, { trail: { least: 1, most: 1, steps: 16 }, instructions: 12 });
+  for (let seed = 9001; seed < 9041; seed++) {
+    const { code, registers, flags } = randomProgram(seed, { faults: seed % 4 === 3 });
+    interpreter.load(code, registers, flags);
+    const exit = interpreter.run(() => 1000);
+    const { state } = interpreter;
+    machine.load(code, registers, flags);
+    for (let round = 0; round < 150; round++) {
+      machine.reset(registers, flags);
+      let slices = seed + round;
+      const budget = (): number => 20 + (slices++ % 31);
+      assert.deepEqual(
+        { exit: machine.run(budget), ...machine.state },
+        { exit, ...state },
+        `seed ${seed}, round ${round}`,
+      );
+    }
+  }
+  const { regionsJoined } = machine.engine.statistics;
+  assert.ok(regionsJoined > 10, `${regionsJoined} joined`);
+});
+
 test('a region that was suspended is entered where it was before, although another one was there meanwhile', () => {
   const machine = new TestMachine(20);
   const registers = new Array<bigint>(16).fill(0n);
