@@ -175,6 +175,29 @@ test('of regions for the same code the one made last comes first, whichever was 
   assert.deepEqual(found, [150, 200, 300, 100]);
 });
 
+test('a guest waits while a file is taken: large regions are kept in several, the last one first', (t) => {
+  const folder = folderOf(t);
+  const made: KeptRegion[] = [];
+  const machine = new TestMachine(THRESHOLD, false, {
+    kept: new RegionFolder(folder, VERSION, (regions) => made.push(...regions)),
+  });
+  outcome(machine, loops(numbers));
+  machine.engine.keepRegions(1);
+  const { name, origin, code } = made[0]!;
+  const large = { ...code, bytes: new Uint8Array(40 << 10) };
+  const counts = Array.from({ length: 12 }, (_, k) => 100 + k);
+  keepRegions(
+    folder,
+    VERSION,
+    counts.map((instructions) => ({ name, origin: { ...origin, instructions }, code: large })),
+  );
+  const sizes = readdirSync(folder).map((file) => statSync(path.join(folder, file)).size);
+  assert.ok(sizes.length > 1 && Math.max(...sizes) < 150 << 10, `files of ${sizes.join(', ')} bytes`);
+  const kept = keeper(folder);
+  const found = kept.find(origin.keys[0]!).map((place) => kept.origin(place)?.instructions);
+  assert.deepEqual(found, counts.toReversed());
+});
+
 test('the same regions are written once, by however many domains', (t) => {
   const folder = folderOf(t);
   const machines = [keeper(folder), keeper(folder)].map((kept) => new TestMachine(THRESHOLD, false, { kept }));

@@ -57,6 +57,9 @@ export interface KeptRegions {
   keep(regions: readonly KeptRegion[]): void;
 }
 
+/** WebAssembly of one file, about: a guest waits while one is taken. */
+const FILE_CODE_BYTES = 96 << 10;
+
 interface Head {
   /** For each entry of each region: its entryKey, the region's number and that of the entry, and its entryHint. */
   readonly keys: Uint32Array;
@@ -255,28 +258,51 @@ export function keepRegions(folder: string, version: string, regions: readonly K
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const known = new Set(filesOf(folder, version).flatMap(idsOf));
     const fresh = regions.map((region) => ({ ...region, id: idOf(region.origin) })).filter(({ id }) => !known.has(id));
-    if (fresh.length === 0) return;
-    const origins = fresh.map(({ origin }) => origin);
-    const body = serialize({ origins, module: joinRegions(VCPUS_BASE, fresh) } satisfies Body);
-    const keys = origins.flatMap((origin, region) =>
-      origin.keys.flatMap((key, entry) => [key, region, entry, origin.hints[entry]!]),
-    );
-    const ids = fresh.map(({ id }) => id);
-    const head = serialize({
-      keys: Uint32Array.from(keys),
-      ids,
-      bodyHash: sha256(body),
-      made: Date.now(),
-    } satisfies Head);
-    const lead = Buffer.alloc(LEAD_BYTES);
-    sha256(head).copy(lead);
-    lead.writeUInt32LE(head.length, HASH_BYTES);
-    const file = path.join(folder, `${FORMAT}-${version}-${sha256(head).toString('hex', 0, 10)}${SUFFIX}`);
-    writeAtomically(file, Buffer.concat([lead, head, body]), 0o600);
-    removeOldest(folder);
+    for (const together of parcels(fresh)) writeFile(folder, version, together);
+    if (fresh.length > 0) removeOldest(folder);
   } catch {
     return;
   }
+}
+
+interface NamedRegion extends KeptRegion {
+  readonly id: string;
+}
+
+/** What comes into one file. */
+function parcels(regions: readonly NamedRegion[]): NamedRegion[][] {
+  const parcels: NamedRegion[][] = [];
+  let bytes = Number.POSITIVE_INFINITY;
+  for (const region of regions) {
+    const { length } = region.code.bytes;
+    if (bytes + length > FILE_CODE_BYTES) {
+      parcels.push([]);
+      bytes = 0;
+    }
+    parcels.at(-1)!.push(region);
+    bytes += length;
+  }
+  return parcels;
+}
+
+function writeFile(folder: string, version: string, regions: readonly NamedRegion[]): void {
+  const origins = regions.map(({ origin }) => origin);
+  const body = serialize({ origins, module: joinRegions(VCPUS_BASE, regions) } satisfies Body);
+  const keys = origins.flatMap((origin, region) =>
+    origin.keys.flatMap((key, entry) => [key, region, entry, origin.hints[entry]!]),
+  );
+  const head = serialize({
+    keys: Uint32Array.from(keys),
+    ids: regions.map(({ id }) => id),
+    bodyHash: sha256(body),
+    // Of two files that are written one after the other the second one is newer.
+    made: performance.timeOrigin + performance.now(),
+  } satisfies Head);
+  const lead = Buffer.alloc(LEAD_BYTES);
+  sha256(head).copy(lead);
+  lead.writeUInt32LE(head.length, HASH_BYTES);
+  const file = path.join(folder, `${FORMAT}-${version}-${sha256(head).toString('hex', 0, 10)}${SUFFIX}`);
+  writeAtomically(file, Buffer.concat([lead, head, body]), 0o600);
 }
 
 /** Files of regions of which there is no machine code yet, the newest first. Under the same V8 flags as the domains' monitors. */
