@@ -150,19 +150,24 @@ test('damaged files, and those of another version, are not there', (t) => {
   assert.equal(keptBy(other), 0);
 });
 
-test('of regions for the same code the one made last comes first, whichever was needed last', (t) => {
-  const folder = folderOf(t);
+/** A region that has not been written to `folder` yet. */
+function madeFor(folder: string): KeptRegion {
   const made: KeptRegion[] = [];
   const machine = new TestMachine(THRESHOLD, false, {
     kept: new RegionFolder(folder, VERSION, (regions) => made.push(...regions)),
   });
   outcome(machine, loops(numbers));
   machine.engine.keepRegions(1);
-  const [region] = made;
+  return made[0]!;
+}
+
+test('of regions for the same code the one made last comes first, whichever was needed last', (t) => {
+  const folder = folderOf(t);
+  const region = madeFor(folder);
   // The second file has two of them.
   for (const counts of [[100], [300, 200], [150]]) {
     const before = existsSync(folder) ? readdirSync(folder) : [];
-    const alike = (instructions: number): KeptRegion => ({ ...region!, origin: { ...region!.origin, instructions } });
+    const alike = (instructions: number): KeptRegion => ({ ...region, origin: { ...region.origin, instructions } });
     keepRegions(folder, VERSION, counts.map(alike));
     const written = readdirSync(folder).find((name) => !before.includes(name))!;
     // As if it had not been needed for longer than those before it.
@@ -171,19 +176,13 @@ test('of regions for the same code the one made last comes first, whichever was 
     for (const now = Date.now(); Date.now() === now; );
   }
   const kept = keeper(folder);
-  const found = kept.find(region!.origin.keys[0]!).map((place) => kept.origin(place)?.instructions);
+  const found = kept.find(region.origin.keys[0]!).map((place) => kept.origin(place)?.instructions);
   assert.deepEqual(found, [150, 200, 300, 100]);
 });
 
 test('a guest waits while a file is taken: large regions are kept in several, the last one first', (t) => {
   const folder = folderOf(t);
-  const made: KeptRegion[] = [];
-  const machine = new TestMachine(THRESHOLD, false, {
-    kept: new RegionFolder(folder, VERSION, (regions) => made.push(...regions)),
-  });
-  outcome(machine, loops(numbers));
-  machine.engine.keepRegions(1);
-  const { name, origin, code } = made[0]!;
+  const { name, origin, code } = madeFor(folder);
   const large = { ...code, bytes: new Uint8Array(40 << 10) };
   const counts = Array.from({ length: 12 }, (_, k) => 100 + k);
   keepRegions(
