@@ -7,10 +7,11 @@ import { SEMANTICS } from '../../src/translate/semantics/index.ts';
 import { ROWS } from '../../src/x86/opcodes/index.ts';
 import { blockForm } from './blocks.ts';
 import { type Form, formsOf } from './forms.ts';
-import { fuzz, type Mismatch } from './fuzz.ts';
+import { fuzz, judgeOutcomes, type Mismatch, strayed } from './fuzz.ts';
 import { HostSubject } from './host-subject.ts';
 import { CASE, CODE_OFFSET, COMPLETED, DATA_OFFSET, DIED, FX, LOW_BASE, OUTCOME, SYSCALL } from './layout.ts';
 import { Oracle, oracleMissing } from './oracle.ts';
+import { SHARED } from './stub.ts';
 import type { Subject } from './subject.ts';
 import { SUBJECTS } from './subjects.ts';
 
@@ -101,6 +102,22 @@ describe('the CPU of this machine as judge', { skip: missing ?? false }, () => {
     assert.equal(forever.getUint32(OUTCOME.vector, true), DIED);
     const next = await run(plainCase([0x90]));
     assert.equal(next.getUint32(OUTCOME.vector, true), COMPLETED);
+  });
+
+  test('a case that strays to memory of the oracle itself is told from one that differs', async () => {
+    const subject = SUBJECTS.t0!.make();
+    const nothing = BigInt(LOW_BASE);
+    for (const [address, expected] of [
+      [BigInt(SHARED), { differs: true, strays: true }],
+      [nothing, { differs: false, strays: false }],
+    ] as const) {
+      const record = plainCase([0x8b, 0x08], { rax: address }); // mov ecx, [rax]
+      const ours = await subject.run(record, 1);
+      const differs = judgeOutcomes(record, await oracle.run(record, 1), ours, 0).length > 0;
+      assert.deepEqual({ differs, strays: await strayed(ours, 0, oracle) }, expected);
+    }
+    subject.close();
+    assert.equal(await oracle.owns(BigInt(LOW_BASE + DATA_OFFSET)), false, 'a page of the case');
   });
 
   test('the oracle gives the same outcome twice, for every form', async () => {

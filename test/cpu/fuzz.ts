@@ -58,12 +58,15 @@ export interface FuzzReport {
   readonly coverage: Map<Form, Coverage>;
   /** How often each row of KNOWN occurred. */
   readonly known: Map<Known, number>;
+  /** Cases that differed, but had strayed to memory that only the oracle's process has. */
+  strayed: number;
   /** The first mismatch of each form. */
   readonly mismatches: Mismatch[];
 }
 
 const BATCH = 1000;
 const INVALID_OPCODE = 6;
+const PAGE_FAULT = 14;
 
 const decodes = (cases: Uint8Array, i: number): boolean =>
   insnOf(new DataView(cases.buffer, cases.byteOffset + i * CASE.size, CASE.size)) !== undefined;
@@ -82,7 +85,14 @@ export function caseRandom(seed: number, form: Form, round: number): Random {
 export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
   const { oracle, subject, seed } = options;
   const forms = options.forms ?? formsOf().forms;
-  const report: FuzzReport = { cases: 0, compared: 0, coverage: new Map(), known: new Map(), mismatches: [] };
+  const report: FuzzReport = {
+    cases: 0,
+    compared: 0,
+    coverage: new Map(),
+    known: new Map(),
+    strayed: 0,
+    mismatches: [],
+  };
   for (const form of forms)
     report.coverage.set(form, { cases: 0, completed: 0, faulted: 0, mismatched: 0, translated: 0 });
   const firstRound = options.firstRound ?? 0;
@@ -116,7 +126,8 @@ export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
     for (let i = 0; i < count; i++) {
       const index = from + i;
       const form = forms[index % forms.length]!;
-      judge(report, form, firstRound + Math.floor(index / forms.length), cases, host, ours, i, subject);
+      const round = firstRound + Math.floor(index / forms.length);
+      await judge(report, form, round, cases, host, ours, i, options);
     }
     from = nextFrom;
     count = nextCount;
@@ -126,7 +137,7 @@ export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
   return report;
 }
 
-function judge(
+async function judge(
   report: FuzzReport,
   form: Form,
   round: number,
@@ -134,8 +145,8 @@ function judge(
   host: Uint8Array,
   ours: Uint8Array,
   i: number,
-  subject: Subject,
-): void {
+  { oracle, subject }: FuzzOptions,
+): Promise<void> {
   report.cases++;
   const coverage = report.coverage.get(form)!;
   const hostView = new DataView(host.buffer, host.byteOffset + i * OUTCOME.size, OUTCOME.size);
@@ -153,12 +164,16 @@ function judge(
     coverage.unsupported ??= 'the engine raises #UD: it has no semantics for this instruction';
     return;
   }
+  const differences = judgeOutcomes(cases, host, ours, i);
+  if (differences.length > 0 && (await strayed(ours, i, oracle))) {
+    report.strayed++;
+    return;
+  }
   coverage.cases++;
   report.compared++;
   if (subject.translated?.(i) && SEMANTICS[form.row.mnemonic] !== undefined) coverage.translated++;
   if (hostView.getUint32(OUTCOME.vector, true) === COMPLETED) coverage.completed++;
   else coverage.faulted++;
-  const differences = judgeOutcomes(cases, host, ours, i);
   if (differences.length === 0) return;
   const known = knownDifference(cases, hostView, ours, i);
   if (known) {
@@ -195,6 +210,18 @@ export function judgeOutcomes(cases: Uint8Array, host: Uint8Array, ours: Uint8Ar
     return compareOutcomes(host, ours, i, { ...nothingUndefined(), flags: 0x10 });
   }
   return compareOutcomes(host, ours, i, insn ? undefinedFor({ insn, before, host: hostView }) : nothingUndefined());
+}
+
+/**
+ * Did case `i` end, in our engine, at an address that is mapped in the oracle's process only? There the host's CPU reads, writes
+ * or executes what is none of the case's, or refuses it for another reason.
+ */
+export async function strayed(ours: Uint8Array, i: number, oracle: Pick<Oracle, 'owns'>): Promise<boolean> {
+  const view = new DataView(ours.buffer, ours.byteOffset + i * OUTCOME.size, OUTCOME.size);
+  const vector = view.getUint32(OUTCOME.vector, true);
+  if (vector === PAGE_FAULT) return await oracle.owns(view.getBigUint64(OUTCOME.cr2, true));
+  // A branch to where nothing is counts as completed (oracle-child.ts).
+  return vector === COMPLETED && (await oracle.owns(view.getBigUint64(OUTCOME.rip, true)));
 }
 
 /** Faults and completions of one outcome in words. */

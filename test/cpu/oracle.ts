@@ -6,7 +6,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import { CASE, DIED, OUTCOME } from './layout.ts';
+import { CASE, CODE_OFFSET, CODE_SIZE, DATA_OFFSET, DATA_SIZE, DIED, HIGH_BASE, LOW_BASE, OUTCOME } from './layout.ts';
 
 /** Processor time for a batch, and for a case alone: by the clock, a busy machine would end cases that are healthy. */
 const BATCH_CPU_MS = 3_000;
@@ -39,6 +39,20 @@ export function hostFeatures(): Set<string> {
 export function hostVendor(): string {
   return /^vendor_id\s*:\s*(\S+)/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1] ?? 'unknown';
 }
+
+/** Ranges [from, to) of addresses that are mapped in a process, as doubles: exact below 2^53, near enough above. */
+function mappedRanges(pid: number): [number, number][] {
+  const lines = readFileSync(`/proc/${pid}/maps`, 'latin1').matchAll(/^([0-9a-f]+)-([0-9a-f]+) /gm);
+  return [...lines].map(([, from, to]) => [Number(`0x${from}`), Number(`0x${to}`)]);
+}
+
+/** Is this an address of the pages that a case has? */
+const isGuestPage = (address: number): boolean =>
+  [LOW_BASE, HIGH_BASE].some(
+    (base) =>
+      (address >= base + CODE_OFFSET && address < base + CODE_OFFSET + CODE_SIZE) ||
+      (address >= base + DATA_OFFSET && address < base + DATA_OFFSET + DATA_SIZE),
+  );
 
 /** Processor time of its main thread, which runs the cases; 0 when it has ended. */
 function cpuMs({ pid }: ChildProcess): number {
@@ -74,6 +88,17 @@ export class Oracle {
       }
     }
     return outcomes;
+  }
+
+  /**
+   * Does the child's process have memory of its own at `address`: Node's program, its heap, a library? A case that strays there
+   * meets what no case has, so that its outcome says nothing. What the child mapped since then counts as well.
+   */
+  async owns(address: bigint): Promise<boolean> {
+    const at = Number(address);
+    if (isGuestPage(at)) return false;
+    const { pid } = this.#child ?? (await this.#start());
+    return mappedRanges(pid!).some(([from, to]) => at >= from && at < to);
   }
 
   close(): void {

@@ -3,7 +3,7 @@
  * fields still differ.
  */
 import { describeCase } from './compare.ts';
-import { judgeOutcomes, type Mismatch } from './fuzz.ts';
+import { judgeOutcomes, type Mismatch, strayed } from './fuzz.ts';
 import { CASE, FX } from './layout.ts';
 import type { Oracle } from './oracle.ts';
 import type { Subject } from './subject.ts';
@@ -37,7 +37,9 @@ export async function shrink(mismatch: Mismatch, oracle: Oracle, subject: Subjec
     const record = best.record.slice();
     change(record, new DataView(record.buffer));
     if (record.every((byte, i) => byte === best.record[i])) continue;
-    const differences = judgeOutcomes(record, await oracle.run(record, 1), await subject.run(record, 1), 0);
+    const ours = await subject.run(record, 1);
+    const differences = judgeOutcomes(record, await oracle.run(record, 1), ours, 0);
+    if (await strayed(ours, 0, oracle)) continue;
     if (differences.map(({ field }) => field).join() !== fields) continue;
     best = { ...mismatch, record, differences, state: describeCase(record, 0) };
   }
