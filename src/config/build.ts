@@ -2,12 +2,13 @@
 import { existsSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { BACKENDS } from './backends.ts';
 import { defaultBootOptions } from './boot-options.ts';
 import { ConfigError } from './config-error.ts';
 import { parseCpuWeight } from './cpu-weight.ts';
 import { parseCpus } from './cpus.ts';
 import { parseDisk } from './disk.ts';
-import { BACKENDS, type DomainConfig, type Vif } from './domain-config.ts';
+import type { DomainConfig, Vif } from './domain-config.ts';
 import { EXIT_ACTIONS, type ExitAction, type ExitActions, restartMode } from './exit-actions.ts';
 import { ipOption, kernelLineProblem } from './kernel-line.ts';
 import { nameProblem } from './name.ts';

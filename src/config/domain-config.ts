@@ -4,6 +4,7 @@
  * `xm schema` prints it for those who write JSON.
  */
 import { type Static, Type } from '@sinclair/typebox';
+import { BACKENDS } from './backends.ts';
 import { EXIT_ACTIONS, type ExitAction } from './exit-actions.ts';
 
 export { EXIT_ACTIONS, type ExitAction } from './exit-actions.ts';
@@ -36,9 +37,6 @@ export const Vif = Type.Object(
   },
   { additionalProperties: false },
 );
-
-/** The kinds of backends that Xen 2.0 could let a domain be. */
-export const BACKENDS = ['blkif', 'netif'] as const;
 
 export const PciDevice = Type.Object(
   {

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { BOOT_OPTIONS, defaultBootOptions } from './boot-options.ts';
 import type { DomainConfig } from './domain-config.ts';
 import { EXAMPLES_DIR } from './examples.ts';
@@ -329,4 +331,15 @@ test('a kernel line that start_info has no room for is refused, whatever its par
   for (const name of ['extra', 'cmdline', 'root']) assert.throws(() => load(`${KERNEL}${name} = "${long}"\n`), wrong);
   assert.throws(() => load(`${KERNEL}domus_boot_options = ""\nextra = "${'ä'.repeat(512)}"\n`), wrong);
   assert.equal(load(`${KERNEL}domus_boot_options = ""\nextra = "${'x'.repeat(1023)}"\n`).config.args?.length, 1023);
+});
+
+test('a file in Python is read without the library of the schema: it takes longer to load than all else', () => {
+  const program = `
+    const { registerHooks } = require('node:module');
+    registerHooks({ load: (url, context, next) => (console.log(url), next(url, context)) });
+    import(process.argv[1]);`;
+  const load = fileURLToPath(new URL('./load.ts', import.meta.url));
+  const loaded = execFileSync(process.execPath, ['-e', program, load], { encoding: 'utf8' });
+  assert.match(loaded, /config\/load\.ts\n/);
+  assert.doesNotMatch(loaded, /typebox/);
 });

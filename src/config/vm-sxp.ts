@@ -2,11 +2,12 @@
  * The (vm …) expression of a configuration, xm-xend 2.7: what `xm create -n` prints, `xm list -l` shows as (config …), files
  * of `xm create -F` contain and old clients send. One table of its plain elements serves printing and reading.
  */
+import { BACKENDS } from './backends.ts';
 import { defaultBootOptions } from './boot-options.ts';
 import { ConfigError } from './config-error.ts';
 import { parseCpuWeight } from './cpu-weight.ts';
 import { parseCpus, printCpus } from './cpus.ts';
-import { BACKENDS, type Disk, type DomainConfig, type PciDevice, type Vif } from './domain-config.ts';
+import type { Disk, DomainConfig, PciDevice, Vif } from './domain-config.ts';
 import { EXIT_ACTIONS, type ExitAction, RESTART_MODES, restartMode } from './exit-actions.ts';
 import { pciFromSxp } from './pci.ts';
 import { printCompact, type Sxp } from './sxp.ts';

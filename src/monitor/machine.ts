@@ -44,13 +44,9 @@ import {
 import { Profiler } from './profile/profiler.ts';
 import type { Profile, VcpuProfile } from './profile/types.ts';
 import { type PluggedDisk, StreamDisks } from './stream-disks.ts';
-import type { VcpuMessage, VcpuWorkerData } from './vcpu-worker.ts';
+import { VcpuThread } from './vcpu-thread.ts';
+import type { VcpuMessage } from './vcpu-worker.ts';
 
-/**
- * Young generation of the vCPU's thread. While a guest boots, translating its code makes most of the garbage: with a small
- * one, collecting takes a fifth of the boot. What it has grown to is given back when the guest is idle (host/trim-heap.ts).
- */
-const VCPU_YOUNG_MIB = 48;
 const TRANSLATOR_YOUNG_MIB = 32;
 
 /** The agent's channel is plugged in when the guest has found a disk: it has booted so far. Or then, if it never does. */
@@ -120,13 +116,23 @@ async function build(config: MachineConfig, clock: Clock) {
 
 export async function createMachine(config: MachineConfig, ports: MachinePorts): Promise<Machine> {
   compilersYield();
+  const thread = new VcpuThread();
+  try {
+    return await assemble(config, ports, thread);
+  } catch (error) {
+    await thread.giveUp();
+    throw error;
+  }
+}
+
+async function assemble(config: MachineConfig, ports: MachinePorts, thread: VcpuThread): Promise<Machine> {
   const origin = clockOrigin();
   const clock = domainClock(origin);
   const { wasmMemory, memory, built } = await build(config, clock);
   const disks = await Disks.open(config, ports);
   let machine: DomainMachine | undefined;
   try {
-    machine = new DomainMachine(config, ports, { memory, wasmMemory, built, disks, origin, clock });
+    machine = new DomainMachine(config, ports, { thread, memory, wasmMemory, built, disks, origin, clock });
     if (config.scheduling) machine.schedule(config.scheduling);
     return machine;
   } catch (error) {
@@ -137,6 +143,7 @@ export async function createMachine(config: MachineConfig, ports: MachinePorts):
 }
 
 interface Parts {
+  readonly thread: VcpuThread;
   readonly memory: GuestMemory;
   readonly wasmMemory: WebAssembly.Memory;
   readonly built: ReturnType<typeof buildDomain>;
@@ -150,7 +157,6 @@ class DomainMachine implements Machine {
   readonly #ports: MachinePorts;
   readonly #memory: GuestMemory;
   readonly #parts: Parts;
-  readonly #worker: Worker;
   readonly #events: BackendEvents;
   readonly #console: ConsoleBackend;
   readonly #agent: Channel;
@@ -159,7 +165,6 @@ class DomainMachine implements Machine {
   readonly #backendStore: ReturnType<typeof connectBackendStore>;
   #exited: ((exit: MachineExit) => void) | undefined;
   #consoleReady: (() => void) | undefined;
-  #stopped: Promise<void>;
   /** One for each that has not ended. */
   readonly #translators = new Set<Promise<void>>();
   #ended = false;
@@ -226,26 +231,20 @@ class DomainMachine implements Machine {
     if (config.disks.length === 0) plug();
     else setTimeout(plug, AGENT_PLUG_MS).unref();
 
-    const regionFolder = regionsDir(config.paths.lib);
-    const data: VcpuWorkerData = {
-      wasmMemory: parts.wasmMemory,
-      layout: memory.layout,
-      domid: config.domid,
-      uuid: uuidBytes(config.uuid),
-      maxPages: memory.layout.pages,
-      origin: parts.origin,
-      boot: { stackPointer: built.stackPointer, pinned: built.pinned },
-      codeFolder: join(config.paths.lib, 'cache', 'engine'),
-      regionFolder,
-    };
-    this.#worker = new Worker(new URL('./vcpu-worker.ts', import.meta.url), {
-      workerData: data,
-      name: 'vcpu0',
-      resourceLimits: { maxYoungGenerationSizeMb: VCPU_YOUNG_MIB },
-    });
-    this.#worker.on('message', (message: VcpuMessage) => this.#hear(message));
-    this.#stopped = new Promise((resolve) => this.#worker.once('exit', () => resolve()));
-    this.#worker.on('error', (error: Error) => this.#failed(error));
+    parts.thread.begin(
+      {
+        wasmMemory: parts.wasmMemory,
+        layout: memory.layout,
+        domid: config.domid,
+        uuid: uuidBytes(config.uuid),
+        maxPages: memory.layout.pages,
+        origin: parts.origin,
+        boot: { stackPointer: built.stackPointer, pinned: built.pinned },
+        codeFolder: join(config.paths.lib, 'cache', 'engine'),
+        regionFolder: regionsDir(config.paths.lib),
+      },
+      { message: (message) => this.#hear(message), error: (error) => this.#failed(error) },
+    );
   }
 
   #command(command: number): void {
@@ -358,7 +357,7 @@ class DomainMachine implements Machine {
     this.#ended = true;
     this.#profiled(undefined);
     this.#command(VcpuCommand.stop);
-    await this.#stopped;
+    await this.#parts.thread.ended;
     await Promise.all(this.#translators);
     this.#store.close();
     await this.#agent.close();

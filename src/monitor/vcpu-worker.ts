@@ -3,9 +3,10 @@
  * to stop; waiting is done here, asleep in the kernel. It hears the device thread through CONTROL_VCPU.command and
  * STATE.kick only, as its event loop stands still while the guest runs.
  */
+import { once } from 'node:events';
 import { readlinkSync } from 'node:fs';
 import path from 'node:path';
-import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
+import { type MessagePort, parentPort } from 'node:worker_threads';
 import { SHUTDOWN } from '../abi/numbers.ts';
 import { sourceHash } from '../host/engine-code.ts';
 import { engineMode } from '../host/engine-mode.ts';
@@ -31,6 +32,7 @@ import { CpuCap } from './cpu-cap.ts';
 import type { VcpuProfile } from './profile/types.ts';
 import { VcpuSampler } from './profile/vcpu-sampler.ts';
 
+/** What it is to run: its first message. */
 export interface VcpuWorkerData {
   readonly wasmMemory: WebAssembly.Memory;
   readonly layout: MemoryLayout;
@@ -71,8 +73,9 @@ const CRASHES: Readonly<Record<number, string>> = {
   [SHUTDOWN.soft_reset]: 'the guest asked for a soft reset, which does not exist here',
 };
 
-const data = workerData as VcpuWorkerData;
 const port = parentPort!;
+// The domain is built meanwhile.
+const [data] = (await once(port, 'message')) as [VcpuWorkerData];
 const say = (message: VcpuMessage): void => port.postMessage(message);
 
 const memory = new GuestMemory(data.wasmMemory.buffer as SharedArrayBuffer, data.layout);

@@ -12,6 +12,12 @@ import './machine.ts';
 export async function warm(): Promise<void> {
   engineCode(planLayout(16, 1), 1);
   // Without a domain to work for the threads end in an error, having loaded what they need.
-  for (const url of [new URL('./vcpu-worker.ts', import.meta.url), new URL('./translator-worker.ts', import.meta.url)])
-    await once(new Worker(url, { stderr: true }), 'exit').catch(() => {});
+  for (const url of [
+    new URL('./vcpu-worker.ts', import.meta.url),
+    new URL('./translator-worker.ts', import.meta.url),
+  ]) {
+    const worker = new Worker(url, { stderr: true });
+    worker.postMessage(undefined);
+    await once(worker, 'exit').catch(() => {});
+  }
 }
