@@ -616,7 +616,9 @@ class RegionEmitter {
     const { f, region, shape } = this;
     const { via: to, target } = edge;
     const back = shape.isBack(from, to);
-    if (back) {
+    // Where the region is entered nothing has been done: a slice that ends there would never get on. Rounds that come there again were
+    // counted on their way from the computed node.
+    if (back && from !== shape.graph.edges[0]![0]!.target) {
       // A kick waits for the end of the slice, which is well within a millisecond: looking here costs loops up to a fifth.
       countDown(f, region.cpu, region.isBrief, this.budget);
       f.if(this.budget.leS(0), () => {

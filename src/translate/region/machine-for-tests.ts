@@ -85,6 +85,7 @@ export class TestMachine {
     });
     view.setBigUint64(this.cpu + STATE.gpr + 8 * GPR.rsp, BigInt(STACK_TOP), true);
     view.setBigUint64(this.cpu + STATE.cr2, 0n, true);
+    view.setUint32(this.cpu + STATE.exitVector, 0, true);
     view.setUint32(this.cpu + STATE.mxcsr, 0x1f80, true);
     u8.fill(0, this.cpu + STATE.xmm, this.cpu + STATE.xmm + 256);
     writeFlags(view, this.cpu, flags);

@@ -19,8 +19,8 @@ const few = (): (() => number) => {
   return () => 1 + ((k += 7) % 5);
 };
 
-function bothTiers(program: Program, budget: () => () => number): void {
-  const outcomes = [interpreter, translator].map((machine) => {
+function bothTiers(program: Program, budget: () => () => number, other = translator): void {
+  const outcomes = [interpreter, other].map((machine) => {
     machine.load(program.code, program.registers, program.flags);
     const exit = machine.run(budget());
     return { exit, ...machine.state };
@@ -40,6 +40,11 @@ test('both tiers agree on random control flow, with its irreducible loops', () =
 
 test('both tiers agree when they are interrupted all the time', () => {
   for (let seed = 1001; seed <= 1060; seed++) bothTiers(randomProgram(seed), few);
+});
+
+test('programs get on when each slice ends at the first loop or way out that it comes to', () => {
+  const machine = new TestMachine(1, true);
+  for (let seed = 71; seed <= 79; seed++) bothTiers(randomProgram(seed), () => () => 2, machine);
 });
 
 test('both tiers agree on programs that fault somewhere in a loop', () => {
