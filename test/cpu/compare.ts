@@ -1,7 +1,7 @@
 /**
  * The judge: which fields of two outcomes of one case differ, leaving out what the manuals leave undefined.
  */
-import { CASE, COMPLETED, DIED, FX, OUTCOME, SYSCALL, UNSUPPORTED } from './layout.ts';
+import { CASE, COMPLETED, DIED, ENDLESS, FX, GIVEN_UP, OUTCOME, SYSCALL, UNSUPPORTED } from './layout.ts';
 
 /** What not to compare after one case. Everything is compared by default. */
 export interface Undefined {
@@ -61,7 +61,7 @@ const FLAG_NAMES: [number, string][] = [
 const VECTORS: Record<number, string> = {
   0: '#DE', 1: '#DB', 3: '#BP', 4: '#OF', 5: '#BR', 6: '#UD', 7: '#NM', 11: '#NP', 12: '#SS', 13: '#GP', 14: '#PF', 16: '#MF',
   17: '#AC', 19: '#XM', [COMPLETED]: 'completed', [SYSCALL]: 'system call', [DIED]: 'the process died',
-  [UNSUPPORTED]: 'not supported',
+  [UNSUPPORTED]: 'not supported', [ENDLESS]: 'does not end', [GIVEN_UP]: 'not run',
 }; // biome-ignore format: a table
 
 export const vectorName = (vector: number): string => VECTORS[vector] ?? `vector ${vector}`;

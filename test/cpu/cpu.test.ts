@@ -9,7 +9,7 @@ import { blockForm } from './blocks.ts';
 import { type Form, formsOf } from './forms.ts';
 import { fuzz, judgeOutcomes, type Mismatch, strayed } from './fuzz.ts';
 import { HostSubject } from './host-subject.ts';
-import { CASE, CODE_OFFSET, COMPLETED, DATA_OFFSET, DIED, FX, LOW_BASE, OUTCOME, SYSCALL } from './layout.ts';
+import { CASE, CODE_OFFSET, COMPLETED, DATA_OFFSET, ENDLESS, FX, LOW_BASE, OUTCOME, SYSCALL } from './layout.ts';
 import { Oracle, oracleMissing } from './oracle.ts';
 import { SHARED } from './stub.ts';
 import type { Subject } from './subject.ts';
@@ -99,7 +99,7 @@ describe('the CPU of this machine as judge', { skip: missing ?? false }, () => {
 
   test('a case that never ends costs the process, and the next case has a new one', async () => {
     const forever = await run(plainCase([0xeb, 0xfe])); // jmp to itself
-    assert.equal(forever.getUint32(OUTCOME.vector, true), DIED);
+    assert.equal(forever.getUint32(OUTCOME.vector, true), ENDLESS);
     const next = await run(plainCase([0x90]));
     assert.equal(next.getUint32(OUTCOME.vector, true), COMPLETED);
   });

@@ -15,6 +15,7 @@ import {
   COMPLETED,
   DATA_OFFSET,
   DATA_SIZE,
+  ENDLESS,
   FX,
   HIGH_BASE,
   INT3,
@@ -47,8 +48,8 @@ const PTE = { present: 1, write: 2, user: 4, noExecute: 0x8000_0000 } as const;
 const NO_FRAME = 0xffff_ffff;
 /** More single steps than any generated case needs: a repeat count is below this. */
 const STEPS = 20_000;
-/** More taken branches than any case needs; code that loops for ever ends there. */
-const BRANCHES = 100_000;
+/** More taken branches than any case needs that the oracle waits for; code that loops for ever ends there. */
+const BRANCHES = 5_000_000;
 const VECTOR = { breakpoint: 3, invalidOpcode: 6, pageFault: 14 } as const;
 const FETCH = 0x10;
 
@@ -156,7 +157,7 @@ export class EngineSubject implements Subject {
         const rip = view.getBigUint64(cpu + STATE.rip, true);
         if (rip < start || rip >= end) break;
       }
-      if (steps >= STEPS) throw new Error('the engine did not get past the code');
+      if (steps >= STEPS) exit = Exit.Slice;
     }
 
     let rip = view.getBigUint64(cpu + STATE.rip, true);
@@ -171,6 +172,7 @@ export class EngineSubject implements Subject {
         rip--;
       } else if (vector === VECTOR.pageFault && (errorCode & FETCH) !== 0 && rip !== start) vector = COMPLETED;
     } else if (exit === Exit.Syscall) vector = SYSCALL;
+    else if (exit === Exit.Slice) vector = ENDLESS;
     else if (exit === Exit.Instruction) {
       const op = view.getUint32(cpu + STATE.exitOp, true);
       if (PRIVILEGED[op] === 'ud2') vector = VECTOR.invalidOpcode;

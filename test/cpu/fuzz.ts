@@ -9,7 +9,7 @@ import { fillFlow } from './flow.ts';
 import { type Form, formsOf } from './forms.ts';
 import { fillCase, insnOf } from './generate.ts';
 import { KNOWN, type Known } from './known.ts';
-import { CASE, COMPLETED, OUTCOME, UNSUPPORTED } from './layout.ts';
+import { CASE, COMPLETED, ENDLESS, GIVEN_UP, OUTCOME, UNSUPPORTED } from './layout.ts';
 import type { Oracle } from './oracle.ts';
 import { Random } from './random.ts';
 import type { Subject } from './subject.ts';
@@ -60,6 +60,10 @@ export interface FuzzReport {
   readonly known: Map<Known, number>;
   /** Cases that differed, but had strayed to memory that only the oracle's process has. */
   strayed: number;
+  /** Cases that loop for ever on both sides. */
+  endless: number;
+  /** Cases that the oracle did not run. */
+  givenUp: number;
   /** The first mismatch of each form. */
   readonly mismatches: Mismatch[];
 }
@@ -85,14 +89,8 @@ export function caseRandom(seed: number, form: Form, round: number): Random {
 export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
   const { oracle, subject, seed } = options;
   const forms = options.forms ?? formsOf().forms;
-  const report: FuzzReport = {
-    cases: 0,
-    compared: 0,
-    coverage: new Map(),
-    known: new Map(),
-    strayed: 0,
-    mismatches: [],
-  };
+  const counts = { cases: 0, compared: 0, strayed: 0, endless: 0, givenUp: 0 };
+  const report: FuzzReport = { ...counts, coverage: new Map(), known: new Map(), mismatches: [] };
   for (const form of forms)
     report.coverage.set(form, { cases: 0, completed: 0, faulted: 0, mismatched: 0, translated: 0 });
   const firstRound = options.firstRound ?? 0;
@@ -150,17 +148,22 @@ async function judge(
   report.cases++;
   const coverage = report.coverage.get(form)!;
   const hostView = new DataView(host.buffer, host.byteOffset + i * OUTCOME.size, OUTCOME.size);
+  const hostVector = hostView.getUint32(OUTCOME.vector, true);
   const ourVector = new DataView(ours.buffer, ours.byteOffset + i * OUTCOME.size).getUint32(OUTCOME.vector, true);
+  if (hostVector === GIVEN_UP) {
+    report.givenUp++;
+    return;
+  }
+  if (hostVector === ENDLESS && ourVector === ENDLESS) {
+    report.endless++;
+    return;
+  }
   if (ourVector === UNSUPPORTED) {
     coverage.unsupported ??= subject.detail(i) ?? 'not supported';
     return;
   }
   // #UD for what our decoder knows and the host performs: the engine has no semantics for it yet.
-  if (
-    ourVector === INVALID_OPCODE &&
-    hostView.getUint32(OUTCOME.vector, true) !== INVALID_OPCODE &&
-    decodes(cases, i)
-  ) {
+  if (ourVector === INVALID_OPCODE && hostVector !== INVALID_OPCODE && decodes(cases, i)) {
     coverage.unsupported ??= 'the engine raises #UD: it has no semantics for this instruction';
     return;
   }
@@ -172,7 +175,7 @@ async function judge(
   coverage.cases++;
   report.compared++;
   if (subject.translated?.(i) && SEMANTICS[form.row.mnemonic] !== undefined) coverage.translated++;
-  if (hostView.getUint32(OUTCOME.vector, true) === COMPLETED) coverage.completed++;
+  if (hostVector === COMPLETED) coverage.completed++;
   else coverage.faulted++;
   if (differences.length === 0) return;
   const known = knownDifference(cases, hostView, ours, i);

@@ -54,7 +54,7 @@ export const OUTCOME = {
   gpr: 0x000,
   rip: 0x080,
   rflags: 0x088,
-  /** u32: exception vector, or COMPLETED, SYSCALL or DIED. */
+  /** u32: exception vector, or one of the values below. */
   vector: 0x090,
   /** u32: error code of a fault. */
   errorCode: 0x094,
@@ -74,10 +74,14 @@ export const OUTCOME = {
 export const COMPLETED = 0xffff_ffff;
 /** The code executed SYSCALL or INT 80h, which the oracle does not let through. */
 export const SYSCALL = 0xffff_fffe;
-/** The oracle process died or hung on this case. */
+/** The oracle process died of this case. */
 export const DIED = 0xffff_fffd;
 /** The subject cannot run this case (not implemented); the detail is beside the outcome. */
 export const UNSUPPORTED = 0xffff_fffc;
+/** The case loops for ever, or for longer than anybody waits. */
+export const ENDLESS = 0xffff_fffb;
+/** The oracle gave the case up without running it, after too many others that had cost it its process. */
+export const GIVEN_UP = 0xffff_fffa;
 
 /** FXSAVE image offsets. */
 export const FX = {

@@ -1,12 +1,24 @@
 /**
  * The parent's side of the oracle: start the child process, send it batches of cases, get outcomes back. When a case kills or
- * hangs the child, a new one is started and the batch goes through again case by case, so that the culprit alone is DIED.
+ * hangs the child, a new one is started and the batch goes through again case by case, so that the culprit alone is DIED or ENDLESS.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import { CASE, CODE_OFFSET, CODE_SIZE, DATA_OFFSET, DATA_SIZE, DIED, HIGH_BASE, LOW_BASE, OUTCOME } from './layout.ts';
+import {
+  CASE,
+  CODE_OFFSET,
+  CODE_SIZE,
+  DATA_OFFSET,
+  DATA_SIZE,
+  DIED,
+  ENDLESS,
+  GIVEN_UP,
+  HIGH_BASE,
+  LOW_BASE,
+  OUTCOME,
+} from './layout.ts';
 
 /** Processor time for a batch, and for a case alone: by the clock, a busy machine would end cases that are healthy. */
 const BATCH_CPU_MS = 3_000;
@@ -14,8 +26,8 @@ const CASE_CPU_MS = 500;
 const LOOK_MS = 100;
 /** For a child that waits for something. */
 const STUCK_MS = 300_000;
-/** After so many dead processes in one batch its remaining cases are given up. */
-const DEATHS = 3;
+/** After so many dead processes in one batch its remaining cases are given up: where no case lives, it is not for their sake. */
+const DEATHS = 20;
 const STARTS = 4;
 
 /** Why this machine cannot be an oracle, or undefined when it can. */
@@ -67,6 +79,8 @@ export class Oracle {
   #child: ChildProcess | undefined;
   #waiting: { target: Uint8Array; filled: number; done: () => void; failed: (error: Error) => void } | undefined;
   #lastWords = '';
+  /** Was the last child that ended killed because it took too long? */
+  #overran = false;
 
   /** Run `count` cases; the outcomes are in the same order. */
   async run(cases: Uint8Array, count: number): Promise<Uint8Array> {
@@ -74,20 +88,28 @@ export class Oracle {
     try {
       await this.#exchange(cases.subarray(0, count * CASE.size), count, outcomes);
     } catch {
-      let deaths = count === 1 ? DEATHS : 0;
+      let deaths = 0;
       for (let i = 0; i < count; i++) {
         const outcome = outcomes.subarray(i * OUTCOME.size, (i + 1) * OUTCOME.size);
-        try {
-          if (deaths === DEATHS) throw new Error('given up');
-          await this.#exchange(cases.subarray(i * CASE.size, (i + 1) * CASE.size), 1, outcome);
-        } catch {
-          deaths = Math.min(deaths + 1, DEATHS);
-          outcome.fill(0);
-          new DataView(outcome.buffer, outcome.byteOffset).setUint32(OUTCOME.vector, DIED, true);
-        }
+        let vector: number | undefined = GIVEN_UP;
+        if (deaths < DEATHS) vector = await this.#alone(cases.subarray(i * CASE.size, (i + 1) * CASE.size), outcome);
+        if (vector === undefined) continue;
+        deaths++;
+        outcome.fill(0);
+        new DataView(outcome.buffer, outcome.byteOffset).setUint32(OUTCOME.vector, vector, true);
       }
     }
     return outcomes;
+  }
+
+  /** Run one case; what it did to the child if that did not live through it. */
+  async #alone(record: Uint8Array, outcome: Uint8Array): Promise<number | undefined> {
+    try {
+      await this.#exchange(record, 1, outcome);
+      return undefined;
+    } catch {
+      return this.#overran ? ENDLESS : DIED;
+    }
   }
 
   /**
@@ -113,8 +135,11 @@ export class Oracle {
     const answer = this.#expect(outcomes);
     const mostMs = (count === 1 ? CASE_CPU_MS : BATCH_CPU_MS) + cpuMs(child);
     const stuckAt = performance.now() + STUCK_MS;
+    this.#overran = false;
     const timer = setInterval(() => {
-      if (cpuMs(child) > mostMs || performance.now() > stuckAt) child.kill('SIGKILL');
+      if (cpuMs(child) <= mostMs && performance.now() <= stuckAt) return;
+      this.#overran = true;
+      child.kill('SIGKILL');
     }, LOOK_MS);
     child.stdin!.write(header);
     child.stdin!.write(cases);
