@@ -36,7 +36,7 @@ async function serve(report: (text: string) => void, runs: (pid: number) => void
   const { warmMonitors } = await import('./warm-monitors.ts');
   try {
     const daemon = await startDaemon(findPaths());
-    warmMonitors();
+    void warmMonitors();
     const compiler = new RegionCompiler(regionsDir(findPaths().lib));
     let stopping = false;
     const stop = () => {

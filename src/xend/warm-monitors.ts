@@ -1,6 +1,7 @@
 /**
- * When xend starts, it has prepared what makes monitors start quickly, in the background and once for each state of the
- * sources: their files joined (monitor-program.ts), and Node's compile cache of them (monitor/warm.ts).
+ * What makes monitors start quickly, prepared once for each state of the sources: their files joined (monitor-program.ts), and Node's
+ * compile cache of them (monitor/warm.ts). npm has it done when it has installed the packages (scripts/prepare.ts); where that was not
+ * so, and when sources have changed, xend does it in the background when it starts.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -33,20 +34,22 @@ function stampOf(): string {
 /** Ends well or not: monitors start without what it makes, only slower. */
 async function run(args: readonly string[]): Promise<boolean> {
   const child: ChildProcess = spawn(process.execPath, args, { cwd: '/', stdio: 'ignore' });
-  child.unref();
   if (child.pid !== undefined) os.setPriority(child.pid, LOW_PRIORITY);
   return (await once(child, 'exit').catch(() => [1]))[0] === 0;
 }
 
-/** Returns once it is known what is to be done; it is done in the background, and not again until the sources change. */
-export function warmMonitors(): void {
+/**
+ * Decides at once which program monitors run from now on, as soon as it is there, and makes it unless nothing has changed. Resolves when
+ * that is done or cannot be.
+ */
+export async function warmMonitors(): Promise<void> {
   const cache = process.env.NODE_COMPILE_CACHE;
   if (!cache) return;
   const stamp = stampOf();
   const program = path.join(PROGRAMS, `monitor-${stamp.slice(0, 16)}`);
   const inCheckout = MONITOR.endsWith('.ts');
   if (inCheckout) preferJoined(program);
-  void prepare(path.join(cache, 'monitors-are-warm'), stamp, inCheckout ? program : undefined).catch(() => {});
+  await prepare(path.join(cache, 'monitors-are-warm'), stamp, inCheckout ? program : undefined).catch(() => {});
 }
 
 async function prepare(mark: string, stamp: string, program: string | undefined): Promise<void> {
