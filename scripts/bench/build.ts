@@ -5,7 +5,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { onPath } from '../../src/guest/debian.ts';
-import { Missing } from './subject.ts';
+import { Missing } from './missing.ts';
 
 export const SOURCES = fileURLToPath(new URL('programs', import.meta.url));
 

@@ -35,9 +35,6 @@ export interface Subject {
   stop(): Promise<void>;
 }
 
-/** A subject that this machine cannot have; the text says which package brings it. */
-export class Missing extends Error {}
-
 const ANSWER = /@ (\d+) (\d+) (\d+) (\d+) ([0-9a-f]{16})/;
 const READY_S = 120;
 const PROGRAM_S = 300;

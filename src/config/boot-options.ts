@@ -5,6 +5,7 @@
 // biome-ignore format: a table
 export const BOOT_OPTIONS = [
   { option: 'cryptomgr.notests', reason: 'self-tests of every cipher cost seconds of a software CPU at each boot and prove nothing here' },
+  { option: 'initcall_blacklist=crypto_kdf108_init', reason: 'one more self-test, and nothing else: it looks for a module in the initramfs on the way, twice' },
   { option: 'tsc=reliable',      reason: 'the TSC is the monitor\'s own clock: watching it for drift only wakes an idle guest' },
   { option: 'nr_cpus=VCPUS',     reason: 'the kernel is built for 8192 CPUs and asks for each of them whether it is up, one hypercall a CPU' },
   { option: 'noreplace-smp',     reason: 'on one CPU Linux patches its 9,000 LOCK prefixes away, each in an address space of its own: most of a second, to save nanoseconds' },

@@ -9,7 +9,8 @@ import type { Guest } from '../../../src/guest/index.ts';
 import { buildInitramfs } from '../../../src/guest/initramfs.ts';
 import { ModuleTree } from '../../../src/guest/modules.ts';
 import type { BenchDisk } from '../disk.ts';
-import { guestWords, Missing, processCpuMs, Runner, type Subject } from '../subject.ts';
+import { Missing } from '../missing.ts';
+import { guestWords, processCpuMs, Runner, type Subject } from '../subject.ts';
 
 const PROGRAM = 'qemu-system-x86_64';
 const VIRTIO_MODULES = ['virtio_pci', 'virtio_blk', 'virtio_console', 'ext4', 'crc32c_generic'];

@@ -4,7 +4,8 @@ import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { onPath } from '../../../src/guest/debian.ts';
 import type { BenchDisk } from '../disk.ts';
-import { guestWords, Missing, Runner, type Subject } from '../subject.ts';
+import { Missing } from '../missing.ts';
+import { guestWords, Runner, type Subject } from '../subject.ts';
 
 export const UML = 'linux.uml';
 

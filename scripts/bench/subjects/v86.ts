@@ -3,7 +3,8 @@ import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { defaultBootOptions } from '../../../src/config/boot-options.ts';
-import { guestWords, Missing, processCpuMs, Runner, type Subject } from '../subject.ts';
+import { Missing } from '../missing.ts';
+import { guestWords, processCpuMs, Runner, type Subject } from '../subject.ts';
 import { prepareV86Guest } from './v86-guest.ts';
 
 const MACHINE = fileURLToPath(new URL('v86-machine.ts', import.meta.url));
