@@ -131,7 +131,7 @@ function showCoverage(report: FuzzReport): void {
       print(`no longer known? ${known.mnemonics.join(' ')}: ${known.about}`);
   }
   if (report.strayed > 0) print(`strayed to memory of the oracle's process, and not compared: ${report.strayed} cases`);
-  if (report.endless > 0) print(`without an end on both sides, and not compared: ${report.endless} cases`);
+  if (report.endless > 0) print(`without an end that anybody waits for, and not compared: ${report.endless} cases`);
   if (report.givenUp > 0)
     print(`given up with a batch that cost the oracle too many processes: ${report.givenUp} cases`);
   const { excluded } = formsOf();

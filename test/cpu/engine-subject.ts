@@ -50,8 +50,13 @@ const NO_FRAME = 0xffff_ffff;
 const STEPS = 20_000;
 /** More taken branches than any case needs that the oracle waits for; code that loops for ever ends there. */
 const BRANCHES = 5_000_000;
-const VECTOR = { breakpoint: 3, invalidOpcode: 6, pageFault: 14 } as const;
+const VECTOR = { breakpoint: 3, invalidOpcode: 6, generalProtection: 13, pageFault: 14 } as const;
 const FETCH = 0x10;
+/** Of what is left to the hypervisor: what a program may not do on a real machine, whatever its operands. Code that is jumped into has such. */
+const FORBIDDEN: readonly string[] = [
+  ...['hlt', 'cli', 'sti', 'in', 'out', 'ins', 'outs', 'rdmsr', 'wrmsr', 'clts', 'invd', 'wbinvd', 'invlpg'],
+  ...['lgdt', 'lidt', 'lldt', 'ltr', 'lmsw', 'swapgs'],
+];
 
 export class EngineSubject implements Subject {
   readonly name: string;
@@ -176,6 +181,7 @@ export class EngineSubject implements Subject {
     else if (exit === Exit.Instruction) {
       const op = view.getUint32(cpu + STATE.exitOp, true);
       if (PRIVILEGED[op] === 'ud2') vector = VECTOR.invalidOpcode;
+      else if (FORBIDDEN.includes(PRIVILEGED[op]!)) vector = VECTOR.generalProtection;
       else throw new Error(`left to the hypervisor: ${PRIVILEGED[op] ?? op}`);
     } else if (exit !== Exit.Stepped) throw new Error(`the engine returned exit ${exit}`);
 

@@ -120,7 +120,7 @@ export function fillFlow(random: Random, form: Form, buffer: Uint8Array, offset:
   const [counter, other, pointer] = freeRegisters(code) as [number, number, number];
   // Code that branches anywhere may come back to the program with the counter spent, or into the middle of a load, whose address
   // is then one that only the oracle's process has.
-  const list = pieces(random, code, { counter, other, pointer }, /^(j|call|ret|loop)/.test(form.row.mnemonic));
+  const list = pieces(random, code, { counter, other, pointer }, branchesAnywhere(form));
   const { at, length } = place(random, list);
   const instruction = list.length - 2;
   const start = random.chance(6) ? 0x1000 - 1 - random.below(length - 1) : 0x200 + random.below(0xc00);
@@ -133,6 +133,9 @@ export function fillFlow(random: Random, form: Form, buffer: Uint8Array, offset:
   draft.view.setUint32(CASE.insnAt, at[instruction]!, true);
   draft.view.setBigUint64(CASE.rip, BigInt(draft.base + CODE_OFFSET + start), true);
 }
+
+/** May the instruction lead back to what was before it, so that there is a loop that nobody planned? */
+export const branchesAnywhere = ({ row }: Form): boolean => /^(j|call|ret|loop)/.test(row.mnemonic);
 
 const isMoffs = (form: Form): boolean => form.row.operands.some((code) => code.startsWith('O'));
 
