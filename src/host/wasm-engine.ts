@@ -589,6 +589,11 @@ export class WasmEngine implements Engine {
     this.cache.dropAll();
   }
 
+  /** What regions are made from (originId) → where they are in this domain. */
+  regionAddresses(): Map<number, bigint> {
+    return this.regions.table.addresses();
+  }
+
   /** The guest has nothing to do, or has ended: give what was translated lately to those who keep it, if that is `least` regions. */
   keepRegions(least?: number): void {
     this.regions.keepFresh(least);

@@ -19,6 +19,8 @@ export interface AdopterPorts {
   fetch(va: bigint): number;
   /** Does `work`, for which the guest waits. */
   waiting<T>(work: () => T): T;
+  /** The function that is to be called instead of `code`, that of the kept region at `place`: itself, unless somebody watches. */
+  watched(origin: RegionOrigin, place: KeptPlace, code: unknown): unknown;
 }
 
 export class RegionAdopter {
@@ -92,7 +94,8 @@ export class RegionAdopter {
     const code = ports.waiting(() => ports.kept.code(place, ports.imports));
     if (code === undefined) return false;
     const parts = pageCodes(origin).map((code, k) => ({ ...code, base: bases[k]! }));
-    table.install({ origin, parts, entries: table.entriesOf(origin, parts) }, code);
+    const called = ports.watched(origin, place, code);
+    table.install({ origin, parts, entries: table.entriesOf(origin, parts) }, called);
     this.adopted++;
     return true;
   }

@@ -4,9 +4,9 @@
  */
 import type { GuestMemory } from '../../hypervisor/memory.ts';
 import type { CodeCache } from '../../translate/interpreter/code-cache.ts';
-import { isThere } from '../../translate/region/index.ts';
+import { isThere, type RegionOrigin } from '../../translate/region/index.ts';
 import { RegionAdopter } from './adopter.ts';
-import type { KeptRegion, KeptRegions } from './kept.ts';
+import type { KeptPlace, KeptRegion, KeptRegions } from './kept.ts';
 import { AROUND, type Planned, type PlannerOptions, RegionPlanner, type Request } from './planner.ts';
 import { hasCode, type Region, type RegionModule, RegionTable, type TableStatistics } from './table.ts';
 import { type Arrival, linkSlot, type Path, Trail, type TrailOptions } from './trail.ts';
@@ -103,7 +103,7 @@ export class Regions {
   private readonly atOnce = new TranslatorAtOnce();
   /** What those that were made here were made for. */
   private readonly requests = new WeakMap<Region, Request>();
-  private readonly trail: Trail;
+  private trail: Trail;
   private rehearsal: Rehearsal | undefined;
   private joined = 0;
   /** What came of it, until it is ordered. */
@@ -139,7 +139,10 @@ export class Regions {
     this.planner = new RegionPlanner(memory, cache, this.table, options);
     const { kept, fetch } = ports;
     const waiting = <T>(work: () => T): T => this.waiting(work);
-    this.adopter = kept && new RegionAdopter(memory, cache, this.table, { kept, fetch, imports, waiting }, threshold);
+    const watched = (origin: RegionOrigin, place: KeptPlace, code: unknown): unknown =>
+      this.watched?.add({ origin, how: 'kept', module: () => kept!.module(place) }, code) ?? code;
+    const adopterPorts = { kept: kept!, fetch, imports, waiting, watched };
+    this.adopter = kept && new RegionAdopter(memory, cache, this.table, adopterPorts, threshold);
   }
 
   get stats(): RegionStatistics {
@@ -219,7 +222,7 @@ export class Regions {
 
   /** A slice has ended: now and then control is followed from region to region, and those that are better one are made anew. */
   sliceEnded(): void {
-    if (this.watched !== undefined || !this.options.patient) return;
+    if (!this.options.patient) return;
     if (this.rehearsal !== undefined) this.rehearse(this.rehearsal);
     else if (!this.isJoining) {
       const path = this.trail.take();
@@ -298,14 +301,15 @@ export class Regions {
   private installMade(planned: readonly Planned[], { bytes, module, codes }: MadeModule): void {
     const instance = new WebAssembly.Instance(module, { e: this.imports });
     const shared: RegionModule = { bytes: bytes.length, live: 0 };
-    for (const [k, { request, plan, origin, parts, order }] of planned.entries()) {
+    for (const [k, { request, origin, parts, order }] of planned.entries()) {
       if (this.table.isFull) break;
       const entries = this.table.entriesOf(origin, parts, request.rehearsed !== undefined);
       // The guest has run on since it was planned.
       const bases = parts.map(({ base }) => base);
       if (!entries.some((entry) => entry !== 0) || !isThere(origin, this.memory.u8, bases)) continue;
       const code = instance.exports[String(k)];
-      const watched = this.watched?.add(request.va, plan, bytes, String(k), code);
+      const how = request.rehearsed === undefined ? 'made' : 'joined';
+      const watched = this.watched?.add({ origin, how, module: () => ({ bytes, exported: String(k) }) }, code);
       const region = this.table.install({ origin, parts, entries }, watched ?? code, shared);
       if (request.rehearsed === undefined) this.requests.set(region, request);
       else this.joined++;
@@ -331,9 +335,13 @@ export class Regions {
     if (ms > LONG_WAIT_MS) this.waits.regionWaitsLong++;
   }
 
-  /** From now on keep what regions are made of, and count how often they are entered; undefined: no longer. */
+  /**
+   * From now on keep what regions are made of, and count how often they are entered; undefined: no longer. All code is forgotten then: what
+   * was one region may soon be one again.
+   */
   watch(watched: WatchedRegions | undefined): void {
     this.watched = watched;
+    this.trail = new Trail(this.memory, this.cache.cpu, this.options.trail);
   }
 
   /** There are more modules than may live, or as many regions as there is room for: it is time to drop all code. */
@@ -387,12 +395,12 @@ export class Regions {
 
   /** What was suspended for a rehearsal would be adopted once more. */
   private get adopts(): boolean {
-    return this.watched === undefined && this.rehearsal === undefined;
+    return this.rehearsal === undefined;
   }
 
   /** Is there a kept region for the request now, or will it be looked for another time? Then none needs to be made. */
   private isKept({ record, at, va }: Request): boolean {
-    if (this.adopter === undefined || this.watched !== undefined) return false;
+    if (this.adopter === undefined) return false;
     if (this.cache.recordAt(at) !== record || !this.table.isInterpreted(record)) return false;
     return this.adopter.adopt(record, at, va);
   }

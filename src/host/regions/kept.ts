@@ -53,6 +53,8 @@ export interface KeptRegions {
   origin(place: KeptPlace): RegionOrigin | undefined;
   /** Its function, over these imports, which are the same each time. */
   code(place: KeptPlace, imports: Record<string, unknown>): unknown;
+  /** The module that has it, for those who want to read it, and what it is exported as; undefined: it is not there any more. */
+  module(place: KeptPlace): { readonly bytes: Uint8Array; readonly exported: string } | undefined;
   /** Take these, which are new. */
   keep(regions: readonly KeptRegion[]): void;
 }
@@ -228,6 +230,11 @@ export class RegionFolder implements KeptRegions {
       entry.exports = new WebAssembly.Instance(moduleOf(entry.file, bytes), { e: imports }).exports;
     }
     return entry.exports[String(region)];
+  }
+
+  module({ file, region }: KeptPlace): { readonly bytes: Uint8Array; readonly exported: string } | undefined {
+    const body = readBody(this.#files[file]!);
+    return body && { bytes: body.module, exported: String(region) };
   }
 
   /** What the regions of a file were made from; false when it is not there, or there is enough. Its module is then `#last`. */

@@ -10,6 +10,7 @@ import {
   discover,
   LIMITS,
   orderOf,
+  originId,
   originOf,
   pageCodes,
   type RegionOrder,
@@ -20,8 +21,9 @@ import { decode, INSN_MAX, type Insn } from '../../x86/decode.ts';
 import { MXCSR_PE, STATE } from '../../x86/state.ts';
 import type { Part, RegionTable } from './table.ts';
 
-/** For profilers. */
-const nameOf = (va: bigint): string => `region ${BigInt.asUintN(64, va).toString(16)}`;
+/** For profilers: where it was made, and what it was made from (watched.ts). */
+const nameOf = (va: bigint, origin: RegionOrigin): string =>
+  `region ${BigInt.asUintN(64, va).toString(16)} ${originId(origin).toString(16)}`;
 
 /** Hot code, as it was mapped when it was found hot. */
 export interface Request {
@@ -156,7 +158,7 @@ export class RegionPlanner {
     const origin = originOf(plan, contentOf);
     const parts = pageCodes(origin).map((code, k) => ({ ...code, base: baseOf(plan.pages[k]!) }));
     const entries = plan.entries.map(recordAt).filter((entry) => entry !== 0 && isFree(entry));
-    return { request, plan, origin, order: orderOf(nameOf(va), plan, contentOf), parts, claimed: entries };
+    return { request, plan, origin, order: orderOf(nameOf(va, origin), plan, contentOf), parts, claimed: entries };
   }
 }
 

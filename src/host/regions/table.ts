@@ -19,7 +19,7 @@ import {
   REGION_SLOTS,
   REGION_SLOTS_END,
 } from '../../translate/layout.ts';
-import type { PageCode, RegionOrigin } from '../../translate/region/index.ts';
+import { originId, type PageCode, type RegionOrigin } from '../../translate/region/index.ts';
 
 /** A page that a region has code from. */
 export interface Part extends PageCode {
@@ -39,6 +39,8 @@ const beginsIn = ({ offsets, pages, parts }: Region, part: Part): boolean =>
 
 export interface Region {
   readonly slot: number;
+  /** originId of what it was made from. */
+  readonly id: number;
   readonly parts: readonly Part[];
   /** Its pages, seen from the first entry's. */
   readonly pages: readonly number[];
@@ -245,6 +247,7 @@ export class RegionTable {
     const waiting = records.flatMap((entry) => (typeof entry === 'number' ? [] : [entry.at]));
     const region: Region = {
       slot,
+      id: originId(origin),
       parts,
       pages,
       instructions: origin.instructions,
@@ -274,6 +277,18 @@ export class RegionTable {
     this.stats.regionsLive++;
     this.stats.regionInstructions += origin.instructions;
     return region;
+  }
+
+  /** Region.id of those that have been entered → the address of the first entry, as far as it was last known. */
+  addresses(): Map<number, bigint> {
+    const { view } = this.memory;
+    const found = new Map<number, bigint>();
+    for (const { slot, id, offsets } of this.bySlot.values()) {
+      const at = this.cache.cpu + REGION_PLACES + (slot - REGION_SLOTS) * REGION_PLACE_BYTES;
+      if (view.getBigUint64(at + PLACE.stamp, true) === 0n) continue;
+      found.set(id, BigInt.asUintN(64, view.getBigUint64(at + PLACE.first, true) + BigInt(offsets[0]!)));
+    }
+    return found;
   }
 
   /** Write down for runtime/region-places.ts where the pages of the region in `slot` are; that they are is not known yet. */

@@ -1,50 +1,59 @@
 /**
  * What a developer wants to see of regions: which code of the guest they are, what it became, and how often each was entered.
- * Only of regions that are made while somebody watches: nothing is kept, and nothing is counted, at other times.
+ * Only of regions that are put into the table while somebody watches: nothing is kept, and nothing is counted, at other times.
  */
-import { REGION_PARAMETERS, type RegionPlan } from '../../translate/region/index.ts';
-import { I32, i32 } from '../../wasm/expr.ts';
+import { originId, REGION_PARAMETERS, type RegionOrigin } from '../../translate/region/index.ts';
+import { I32, i32, i64 } from '../../wasm/expr.ts';
 import { ModuleBuilder } from '../../wasm/module.ts';
 import { printFunction } from '../../wasm/print.ts';
-import { disassemble } from '../../x86/disassemble.ts';
+import { type GuestListing, guestListing, hexAddress } from './listing.ts';
 
 /** A region as it is told: plain data. */
-export interface RegionView {
-  /** Of its first entry, sixteen hexadecimal digits. */
+export interface RegionView extends GuestListing {
+  /** Of its first entry, where it was entered last: sixteen hexadecimal digits. */
   readonly address: string;
+  /** Of the process's page tables when it was first entered: their frame, or 0 in the guest's kernel. */
+  readonly root: number;
+  /** In this domain, of one piece of hot code or of several regions; or kept from another. */
+  readonly how: 'made' | 'joined' | 'kept';
   readonly instructions: number;
-  readonly blocks: number;
   readonly entries: number;
   /** How often control came to it from outside. */
   readonly executions: number;
   /** Bytes of WebAssembly of its module, which it may share with others. */
   readonly moduleBytes: number;
-  /** Its guest code: a line for each instruction, with a blank one before each block. */
-  readonly guest: readonly string[];
-  /** Its function, an instruction a line. */
+  /** Its function, an instruction a line; none when it cannot be had any more. */
   readonly wasm: readonly string[];
 }
 
-interface Watched {
-  readonly va: bigint;
-  readonly plan: RegionPlan;
-  readonly module: Uint8Array;
-  /** Its function's name in the module. */
-  readonly exported: string;
-  executions: number;
+/** What is to be told of a region, as it is put into the table. */
+export interface WatchedRegion {
+  readonly origin: RegionOrigin;
+  readonly how: RegionView['how'];
+  /** Its module, and its function's name in that. */
+  module(): { readonly bytes: Uint8Array; readonly exported: string } | undefined;
 }
 
-/** A module whose function "0" calls `entered` and then goes on in `region`, as if it were that region. */
+interface Watched extends WatchedRegion {
+  executions: number;
+  root: number;
+  /** Address of its first page, where it was entered last: its low and its high half. */
+  lo: number;
+  hi: number;
+}
+
+/** A module whose function "0" tells `entered` the region's first page, and then goes on in `region` as if it were that. */
 function counter(): Uint8Array<ArrayBuffer> {
   const m = new ModuleBuilder();
-  const entered = m.importFunction('entered', [], []);
+  const entered = m.importFunction('entered', [I32, I32], []);
   const region = m.importFunction('region', [...REGION_PARAMETERS], [I32]);
   m.function(
     [...REGION_PARAMETERS],
     [I32],
     (f) => {
-      f.callVoid(entered);
-      f.returnCall(region, f.param(0), f.param(1));
+      const page = f.param(0);
+      f.callVoid(entered, page.wrap(), page.shrU(i64(32)).wrap());
+      f.returnCall(region, page, f.param(1));
       f.ret(i32(0));
     },
     '0',
@@ -54,55 +63,51 @@ function counter(): Uint8Array<ArrayBuffer> {
 
 export class WatchedRegions {
   readonly #counter = new WebAssembly.Module(counter());
-  readonly #regions: Watched[] = [];
+  /** By originId: the same code in two places is told of as one. */
+  readonly #regions = new Map<number, Watched>();
+  readonly #root: () => number;
 
-  /** The function that is to be called instead of `code`, which `module` exports as `exported`. */
-  add(va: bigint, plan: RegionPlan, module: Uint8Array, exported: string, code: unknown): unknown {
-    const watched: Watched = { va, plan, module, exported, executions: 0 };
-    this.#regions.push(watched);
-    const entered = (): void => void watched.executions++;
+  /** `root`: RegionView.root of what runs now. */
+  constructor(root: () => number = () => 0) {
+    this.#root = root;
+  }
+
+  /** The function that is to be called instead of `code`, which is `region`'s. */
+  add(region: WatchedRegion, code: unknown): unknown {
+    const id = originId(region.origin);
+    const known = this.#regions.get(id);
+    const watched = known ?? { ...region, executions: 0, root: 0, lo: 0, hi: 0 };
+    this.#regions.set(id, watched);
+    const entered = (lo: number, hi: number): void => {
+      if (watched.executions++ === 0) watched.root = this.#root();
+      watched.lo = lo;
+      watched.hi = hi;
+    };
     return new WebAssembly.Instance(this.#counter, { e: { entered, region: code } }).exports['0'];
   }
 
-  /**
-   * The `most` regions that `weight` finds heaviest, by their addresses; then those that were entered most often. Code that was
-   * translated several times is one, in its latest form.
-   */
-  views(most: number, weight: (address: string) => number): RegionView[] {
-    const latest = new Map<bigint, Watched>();
-    for (const watched of this.#regions) {
-      const executions = watched.executions + (latest.get(watched.va)?.executions ?? 0);
-      latest.set(watched.va, { ...watched, executions });
-    }
-    const address = ({ va }: Watched): string => BigInt.asUintN(64, va).toString(16).padStart(16, '0');
-    return [...latest.values()]
-      .sort((a, b) => weight(address(b)) - weight(address(a)) || b.executions - a.executions)
+  /** The `most` of those that were entered which `weight` finds heaviest, by their originId; then those that were entered most often. */
+  views(most: number, weight: (id: number) => number): (RegionView & { readonly id: number })[] {
+    return [...this.#regions]
+      .filter(([, { executions }]) => executions > 0)
+      .sort(([a, x], [b, y]) => weight(b) - weight(a) || y.executions - x.executions)
       .slice(0, most)
-      .map((watched) => ({
-        address: address(watched),
-        instructions: watched.plan.instructions,
-        blocks: watched.plan.blocks.size,
-        entries: watched.plan.entries.length,
-        executions: watched.executions,
-        moduleBytes: watched.module.length,
-        guest: guestCode(watched),
-        wasm: printFunction(watched.module, watched.exported),
-      }));
+      .map(([id, watched]) => ({ id, ...viewOf(watched) }));
   }
 }
 
-function guestCode({ va, plan }: Watched): string[] {
-  const page = BigInt.asUintN(64, va) & ~0xfffn;
-  const lines: string[] = [];
-  for (const { start, insns } of [...plan.blocks.values()].sort((a, b) => a.start - b.start)) {
-    if (lines.length > 0) lines.push('');
-    let offset = start;
-    for (const insn of insns) {
-      const rip = BigInt.asUintN(64, page + BigInt(offset));
-      const entry = plan.entries.includes(offset) ? '>' : ' ';
-      lines.push(`${entry}${rip.toString(16).padStart(16, '0')}  ${disassemble(insn, rip)}`);
-      offset += insn.length;
-    }
-  }
-  return lines;
+function viewOf({ origin, how, module, executions, root, lo, hi }: Watched): RegionView {
+  const page = (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0);
+  const { bytes, exported } = module() ?? { bytes: undefined, exported: '' };
+  return {
+    address: hexAddress(page + BigInt(origin.entries[0]!)),
+    root,
+    how,
+    instructions: origin.instructions,
+    entries: origin.entries.length,
+    executions,
+    moduleBytes: bytes?.length ?? 0,
+    ...guestListing(origin, page),
+    wasm: bytes === undefined ? [] : printFunction(bytes, exported),
+  };
 }

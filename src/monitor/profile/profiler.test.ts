@@ -26,8 +26,17 @@ test('a profile waits for what the vCPU thread tells', async () => {
     600,
   );
   profiler.stop();
-  profiler.finish({ guest: [0x10, 0, 0, 3], monitor: [{ name: 'run', where: '', ms: 2 }], engine: {}, regions: [] });
-  const { guest, monitor } = await profiler.result;
+  const listing = { blocks: 1, parts: [{ address: '0000000000001000', instructions: 2 }], guest: [], wasm: [] };
+  const region = { address: '0000000000001000', root: 5, how: 'kept', instructions: 2, entries: 1 } as const;
+  profiler.finish({
+    guest: [0x10, 0, 0, 3],
+    monitor: [{ name: 'run', where: '', ms: 2 }],
+    engine: {},
+    regions: [{ ...region, ...listing, executions: 7, moduleBytes: 0, ms: 1 }],
+  });
+  const { guest, monitor, regions } = await profiler.result;
   assert.deepEqual(guest, [{ address: '0000000000000010', kernel: true, samples: 3 }]);
   assert.equal(monitor[0]!.name, 'run');
+  const { root: _, ...told } = region;
+  assert.deepEqual(regions, [{ ...told, ...listing, executions: 7, moduleBytes: 0, ms: 1 }]);
 });

@@ -4,7 +4,7 @@
  */
 import { findKernelSymbols, type KernelSymbols, symbolAt } from '../../guest/kallsyms.ts';
 import { UserSpace } from '../../guest/user-symbols.ts';
-import type { GuestAddress, MonitorFunction, Profile, VcpuProfile } from './types.ts';
+import type { GuestAddress, MonitorFunction, Profile, ProfiledRegion, TimedRegion, VcpuProfile } from './types.ts';
 
 const INTERVAL_MS = 1;
 /** Where a region's function begins is in its name. */
@@ -59,24 +59,42 @@ export class Profiler {
   finish(found: VcpuProfile | undefined): void {
     this.stop();
     const seconds = (performance.now() - this.#started) / 1000;
-    const symbols = findKernelSymbols(this.#vcpu.ram);
-    const guest = namedAddresses(found?.guest ?? [], symbols, this.#vcpu.ram);
+    const names = new Names(this.#vcpu.ram);
+    const guest = namedAddresses(found?.guest ?? [], names);
     const samples = this.#idle + guest.reduce((sum, { samples }) => sum + samples, 0);
-    const monitor = (found?.monitor ?? []).map((one) => namedFunction(one, symbols));
-    const regions = (found?.regions ?? []).map((one) => ({ ...one, ...symbolOf(one.address, symbols) }));
+    const monitor = (found?.monitor ?? []).map((one) => namedFunction(one, names));
+    const regions = (found?.regions ?? []).map((one) => namedRegion(one, names));
     this.#resolve({ seconds, samples, idle: this.#idle, guest, monitor, engine: found?.engine ?? {}, regions });
   }
 }
 
-function namedAddresses(flat: readonly number[], symbols: KernelSymbols | undefined, ram: Uint8Array): GuestAddress[] {
+/** What a guest itself calls its addresses. */
+class Names {
+  readonly #ram: Uint8Array;
+  readonly #kernel: KernelSymbols | undefined;
+  /** Root frame → the process's memory. */
+  readonly #spaces = new Map<number, UserSpace>();
+
+  constructor(ram: Uint8Array) {
+    this.#ram = ram;
+    this.#kernel = findKernelSymbols(ram);
+  }
+
+  /** `root`: the frame of a process's page tables, 0 for the kernel. Below its half that has no functions, only offsets in its per-CPU data. */
+  at(va: bigint, root: number): { readonly name: string; readonly offset: number } | undefined {
+    if (root === 0) return this.#kernel && va >> 63n === 1n ? symbolAt(this.#kernel, va) : undefined;
+    let space = this.#spaces.get(root);
+    if (space === undefined) this.#spaces.set(root, (space = new UserSpace(this.#ram, root)));
+    return space.symbolAt(va);
+  }
+}
+
+function namedAddresses(flat: readonly number[], names: Names): GuestAddress[] {
   const guest: GuestAddress[] = [];
-  const spaces = new Map<number, UserSpace>();
   for (let k = 0; k + 4 <= flat.length; k += 4) {
     const [lo, hi, root, samples] = flat.slice(k, k + 4) as [number, number, number, number];
     const value = (BigInt(hi) << 32n) | BigInt(lo);
-    let space = spaces.get(root);
-    if (root !== 0 && space === undefined) spaces.set(root, (space = new UserSpace(ram, root)));
-    const found = space ? space.symbolAt(value) : symbols && symbolAt(symbols, value);
+    const found = names.at(value, root);
     const address = value.toString(16).padStart(16, '0');
     guest.push({
       address,
@@ -88,14 +106,26 @@ function namedAddresses(flat: readonly number[], symbols: KernelSymbols | undefi
   return guest.sort((a, b) => b.samples - a.samples);
 }
 
-function namedFunction(one: MonitorFunction, symbols: KernelSymbols | undefined): MonitorFunction {
+function namedFunction(one: MonitorFunction, names: Names): MonitorFunction {
   const entry = REGION.exec(one.name)?.[1];
-  return entry === undefined ? one : { ...one, ...symbolOf(entry, symbols) };
+  return entry === undefined ? one : { ...one, ...symbolOf(entry, 0, names) };
 }
 
-/** `address`: hexadecimal digits. Below the kernel's half the kernel has no functions, only offsets in its per-CPU data. */
-function symbolOf(address: string, symbols: KernelSymbols | undefined): { symbol?: string } {
-  const va = BigInt(`0x${address}`);
-  const found = symbols && va >> 63n === 1n ? symbolAt(symbols, va) : undefined;
+function namedRegion({ root, parts, ...one }: TimedRegion, names: Names): ProfiledRegion {
+  const named: { address: string; instructions: number; symbol?: string }[] = [];
+  let before: string | undefined;
+  for (const { address, instructions } of parts) {
+    const name = names.at(BigInt(`0x${address}`), root)?.name;
+    // Pieces of one function lie apart where a region leaves out what is rare.
+    if (name !== undefined && name === before) named.at(-1)!.instructions += instructions;
+    else named.push({ address, instructions, ...symbolOf(address, root, names) });
+    before = name;
+  }
+  return { ...one, ...symbolOf(one.address, root, names), parts: named };
+}
+
+/** `address`: hexadecimal digits. */
+function symbolOf(address: string, root: number, names: Names): { symbol?: string } {
+  const found = names.at(BigInt(`0x${address}`), root);
   return found ? { symbol: `${found.name}+0x${found.offset.toString(16)}` } : {};
 }

@@ -17,16 +17,21 @@ export interface MonitorFunction {
   readonly name: string;
   readonly where: string;
   readonly ms: number;
-  /** Of a region's function: the kernel's symbol at its beginning. */
+  /** Of a region's function, whose name has the address where it is in this domain: the kernel's symbol there. */
   readonly symbol?: string;
 }
 
-/** A region that was made while the profile was. */
-export interface ProfiledRegion extends RegionView {
+/** A region that was entered while the profile was made. */
+export interface TimedRegion extends RegionView {
   /** Time in its function. */
   readonly ms: number;
-  /** The kernel's symbol at its beginning. */
+}
+
+/** The same with names, as for GuestAddress: of its beginning, and of each function that it has code of. */
+export interface ProfiledRegion extends Omit<TimedRegion, 'root' | 'parts'> {
   readonly symbol?: string;
+  /** In the order of addresses, with the address of the first instruction that is the region's. */
+  readonly parts: readonly { readonly address: string; readonly instructions: number; readonly symbol?: string }[];
 }
 
 export interface Profile {
@@ -48,5 +53,5 @@ export interface VcpuProfile {
   readonly guest: readonly number[];
   readonly monitor: readonly MonitorFunction[];
   readonly engine: Readonly<Record<string, number>>;
-  readonly regions: readonly ProfiledRegion[];
+  readonly regions: readonly TimedRegion[];
 }

@@ -15,7 +15,10 @@ const V8_INTERVAL_US = 500;
 /** Functions that are told, those with most time first. */
 const FUNCTIONS_MAX = 400;
 
-type WatchedEngine = Pick<WasmEngine, 'statistics' | 'watchRegions'>;
+/** How regions' functions are called (host/regions/planner.ts): where they were made, perhaps in another domain, and their originId. */
+const REGION = /^region ([0-9a-f]+) ([0-9a-f]+)$/;
+
+type WatchedEngine = Pick<WasmEngine, 'statistics' | 'watchRegions' | 'regionAddresses'>;
 
 interface V8Node {
   readonly id: number;
@@ -44,7 +47,7 @@ export class VcpuSampler {
     this.#engine = engine;
     this.#regions = regions;
     if (regions > 0) {
-      this.#watched = new WatchedRegions();
+      this.#watched = new WatchedRegions(() => this.#root());
       engine.watchRegions(this.#watched);
     }
     // A session with one's own thread answers before `post` returns.
@@ -58,12 +61,18 @@ export class VcpuSampler {
     const { view } = this.#memory;
     const lo = view.getUint32(this.#base + STATE.rip, true);
     const hi = view.getUint32(this.#base + STATE.rip + 4, true);
-    const kernel = view.getUint32(this.#base + STATE.kernelMode, true) !== 0;
-    const root = kernel ? 0 : view.getUint32(this.#base + STATE.userRoot, true);
+    const root = this.#root();
     const key = `${lo} ${hi} ${root}`;
     const known = this.#guest.get(key);
     if (known) known[3]++;
     else this.#guest.set(key, [lo, hi, root, 1]);
+  }
+
+  /** The frame of the page tables of the process that runs, or 0 in the guest's kernel. */
+  #root(): number {
+    const { view } = this.#memory;
+    const isKernel = view.getUint32(this.#base + STATE.kernelMode, true) !== 0;
+    return isKernel ? 0 : view.getUint32(this.#base + STATE.userRoot, true);
   }
 
   end(): VcpuProfile {
@@ -73,15 +82,35 @@ export class VcpuSampler {
     });
     this.#session.disconnect();
     const engine = { ...this.#engine.statistics };
-    const ms = new Map(monitor.map(({ name, ms }) => [name, ms]));
-    const msOf = (address: string): number => ms.get(`region ${address.replace(/^0+/, '')}`) ?? 0;
-    const regions = (this.#watched?.views(this.#regions, msOf) ?? []).map((region) => ({
-      ...region,
-      ms: msOf(region.address),
-    }));
+    const msById = new Map<number, number>();
+    for (const { name, ms } of monitor) {
+      const id = idOf(name);
+      if (id !== undefined) msById.set(id, (msById.get(id) ?? 0) + ms);
+    }
+    const msOf = (id: number): number => msById.get(id) ?? 0;
+    const views = this.#watched?.views(this.#regions, msOf) ?? [];
+    const regions = views.map(({ id, ...region }) => ({ ...region, ms: msOf(id) }));
+    const functions = atTheirPlaces(monitor, this.#engine.regionAddresses());
     if (this.#watched) this.#engine.watchRegions(undefined);
-    return { guest: [...this.#guest.values()].flat(), monitor, engine, regions };
+    return { guest: [...this.#guest.values()].flat(), monitor: functions, engine, regions };
   }
+}
+
+function idOf(name: string): number | undefined {
+  const id = REGION.exec(name)?.[2];
+  return id === undefined ? undefined : Number.parseInt(id, 16);
+}
+
+/** Regions are called `region ADDRESS`: where they are in this domain, or, if they are no more, where they were made. */
+export function atTheirPlaces(
+  functions: readonly MonitorFunction[],
+  addresses: ReadonlyMap<number, bigint>,
+): MonitorFunction[] {
+  return functions.map((one) => {
+    const [, made, id] = REGION.exec(one.name) ?? [];
+    if (made === undefined) return one;
+    return { ...one, name: `region ${addresses.get(Number.parseInt(id!, 16))?.toString(16) ?? made}` };
+  });
 }
 
 /**

@@ -209,3 +209,22 @@ export function loops(numbers: readonly number[], at = 0): Program {
   code.set([0x0f, 0x05], code.length - 2);
   return { name: 'loops', code, registers: new Array<bigint>(16).fill(0n), flags: 2 };
 }
+
+/** Where `callers` begins. */
+export const CALLERS_BEGIN = 0x140;
+
+/** Two loops, of 60 rounds and of `rounds`, that call one function of 40 additions of 1 to rax: regions that lead to one another all the time. */
+export function callers(rounds: number): Program {
+  const code = new Uint8Array(0x2000).fill(0x90);
+  // F, too long to be copied to wherever it is called: 40 times add rax,1; ret
+  for (let k = 0; k < 40; k++) code.set([0x48, 0x83, 0xc0, 1], 0x1000 + 4 * k);
+  code[0x1000 + 160] = 0xc3;
+  // LOOP: call F; dec ecx; jnz LOOP; syscall
+  code.set([0xe8, 0xeb, 0x0e, 0, 0, 0xff, 0xc9, 0x75, 0xf7, 0x0f, 0x05], 0x110);
+  // M: call F; dec edx; jnz M; jmp LOOP: most calls of F come from here.
+  code.set([0xe8, 0xbb, 0x0e, 0, 0, 0xff, 0xca, 0x75, 0xf7, 0xeb, 0xc5], CALLERS_BEGIN);
+  const registers = new Array<bigint>(16).fill(0n);
+  registers[2] = 60n;
+  registers[1] = BigInt(rounds);
+  return { name: 'callers', code, registers, flags: 2 };
+}

@@ -8,7 +8,7 @@ import type { BuildExitPaths } from '../exit-paths.ts';
 import type { CodeCache } from '../interpreter/code-cache.ts';
 import { RECORD } from '../layout.ts';
 import { CODE, DATA, MISSING, STACK_TOP, TestMachine } from './machine-for-tests.ts';
-import { type Program, randomProgram, randomRounds } from './program-for-tests.ts';
+import { CALLERS_BEGIN, callers, type Program, randomProgram, randomRounds } from './program-for-tests.ts';
 
 const interpreter = new TestMachine(0);
 const translator = new TestMachine(1);
@@ -530,20 +530,10 @@ test('a SYSCALL that can be performed on the spot leads from region to region, a
 });
 
 test('regions that lead to one another all the time become one', () => {
-  const code = new Uint8Array(0x2000).fill(0x90);
-  // F, too long to be copied to wherever it is called: 40 times add rax,1; ret
-  for (let k = 0; k < 40; k++) code.set([0x48, 0x83, 0xc0, 1], 0x1000 + 4 * k);
-  code[0x1000 + 160] = 0xc3;
-  // LOOP: call F; dec ecx; jnz LOOP; syscall
-  code.set([0xe8, 0xeb, 0x0e, 0, 0, 0xff, 0xc9, 0x75, 0xf7, ...SYSCALL], 0x110);
-  // M: call F; dec edx; jnz M; jmp LOOP: most calls of F come from here.
-  code.set([0xe8, 0xbb, 0x0e, 0, 0, 0xff, 0xca, 0x75, 0xf7, 0xeb, 0xc5], 0x140);
-  const registers = new Array<bigint>(16).fill(0n);
-  registers[GPR.rdx] = 60n;
-  registers[GPR.rcx] = 120_000n;
+  const { code, registers, flags } = callers(120_000);
   const machine = new TestMachine(20);
-  machine.load(code, registers, 2);
-  machine.goto(CODE + 0x140);
+  machine.load(code, registers, flags);
+  machine.goto(CODE + CALLERS_BEGIN);
   /** For each the number of regions when it began. */
   const slices: number[] = [];
   const exit = machine.run(() => {

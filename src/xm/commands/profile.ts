@@ -16,8 +16,8 @@ export const profile = command({
 Looks a thousand times a second where the guest is, and prints its kernel's functions by how often they were found, and its
 programs' as far as they are linked by name (LIBRARY:NAME, or user NAME); the others have addresses only. Then the same for the thread that runs it: generated code of hot regions, the interpreter, and
 what the monitor does for the guest. The guest goes on meanwhile, a little slower. ${SECONDS} seconds when none are given.
-With --regions the translated code is forgotten and made again, and counted; told is what took most time: a region's code in the
-guest ('>' where it is entered), and its WebAssembly.`,
+With --regions the translated code is forgotten, and made, joined or taken from other domains again, and counted; told is what took
+most time: a region's code in the guest ('>' where it is entered) with the functions that it comes from, and its WebAssembly.`,
   options: {
     lines: { type: 'string', short: 'n', value: 'N', help: `of each table; ${LINES} when not given` },
     regions: { type: 'string', short: 'r', value: 'N', help: `of hot code to tell of, at most ${REGIONS_MAX}` },
@@ -69,11 +69,20 @@ function text(found: Profile, lines: number, byAddress: boolean): string {
   ].join('');
 }
 
+const HOW = {
+  made: 'made here',
+  joined: 'several that were joined here',
+  kept: 'kept from another domain or an earlier time',
+} as const;
+
 function regionLines(region: Profile['regions'][number]): string[] {
-  const { address, symbol, instructions, blocks, entries, executions, ms, guest, wasm } = region;
+  const { address, symbol, how, instructions, blocks, entries, executions, ms, parts, guest, wasm } = region;
   return [
     `\nregion ${[address, symbol].filter(Boolean).join('  ')}: ${instructions} instructions in ${blocks} blocks, ${entries} entries; `,
-    `entered ${executions} times, ${ms.toFixed(1)} ms\n`,
+    `entered ${executions} times, ${ms.toFixed(1)} ms; ${HOW[how]}\n`,
+    ...(parts.length > 1
+      ? parts.map((part) => line('%6d of %s  %s', part.instructions, part.address, part.symbol ?? ''))
+      : []),
     ...guest.map((text) => `${text}\n`),
     '\n',
     ...wasm.map((text) => `    ${text}\n`),
