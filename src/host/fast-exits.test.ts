@@ -118,35 +118,6 @@ function randomEntry(): bigint {
   return high | (BigInt(target) << 12n) | BigInt(pick([0x67, 0x67, 0x25, 0x27, 3, 1, 2, 0, random(4096)]));
 }
 
-/**
- * An mmu_update: mostly of one entry of a level 1 table, also of tables of higher levels, of data, and of frames beyond RAM.
- */
-function randomUpdate(): void {
-  const { pages } = memory.layout;
-  const entry = randomEntry();
-  const table = chance(4)
-    ? pick([FRAME.l1, FRAME.l2, FRAME.l4, FRAME.userL4, FRAME.data, FRAME.free, pages, 2 ** 20 + FRAME.userL1])
-    : FRAME.userL1;
-  const where = (BigInt(table) << 12n) | BigInt(8 * (CHANGED + random(8))) | BigInt(chance(6) ? random(8) : 0);
-  const request = va(FRAME.scratch, chance(8) ? 4096 - random(24) : 8 * random(16));
-  vcpu.writeU64(request, where);
-  vcpu.writeU64(request + 8n, entry);
-  vcpu.setReg64(GPR.rax, 1n);
-  vcpu.setReg64(GPR.rdi, chance(10) ? STACK() : request);
-  vcpu.setReg64(GPR.rsi, chance(8) ? BigInt(pick([0, 2, 2 ** 31 + 1])) : 1n | (BigInt(random(2)) << 32n));
-  vcpu.setReg64(GPR.rdx, chance(8) ? va(FRAME.scratch + 1) : 0n);
-  vcpu.setReg64(GPR.r10, BigInt(chance(10) ? pick([0, 1, 0x7ff1, 2 ** 31 + 0x7ff0]) : 0x7ff0));
-  memory.frameFlags[FRAME.userL1] = chance(12) ? 1 : 0;
-  randomEntries();
-  const known = !chance(8);
-  const written = random(256);
-  prepare = () => {
-    engine.flushTlb();
-    if (known) engine.translate(request, false);
-    remember(written);
-  };
-  prepare();
-}
 /** An entry of the user's level 1 table, and for each of those that changes are about, what the engine knows of it. */
 function randomEntries(): void {
   for (let i = 0; i < 8; i++) {
@@ -331,13 +302,12 @@ function randomState(): Exit {
   }
   if (vcpu.kernelMode) {
     if (chance(3)) {
-      if (chance(3)) randomUpdate();
-      else randomRoots();
+      randomRoots();
       return Exit.Syscall;
     }
     vcpu.setReg64(GPR.rax, chance(20) ? random64() : BigInt(pick([23, 23, 3, 5, 25])));
     vcpu.setReg64(GPR.rdi, chance(8) ? random64() : BigInt(random(4)));
-    vcpu.setReg64(GPR.rsi, chance(4) ? random64() : BigInt(random(0x8000_0000)));
+    vcpu.setReg64(GPR.rsi, chance(4) ? random64() : BigInt(random(chance(4) ? 6 : 0x8000_0000)));
   }
   return Exit.Syscall;
 }
@@ -385,25 +355,35 @@ test('each exit is performed as its twin performs it, or declined without a trac
     restore(start);
     prepare();
     const done = engine.performExit(exit);
+    // A batch of operations may have been begun: fast-batches.test.ts.
+    const isBatch = !done && name === 'kernel syscall 26';
+    if (isBatch) {
+      handle(vcpu, exit);
+      vcpu.setU32(STATE.budget, 0);
+    }
     const fast = save();
+    for (const register of isBatch ? [GPR.rdi, GPR.rsi] : []) {
+      const at = STATE.gpr + 8 * register;
+      fast[0]!.set(slow[0]!.subarray(at, at + 8), at);
+    }
     const where = `seed ${SEED}, case ${n}: ${name}, ${done ? 'performed' : 'declined'}`;
     if (done) assert.equal(crashed, false, where);
-    assert.equal(difference(done ? slow : start, fast), undefined, where);
+    assert.equal(difference(done || isBatch ? slow : start, fast), undefined, where);
     if (done) performed.set(name, (performed.get(name) ?? 0) + 1);
-    if (tableWrite || name === 'kernel syscall 1') assertNothingStale(where);
+    if (tableWrite) assertNothingStale(where);
     if (name === 'kernel syscall 26') {
       const code = [WITH_USER, ...ROOTS.user].some((root) => root === vcpu.kernelRoot) ? memory.at(FRAME.userCode) : 0;
       assert.equal(engine.translate(0x400000n, false), code, where);
     }
     restore(start);
     // Tables were put back behind the engine's back.
-    if (tableWrite || / (1|26)$/.test(name)) engine.flushTlb();
+    if (tableWrite || name === 'kernel syscall 26') engine.flushTlb();
     memory.frameFlags[FRAME.userL1] = 0;
   }
   for (const name of ['user syscall', 'user exception', 'kernel exception', 'table write']) {
     assert.ok((performed.get(name) ?? 0) > 100, `${name}: ${performed.get(name)} of ${CASES}`);
   }
-  for (const call of [1, 3, 5, 23, 25, 26]) {
+  for (const call of [3, 5, 23, 25, 26]) {
     assert.ok(
       (performed.get(`kernel syscall ${call}`) ?? 0) > 20,
       `hypercall ${call}: ${JSON.stringify([...performed])}`,

@@ -1,11 +1,12 @@
 /** What the fast paths have in common: registers, the trace, the change between guest kernel and user mode, page-table entries. */
 import { PTE } from '../../abi/numbers.ts';
 import type { ExitTools } from '../../translate/exit-paths.ts';
-import { type E, i32, i64, load32, load64 } from '../../wasm/expr.ts';
+import { type E, i32, i64, i64pair, load32, load64 } from '../../wasm/expr.ts';
 import type { Fn } from '../../wasm/module.ts';
 import { STATE } from '../../x86/state.ts';
 import { GATES } from '../gates.ts';
 import { type MemoryLayout, SPECIAL } from '../memory.ts';
+import { FRAME_HIGH } from '../mmu/walk.ts';
 import { KEEP } from '../trace.ts';
 
 export const gpr = (cpu: E, register: number): E => load64(cpu, STATE.gpr + 8 * register);
@@ -41,7 +42,10 @@ export function toggleMode(f: Fn, cpu: E, tools: ExitTools, kernel: boolean): vo
 export const isCanonical = (va: E): E => va.shl(16).shrS(16).eq(va);
 
 /** An entry's frame number moved to the bottom: bits 51–12. */
-const frameOf = (entry: E): E => entry.shl(12).shrU(24);
+export const frameOf = (entry: E): E => entry.shl(12).shrU(24);
+
+/** FrameTypes.linkAllowed, for an entry that is present. */
+export const linkAllowed = (entry: E): E => entry.and(i64pair(PTE.PS, FRAME_HIGH)).eqz();
 
 /** FrameTypes.leafAllowed, for an entry that is present. */
 export function leafAllowed(layout: MemoryLayout, entry: E): E {

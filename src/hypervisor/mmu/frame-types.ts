@@ -12,7 +12,7 @@ import { FRAME_HIGH, HOLE_END, HOLE_FIRST } from './walk.ts';
 
 /** One word a frame: bits 0–2 level (0: no page table), bit 3 pinned, bits 4–31 count. */
 export const LEVEL = 7;
-const PINNED = 8;
+export const PINNED = 8;
 export const COUNT = 16;
 export const COUNT_MAX = 0xffff_ff00;
 

@@ -131,7 +131,7 @@ export function generateInterpreter(
   const settle = buildFlags(m);
   const enter = buildRegionPlaces(m, mmu.codePage, moved);
   const findLink = buildRegionLinks(m, enter);
-  const exitPaths = buildExitPaths?.(m, exitTools(m, layout, tlb));
+  const exitPaths = buildExitPaths?.(m, exitTools(m, layout, mmu, tlb));
   buildRegionExits(m, { exitPaths, findLink, settle });
   if (exitPaths !== undefined) {
     m.function([I32, I32], [I32], (f) => f.ret(call(exitPaths, f.param(0), f.param(1))), 'exitPaths');
@@ -276,7 +276,11 @@ export function generateInterpreter(
         });
         if (exitPaths !== undefined) {
           f.if(stepping.eqz().and(code.gtU(Exit.Kick)), () => {
-            f.if(call(exitPaths, cpu, code), () => {
+            f.store32(cpu, budget, STATE.budget);
+            const isDone = f.let(call(exitPaths, cpu, code));
+            // Those that do much have taken of it.
+            f.set(budget, load32(cpu, STATE.budget));
+            f.if(isDone, () => {
               f.set(budget, budget.sub(EXIT_BUDGET));
               f.set(linkFrom, i32(0));
               f.br(goOn);
