@@ -196,8 +196,14 @@ export function generateInterpreter(
                 f.br(resolve);
                 f.closeBlock();
                 // Arm.Goto
-                f.set(record, load32(record, RECORD.immHi));
-                emitFlow(f);
+                f.scope(() => {
+                  // A loop that was entered in its middle goes back here, and by its branch to what was decoded later.
+                  const target = f.let(load32(record, RECORD.immHi));
+                  const back = f.let(target.leU(record));
+                  f.set(record, target);
+                  emitFlow(f);
+                  if (threshold !== 0) f.if(back, () => emitCount(f));
+                });
                 f.br(next);
                 f.closeBlock();
                 // Arm.Stop

@@ -46,6 +46,7 @@ const SHAPE_IMMEDIATE = new Set([
   'mpsadbw',
   'psrldq',
   'pslldq',
+  'pcmpistri',
 ]);
 const KNOWN_IMMEDIATE = Uint8Array.from(ROWS, ({ mnemonic }) => (SHAPE_IMMEDIATE.has(mnemonic) ? 1 : 0));
 /** Bit per operand: an `O`. */

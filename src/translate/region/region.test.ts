@@ -104,6 +104,16 @@ test('code is translated once, whichever loop of it is hot first', () => {
   assert.ok(regionInstructions >= 8 && regionInstructions <= 10, String(regionInstructions));
 });
 
+test('a loop that is entered in its middle is hot, too', () => {
+  // jmp M; L: add eax,ecx; M: dec ecx; jnz L; syscall
+  const program = plain([0xeb, 2, 0x01, 0xc8, 0xff, 0xc9, 0x75, 0xfa, ...SYSCALL], { rcx: 2000n });
+  const machine = new TestMachine(200);
+  machine.load(program.code, program.registers, program.flags);
+  machine.run(() => 500);
+  assert.equal(machine.gpr(GPR.rax), (1999n * 2000n) / 2n);
+  assert.equal(machine.engine.statistics.regions, 1);
+});
+
 test('a way that is hardly ever gone is not translated with the loop that it is in', () => {
   /** L: test ecx,mask; jnz S; 12 x inc rax; S: dec ecx; jnz L; syscall */
   const translated = (mask: number): number => {

@@ -8,7 +8,9 @@ import { SSE_FLOAT } from './sse-float.ts';
 import { SSE_INTEGER } from './sse-integer.ts';
 import { SSE_MOVE } from './sse-move.ts';
 import { SSE_STATE } from './sse-state.ts';
+import { SSE_STRING } from './sse-string.ts';
 import { STRINGS } from './strings.ts';
+import { X87_CONTROL } from './x87-control.ts';
 
 export const SEMANTICS: Readonly<Record<string, Semantics>> = {
   ...INTEGER,
@@ -20,4 +22,6 @@ export const SEMANTICS: Readonly<Record<string, Semantics>> = {
   ...SSE_INTEGER,
   ...SSE_FLOAT,
   ...SSE_CONVERT,
+  ...SSE_STRING,
+  ...X87_CONTROL,
 };

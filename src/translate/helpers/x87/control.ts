@@ -1,17 +1,17 @@
-/** x87 instructions of control: words, environment, the state as a whole. SDM volume 1, 8.1 and 8.3.11. */
+/**
+ * x87 instructions of control: environment, the state as a whole. SDM volume 1, 8.1 and 8.3.11. Loads and stores of the control and
+ * status words are in semantics/x87-control.ts.
+ */
 import { STATE } from '../../../x86/state.ts';
 import type { Helper, HelperCpu } from '../cpu.ts';
 import { Float80 } from './float80.ts';
-import { FSW, immediate, type Unit, waiting } from './unit.ts';
+import { CONTROL_BITS, CONTROL_ONE, FSW, immediate, type Unit, waiting } from './unit.ts';
 
 const ALL_EMPTY = 0xffff;
-/** Bits of the control word that can be set; bit 6 always is. */
-const CONTROL = 0x1f3f;
-const RESERVED_ONE = 0x40;
 const MASKS = 0x3f;
 
 const setControl = (unit: Unit, value: number): void => {
-  unit.control = (value & CONTROL) | RESERVED_ONE;
+  unit.control = (value & CONTROL_BITS) | CONTROL_ONE;
 };
 
 function initialize(unit: Unit, cpu: HelperCpu): void {
@@ -93,9 +93,6 @@ const restore = waiting((unit, cpu, insn) => {
   loadEnvironment(unit, cpu, bytes);
 });
 
-const storeWord = (word: (unit: Unit) => number): Helper =>
-  immediate((unit, cpu, insn) => cpu.store(insn, 0, BigInt(word(unit))));
-
 const rotate = (by: number): Helper =>
   waiting((unit) => {
     unit.top += by;
@@ -111,9 +108,6 @@ export const CONTROL_HELPERS: Record<string, Helper> = {
   fnclex: immediate((unit) => {
     unit.status &= 0x7f00;
   }),
-  fnstcw: storeWord((unit) => unit.control),
-  fnstsw: storeWord((unit) => unit.status),
-  fldcw: waiting((unit, cpu, insn) => setControl(unit, Number(cpu.load(insn, 0)))),
   fnstenv: immediate((unit, cpu, insn) => {
     cpu.writeBytes(cpu.address(insn, 0), environment(unit, cpu), insn, 0);
     unit.control |= MASKS;

@@ -10,7 +10,10 @@ import { Context, FLAG, Float80, INDEFINITE } from './float80.ts';
 /** Status word. SDM volume 1, 8.1.3. */
 export const FSW = { SF: 0x40, ES: 0x80, C0: 0x100, C1: 0x200, C2: 0x400, TOP: 0x3800, C3: 0x4000, B: 0x8000 } as const;
 export const CONDITIONS = FSW.C0 | FSW.C1 | FSW.C2 | FSW.C3;
-const EXCEPTIONS = 0x3f;
+export const EXCEPTIONS = 0x3f;
+/** Bits of the control word that can be set, and the one that always is. SDM volume 1, 8.1.5. */
+export const CONTROL_BITS = 0x1f3f;
+export const CONTROL_ONE = 0x40;
 /** Exceptions that are found before anything is computed: unmasked, they leave the operands as they were. */
 const BEFORE = FLAG.IE | FLAG.DE | FLAG.ZE;
 
