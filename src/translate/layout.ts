@@ -65,12 +65,6 @@ export const SPAN_MANY = -1;
 export const CODE_HASH = 0x20000;
 export const CODE_HASH_ENTRIES = 0x10000;
 export const CODE_HASH_OTHER = 8;
-/** u16 each: how often control came to a record (hashed by its address), see HOT_COUNTERS' use in interpreter/generate.ts. */
-export const HOT_COUNTERS = 0xa0000;
-export const HOT_COUNTER_ENTRIES = 0x10000;
-/** u32 each, hashed alike: how often the interpreter came to a record by any branch, taken or not. */
-export const FLOW_COUNTERS = 0xc0000;
-export const FLOW_COUNTER_ENTRIES = 0x10000;
 /** u32: set when a store of the guest dropped code, for the region that may have been running it. */
 export const CODE_DROPPED = 0x400;
 /** u64: where a region was left so that the interpreter performs the instruction there: not the moment to translate it. */
@@ -118,7 +112,7 @@ export const LINK_ENTRY_SHIFT = 16;
  * Where jumps out of regions led last, 32 bytes each: u64 target, u64 stamp of the array (TLB_STAMP), u64 address of the region's first page,
  * u32 link. Emptied when a region is dropped. See runtime/region-links.ts.
  */
-export const JUMPS = REGION_PLACES + (REGION_SLOTS_END - REGION_SLOTS) * REGION_PLACE_BYTES;
+export const JUMPS = 0xa0000;
 export const JUMP_ENTRIES = 4096;
 export const JUMP_BYTES = 32;
 /** u32: an entry was filled since they were emptied last. */
@@ -136,8 +130,16 @@ export const STEP = { target: 0, link: 8, how: 12, byJump: 0, byOthers: 1 } as c
 /** Scratch records for single steps. */
 export const STEP_RECORDS = 0x800;
 /** Decoded instruction records. */
-export const ARENA = TRAIL + TRAIL_STEPS * TRAIL_STEP_BYTES;
-export const ARENA_END = 0x2800000;
+export const ARENA = REGION_PLACES + (REGION_SLOTS_END - REGION_SLOTS) * REGION_PLACE_BYTES;
+export const ARENA_END = 0x2000000;
+/**
+ * What the interpreter counts of a record, COUNTER_BYTES behind COUNTERS for each RECORD_BYTES that the record is behind the state block's base:
+ * u32 flow, how often control came to it by any branch, taken or not, and u16 arrivals, how often by one that makes code hot (interpreter/generate.ts).
+ * Each record has its own. When two shared one, what became of code in a domain depended on what had run in it before: it was hot 60,000 rounds too late, or rare code was taken for what runs often.
+ */
+export const COUNTERS = ARENA_END;
+export const COUNTER_BYTES = 8;
+export const COUNTER = { flow: 0, arrivals: 4 } as const;
 
 /** Bits of an access descriptor, beside the size in bytes (up to 4096) in bits 0–12. */
 export const ACCESS = {

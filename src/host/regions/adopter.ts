@@ -60,13 +60,34 @@ export class RegionAdopter {
    * or will be looked for another time.
    */
   adopt(record: number, at: number, rip: bigint): boolean {
+    const found = this.find(at, rip, Number.POSITIVE_INFINITY);
+    if (found === 'taken') {
+      this.expected.delete(record);
+      return true;
+    }
+    const times = this.expected.get(record) ?? 0;
+    if (found === 'none' || times >= EXPECTED_AFTER.length) return false;
+    // The guest maps pages as it comes to them.
+    this.expected.set(record, times + 1);
+    this.cache.count(record, Math.max(this.threshold - EXPECTED_AFTER[times]!, 0));
+    return true;
+  }
+
+  /** Has a kept region that is newer than `age` entered at the instruction at `rip` and linear address `at`, if there is one. */
+  adoptNewer(at: number, rip: bigint, age: number): boolean {
+    return this.find(at, rip, age) === 'taken';
+  }
+
+  /** Of the kept regions that are entered there and newer than `age` the newest. 'missing': not all of its pages are mapped. */
+  private find(at: number, rip: bigint, age: number): 'taken' | 'missing' | 'none' {
     const { kept } = this.ports;
     const { u8 } = this.memory;
     const { base, offset } = this.placeOf(at);
     const page = rip - BigInt(offset);
     let isMissing = false;
-    if (!kept.mayHave(entryHint(u8, base, offset))) return false;
+    if (!kept.mayHave(entryHint(u8, base, offset))) return 'none';
     for (const place of kept.find(entryKey(u8, base, offset))) {
+      if (place.age >= age) break;
       const origin = kept.origin(place);
       const entry = origin?.entries[place.entry];
       if (origin === undefined || entry === undefined || (entry & 4095) !== offset) continue;
@@ -74,17 +95,9 @@ export class RegionAdopter {
         other === entry >> 12 ? base : this.ports.fetch(page + BigInt(other - (entry >> 12)) * 4096n),
       );
       if (bases.includes(0)) isMissing = true;
-      else if (isThere(origin, u8, bases) && this.take(place, origin, bases)) {
-        this.expected.delete(record);
-        return true;
-      }
+      else if (isThere(origin, u8, bases) && this.take(place, origin, bases)) return 'taken';
     }
-    const times = this.expected.get(record) ?? 0;
-    if (!isMissing || times >= EXPECTED_AFTER.length) return false;
-    // The guest maps pages as it comes to them.
-    this.expected.set(record, times + 1);
-    this.cache.count(record, Math.max(this.threshold - EXPECTED_AFTER[times]!, 0));
-    return true;
+    return isMissing ? 'missing' : 'none';
   }
 
   /** Installs a kept region whose pages are at `bases`. */
@@ -95,7 +108,8 @@ export class RegionAdopter {
     if (code === undefined) return false;
     const parts = pageCodes(origin).map((code, k) => ({ ...code, base: bases[k]! }));
     const called = ports.watched(origin, place, code);
-    table.install({ origin, parts, entries: table.entriesOf(origin, parts) }, called);
+    const { age } = place;
+    table.install({ origin, parts, entries: table.entriesOf(origin, parts, age, true), age }, called);
     this.adopted++;
     return true;
   }

@@ -3,7 +3,7 @@
  * (table.ts). Which code belongs together is the planner's to find; what it becomes is translate/region's; in which thread, a translator's.
  */
 import type { GuestMemory } from '../../hypervisor/memory.ts';
-import type { CodeCache } from '../../translate/interpreter/code-cache.ts';
+import type { CodeCache, Counts } from '../../translate/interpreter/code-cache.ts';
 import { isThere, type RegionOrigin } from '../../translate/region/index.ts';
 import { RegionAdopter } from './adopter.ts';
 import type { KeptPlace, KeptRegion, KeptRegions } from './kept.ts';
@@ -80,8 +80,8 @@ interface Rehearsal {
   readonly record: number;
   /** Of the region that begins there now. */
   readonly instructions: number;
-  /** CodeCache.flows() when it began. */
-  readonly since: Uint32Array;
+  /** CodeCache.counts() when it began. */
+  readonly since: Counts;
   slices: number;
 }
 
@@ -253,7 +253,7 @@ export class Regions {
     if (record === 0) return;
     const { instructions } = this.table.enteredBy(record)!;
     this.table.suspend(path.slots);
-    this.rehearsal = { path, record, instructions, since: this.cache.flows(), slices: 0 };
+    this.rehearsal = { path, record, instructions, since: this.cache.counts(), slices: 0 };
   }
 
   private rehearse(rehearsal: Rehearsal): void {
@@ -268,7 +268,7 @@ export class Regions {
       const page = va & ~0xfffn;
       const mapped = (n: number): number => this.ports.fetch(page + BigInt(n * 4096));
       const pointer = this.ports.pointers(page);
-      const rehearsed = { times, since };
+      const rehearsed = { times, since, targets: path.targets.map((target) => Number(target - page)) };
       const started = this.ports.clock();
       const request: Request = { record, va, at, around: [], mapped, pointer, from: 0, rehearsed };
       const planned = this.planner.plan(request, this.claimed());
@@ -303,14 +303,14 @@ export class Regions {
     const shared: RegionModule = { bytes: bytes.length, live: 0 };
     for (const [k, { request, origin, parts, order }] of planned.entries()) {
       if (this.table.isFull) break;
-      const entries = this.table.entriesOf(origin, parts, request.rehearsed !== undefined);
+      const entries = this.table.entriesOf(origin, parts, 0, request.rehearsed !== undefined);
       // The guest has run on since it was planned.
       const bases = parts.map(({ base }) => base);
       if (!entries.some((entry) => entry !== 0) || !isThere(origin, this.memory.u8, bases)) continue;
       const code = instance.exports[String(k)];
       const how = request.rehearsed === undefined ? 'made' : 'joined';
       const watched = this.watched?.add({ origin, how, module: () => ({ bytes, exported: String(k) }) }, code);
-      const region = this.table.install({ origin, parts, entries }, watched ?? code, shared);
+      const region = this.table.install({ origin, parts, entries, age: 0 }, watched ?? code, shared);
       if (request.rehearsed === undefined) this.requests.set(region, request);
       else this.joined++;
       if (this.ports.kept === undefined) continue;
@@ -386,11 +386,14 @@ export class Regions {
 
   /**
    * Control has come to `record`, of the instruction at `rip` and linear address `at`, for the first time or once more. If a region is
-   * entered there that did not know this record yet, or one that is kept, it is from now on.
+   * entered there that did not know this record yet, or one that is kept, it is from now on: the newest.
    */
   reached(record: number, at: number, rip: bigint): void {
-    if (!this.table.isInterpreted(record) || this.table.awaited(record, at)) return;
-    if (this.adopts) this.adopter?.reached(record, at, rip);
+    if (!this.table.isInterpreted(record)) return;
+    const adopter = this.adopts ? this.adopter : undefined;
+    const waiting = this.table.waitingAt(at);
+    if (waiting === undefined) adopter?.reached(record, at, rip);
+    else if (adopter?.adoptNewer(at, rip, waiting.age) !== true) this.table.awaited(record, at);
   }
 
   /** What was suspended for a rehearsal would be adopted once more. */

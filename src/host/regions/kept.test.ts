@@ -13,11 +13,15 @@ import {
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
+import type { CodeCache } from '../../translate/interpreter/code-cache.ts';
+import { REGION_SLOTS } from '../../translate/layout.ts';
 import { CODE, DATA, TestMachine } from '../../translate/region/machine-for-tests.ts';
 import { loops, type Program, randomProgram } from '../../translate/region/program-for-tests.ts';
 import { Exit } from '../../x86/exits.ts';
 import { GPR } from '../../x86/state.ts';
+import type { Regions } from './index.ts';
 import { type KeptRegion, keepRegions, RegionFolder } from './kept.ts';
+import type { Region } from './table.ts';
 
 const VERSION = 'v1';
 const many = (): number => 1_000_000;
@@ -178,6 +182,41 @@ test('of regions for the same code the one made last comes first, whichever was 
   const kept = keeper(folder);
   const found = kept.find(region.origin.keys[0]!).map((place) => kept.origin(place)?.instructions);
   assert.deepEqual(found, [150, 200, 300, 100]);
+});
+
+test('an entry goes from an older region to a newer one that is adopted, never back, and to none that was made beside it', (t) => {
+  const folder = folderOf(t);
+  const made = madeFor(folder);
+  keepRegions(folder, VERSION, [made]);
+  const machine = new TestMachine(THRESHOLD, false, { kept: keeper(folder) });
+  outcome(machine, loops(numbers));
+  const { table } = (machine.engine as unknown as { readonly regions: Regions }).regions;
+  const region = table.at(REGION_SLOTS)!;
+  assert.equal(region.age, 1);
+  const records = [...region.entries.keys()];
+  assert.ok(records.length > 0);
+  const taken = (age: number, takesOver: boolean): readonly unknown[] =>
+    table.entriesOf(made.origin, region.parts, age, takesOver).filter((entry) => records.some((r) => r === entry));
+  assert.deepEqual(taken(0, true), records);
+  assert.deepEqual(taken(0, false), []);
+  assert.deepEqual(taken(2, true), []);
+  // Where its instruction has no record yet.
+  const [at] = region.parts.map(({ base }) => base + (made.origin.entries[0]! & 4095));
+  const { cache } = machine.engine as unknown as { readonly cache: CodeCache };
+  table.release(region);
+  cache.drop((at! - machine.memory.at(0)) >>> 12);
+  const { origin } = made;
+  const install = (age: number): Region =>
+    table.install(
+      { origin, parts: region.parts, entries: table.entriesOf(origin, region.parts, age, true), age },
+      null,
+    );
+  const older = install(5);
+  assert.equal(table.waitingAt(at!), older);
+  const newer = install(4);
+  assert.equal(table.waitingAt(at!), newer);
+  install(6);
+  assert.equal(table.waitingAt(at!), newer);
 });
 
 test('a guest waits while a file is taken: large regions are kept in several, the last one first', (t) => {

@@ -41,6 +41,8 @@ export interface KeptPlace {
   readonly file: number;
   readonly region: number;
   readonly entry: number;
+  /** How many kept regions were made later, and one. */
+  readonly age: number;
 }
 
 /** What Regions wants of it. */
@@ -105,7 +107,9 @@ const codeFile = (file: string): string =>
   `${file.slice(0, -SUFFIX.length)}.${v8.cachedDataVersionTag().toString(16)}.code`;
 
 const sha256 = (bytes: Uint8Array): Buffer => createHash('sha256').update(bytes).digest();
-const idOf = (origin: RegionOrigin): string => sha256(serialize(origin)).toString('hex', 0, 12);
+/** Of what it says: V8's serializer writes a number in several ways, as its compilers happen to hold it. */
+const idOf = ({ bytes, ...rest }: RegionOrigin): string =>
+  createHash('sha256').update(JSON.stringify(rest)).update(bytes).digest('hex').slice(0, 24);
 
 /** The files of `version`, the newest first. */
 function filesOf(folder: string, version = ''): string[] {
@@ -187,6 +191,7 @@ export class RegionFolder implements KeptRegions {
     });
     // Whoever made a region anew knew more of it.
     heads.sort((a, b) => b.head.made - a.head.made);
+    let newer = 0;
     for (const { file, head } of heads) {
       const number =
         this.#files.push({
@@ -196,9 +201,11 @@ export class RegionFolder implements KeptRegions {
           origins: undefined,
           exports: undefined,
         }) - 1;
+      newer += head.ids.length;
       for (let k = head.keys.length - 4; k >= 0; k -= 4) {
         this.#hints[head.keys[k + 3]!] = 1;
-        const place = { file: number, region: head.keys[k + 1]!, entry: head.keys[k + 2]! };
+        const region = head.keys[k + 1]!;
+        const place = { file: number, region, entry: head.keys[k + 2]!, age: newer - region };
         const known = this.#places.get(head.keys[k]!);
         if (known === undefined) this.#places.set(head.keys[k]!, [place]);
         else known.push(place);

@@ -3,7 +3,7 @@
  * the interpreter has counted there. Everything is read once; what comes of it is compared with the memory again before it is run.
  */
 import type { GuestMemory } from '../../hypervisor/memory.ts';
-import type { CodeCache } from '../../translate/interpreter/code-cache.ts';
+import type { CodeCache, Counts } from '../../translate/interpreter/code-cache.ts';
 import { REGION_SLOTS } from '../../translate/layout.ts';
 import {
   type DiscoverPorts,
@@ -39,8 +39,16 @@ export interface Request {
   readonly pointer: (offset: number) => number | undefined;
   /** The slot of the region whose computed jump led here, or 0. */
   readonly from: number;
-  /** If it is to be one region instead of several: how often control came to it, and to everything, since CodeCache.flows() was that. */
-  readonly rehearsed: { readonly times: number; readonly since: Uint32Array } | undefined;
+  /** If it is to be one region instead of several. */
+  readonly rehearsed: Rehearsed | undefined;
+}
+
+export interface Rehearsed {
+  /** How often control came to its beginning since CodeCache.counts() was `since`. */
+  readonly times: number;
+  readonly since: Counts;
+  /** Where the regions were entered, from the beginning of the page. */
+  readonly targets: readonly number[];
 }
 /** In a region that was rehearsed is what control came to more than once in so many times. */
 const RARE_OF_REHEARSED = 32;
@@ -107,6 +115,16 @@ export class RegionPlanner {
       const base = baseOf(offset >> 12);
       return base === 0 ? 0 : this.cache.recordAt(base + (offset & 4095));
     };
+    const rare = rehearsed === undefined ? this.options.rare : Math.max(rehearsed.times / RARE_OF_REHEARSED, 1);
+    const often = rehearsed === undefined ? this.options.arrivals : rare;
+    const arrivals = (page: number): readonly number[] => {
+      const found: { readonly offset: number; readonly count: number }[] = [];
+      this.cache.eachRecord(baseOf(page), (offset, entry) => {
+        const count = this.cache.arrivals(entry, rehearsed?.since);
+        if (count >= often) found.push({ offset: page * 4096 + offset, count });
+      });
+      return found.sort((a, b) => b.count - a.count).map(({ offset }) => offset);
+    };
     const copies = new Map<number, Uint8Array>();
     /** The page at `base` as it is now: it is read once, as what is kept of it must be what was decoded. */
     const content = (base: number): Uint8Array => {
@@ -134,21 +152,14 @@ export class RegionPlanner {
         if (entry === 0) return this.table.isWaiting(baseOf(offset >> 12) + (offset & 4095));
         return u16[entry >>> 1]! >= REGION_SLOTS || claimed.has(entry);
       },
-      arrivals: (page) => {
-        const found: { readonly offset: number; readonly count: number }[] = [];
-        this.cache.eachRecord(baseOf(page), (offset, entry) => {
-          const count = this.cache.arrivals(entry);
-          if (count >= this.options.arrivals) found.push({ offset: page * 4096 + offset, count });
-        });
-        return found.sort((a, b) => b.count - a.count).map(({ offset }) => offset);
-      },
+      arrivals: (pages) => [...(rehearsed?.targets ?? []), ...pages.flatMap(arrivals)],
       known: (offset) => this.options.unseen || recordAt(offset) !== 0,
       flow: (offset) => {
         const record = recordAt(offset);
         return record === 0 ? Number.POSITIVE_INFINITY : this.cache.flow(record, rehearsed?.since);
       },
       hasRounded: (this.memory.view.getUint32(this.cache.cpu + STATE.mxcsr, true) & MXCSR_PE) !== 0,
-      rare: rehearsed === undefined ? this.options.rare : Math.max(rehearsed.times / RARE_OF_REHEARSED, 1),
+      rare,
     };
     const { instructions } = this.options;
     const limits = rehearsed === undefined ? LIMITS : LIMITS.joined;

@@ -51,6 +51,8 @@ export interface Region {
   readonly entries: Map<number, number>;
   /** Linear addresses of entries whose instructions had no record. */
   readonly waiting: readonly number[];
+  /** KeptPlace.age; 0 for what was made here, which is newer than all that is kept. */
+  readonly age: number;
   /** Undefined: it lives for ever. */
   readonly module: RegionModule | undefined;
 }
@@ -61,6 +63,8 @@ export interface Prepared {
   readonly parts: readonly Part[];
   /** Of each entry its record, 0 for what is somebody else's, or where it is without having one yet. */
   readonly entries: readonly (number | { readonly at: number })[];
+  /** Region.age */
+  readonly age: number;
 }
 
 /** A module lives as long as one of its functions can be reached. */
@@ -161,6 +165,11 @@ export class RegionTable {
     return this.waiting.has(at);
   }
 
+  /** The region that has it. */
+  waitingAt(at: number): Region | undefined {
+    return this.waiting.get(at)?.region;
+  }
+
   /** Has a region the instruction at `offset` of the page at linear address `base`? */
   hasCode(base: number, offset: number): boolean {
     return [...(this.pages.get(base) ?? [])].some(({ parts }) => hasCode(parts, base, offset));
@@ -224,22 +233,24 @@ export class RegionTable {
   }
 
   /**
-   * Prepared.entries; what the region is made of is marked as code. What is another region's entry already stays that one's unless this
-   * one `takesOver`.
+   * Prepared.entries of a region of this age; what it is made of is marked as code. What is another region's entry already stays that one's unless
+   * this one is not older and `takesOver`.
    */
-  entriesOf(origin: RegionOrigin, parts: readonly Part[], takesOver = false): Prepared['entries'] {
+  entriesOf(origin: RegionOrigin, parts: readonly Part[], age: number, takesOver: boolean): Prepared['entries'] {
     for (const { base, pieces } of parts) this.cache.mark(base, pieces);
     return origin.entries.map((offset) => {
       const page = origin.pages.indexOf(offset >> 12);
       const at = parts[page]!.base + (offset & 4095);
       const entry = this.cache.recordAt(at);
+      const other = entry === 0 ? this.waitingAt(at) : this.enteredBy(entry);
+      if (other !== undefined && (other.age < age || (entry !== 0 && !takesOver))) return 0;
       if (entry === 0) return { at };
-      return takesOver || this.isInterpreted(entry) ? entry : 0;
+      return other !== undefined || this.isInterpreted(entry) ? entry : 0;
     });
   }
 
   /** `module`: undefined when it lives for ever. */
-  install({ origin, parts, entries: records }: Prepared, code: unknown, module?: RegionModule): Region {
+  install({ origin, parts, entries: records, age }: Prepared, code: unknown, module?: RegionModule): Region {
     const slot = this.freeSlots.pop() ?? this.nextSlot++;
     this.table.set(slot, code);
     const { pages } = origin;
@@ -254,6 +265,7 @@ export class RegionTable {
       offsets: origin.entries,
       entries: new Map(),
       waiting,
+      age,
       module,
     };
     if (module !== undefined && module.live++ === 0) {

@@ -20,6 +20,8 @@ export interface Path {
   readonly head: Arrival;
   /** The slots of the regions that it goes through. */
   readonly slots: ReadonlySet<number>;
+  /** Addresses where it comes to them. */
+  readonly targets: readonly bigint[];
 }
 
 export interface TrailOptions {
@@ -31,7 +33,7 @@ export interface TrailOptions {
 }
 const USUALLY: TrailOptions = { least: 8, most: 256, steps: TRAIL_STEPS };
 /** What follows a head is come to at least once in so many of its own times. */
-const PATH_SHARE = 8;
+const PATH_SHARE = 32;
 /** This part of the steps would be spared at least: to make a region of several, and V8's code for it, takes longer than to go through them for a second or two. */
 const SPARED = 1 / 16;
 /** A trail that takes more slices is of code that seldom leaves its regions. */
@@ -153,7 +155,8 @@ export class Trail {
     const { head, members } = best;
     const times = this.wasJoined(head) + 1;
     this.joined.set(head.va, { times, next: this.ended + this.options.least * LATER ** times });
-    return { head, slots: new Set(Array.from(members, ({ link }) => linkSlot(link))) };
+    const list = [...members];
+    return { head, slots: new Set(list.map(({ link }) => linkSlot(link))), targets: list.map(({ va }) => va) };
   }
 
   /** From `node` back to where most of what comes to it begins. */

@@ -14,10 +14,9 @@ import {
   CODE_HASH,
   CODE_HASH_ENTRIES,
   CODE_HASH_OTHER,
-  FLOW_COUNTER_ENTRIES,
-  FLOW_COUNTERS,
-  HOT_COUNTER_ENTRIES,
-  HOT_COUNTERS,
+  COUNTER,
+  COUNTER_BYTES,
+  COUNTERS,
   RECORD,
   RECORD_BYTES,
 } from '../layout.ts';
@@ -87,6 +86,14 @@ export interface CodeCachePorts {
   dropped(base: number, pieces: number): void;
   /** The same of bytes of it, from offset `from` to below `to`; true when something was void. */
   overwritten(base: number, from: number, to: number): boolean;
+}
+
+/** What the interpreter had counted at some time. */
+export interface Counts {
+  /** COUNTERS of all records that there were. */
+  readonly words: Uint32Array;
+  /** Index in the memory's words of the first. */
+  readonly first: number;
 }
 
 export class CodeCache {
@@ -255,26 +262,31 @@ export class CodeCache {
     for (let piece = 0; piece < 8; piece++) if ((pieces >> piece) & 1) this.markCode(base + piece * 512, 512);
   }
 
-  private counter(record: number): number {
-    return (this.cpu + HOT_COUNTERS + ((record >>> 4) & (2 * HOT_COUNTER_ENTRIES - 2))) >>> 1;
+  /** Index in the memory's words of what is counted of `record`. */
+  private counters(record: number): number {
+    return (this.cpu + COUNTERS + ((record - this.cpu) / RECORD_BYTES) * COUNTER_BYTES) >>> 2;
   }
-  /** How often control came to `record` by a branch, while the interpreter ran it. */
-  arrivals(record: number): number {
-    return this.memory.u16[this.counter(record)]!;
+  /** How often control came to `record` by a branch, while the interpreter ran it; since `before`, if that is there. */
+  arrivals(record: number, before?: Counts): number {
+    const k = this.counters(record) + COUNTER.arrivals / 4;
+    const count = this.memory.u32[k]! & 0xffff;
+    const then = (before?.words[k - before.first] ?? 0) & 0xffff;
+    // It may have been counted anew.
+    return count < then ? count : count - then;
   }
-  /** How often the interpreter came to `record` by a branch, taken or not; since `before` was flows(), if that is there. */
-  flow(record: number, before?: Uint32Array): number {
-    const k = (record >>> 5) & (FLOW_COUNTER_ENTRIES - 1);
-    return (this.memory.u32[((this.cpu + FLOW_COUNTERS) >>> 2) + k]! - (before?.[k] ?? 0)) >>> 0;
+  /** How often the interpreter came to `record` by a branch, taken or not; since `before`, if that is there. */
+  flow(record: number, before?: Counts): number {
+    const k = this.counters(record) + COUNTER.flow / 4;
+    return (this.memory.u32[k]! - (before?.words[k - before.first] ?? 0)) >>> 0;
   }
   /** What was counted of all records so far. */
-  flows(): Uint32Array {
-    const from = (this.cpu + FLOW_COUNTERS) >>> 2;
-    return this.memory.u32.slice(from, from + FLOW_COUNTER_ENTRIES);
+  counts(): Counts {
+    const first = this.counters(this.cpu + ARENA);
+    return { first, words: this.memory.u32.slice(first, this.counters(this.next)) };
   }
   /** Count anew how often control comes to `record`, from `count` on. */
   count(record: number, count: number): void {
-    this.memory.u16[this.counter(record)] = count;
+    this.memory.u32[this.counters(record) + COUNTER.arrivals / 4] = count;
   }
 
   /** `from`, a direct branch with its target in its own page, goes to record `to`. */
@@ -448,8 +460,7 @@ export class CodeCache {
     this.records.clear();
     this.crossings.clear();
     this.memory.u32.fill(0, (this.cpu + CODE_HASH) >>> 2, (this.cpu + CODE_HASH + CODE_HASH_ENTRIES * 8) >>> 2);
-    this.memory.u8.fill(0, this.cpu + HOT_COUNTERS, this.cpu + HOT_COUNTERS + HOT_COUNTER_ENTRIES * 2);
-    this.memory.u8.fill(0, this.cpu + FLOW_COUNTERS, this.cpu + FLOW_COUNTERS + FLOW_COUNTER_ENTRIES * 4);
+    this.memory.u32.fill(0, this.counters(this.cpu + ARENA), this.counters(this.next));
     this.next = this.cpu + ARENA;
     this.ports.forgetAll();
   }

@@ -32,10 +32,9 @@ import {
   CODE_HASH,
   CODE_HASH_ENTRIES,
   CODE_HASH_OTHER,
-  FLOW_COUNTER_ENTRIES,
-  FLOW_COUNTERS,
-  HOT_COUNTER_ENTRIES,
-  HOT_COUNTERS,
+  COUNTER,
+  COUNTER_BYTES,
+  COUNTERS,
   RECORD,
   RECORD_BYTES,
   REGION_SLOTS,
@@ -363,19 +362,24 @@ export function generateInterpreter(
       function emitFlow(fn: Fn): void {
         if (threshold <= 1) return;
         fn.scope(() => {
-          const counter = fn.let(cpu.add(record.shrU(3).and(4 * FLOW_COUNTER_ENTRIES - 4)));
-          fn.store32(counter, load32(counter, FLOW_COUNTERS).add(1), FLOW_COUNTERS);
+          const counters = countersOf(fn);
+          fn.store32(counters, load32(counters, COUNTERS + COUNTER.flow).add(1), COUNTERS + COUNTER.flow);
         });
       }
 
-      /** Another time control came to `record` by a branch. The counters are hashed: two records may share one. */
+      /** Where the counters of `record` are, less COUNTERS. */
+      function countersOf(fn: Fn): E {
+        return fn.let(cpu.add(record.sub(cpu).shrU(Math.log2(RECORD_BYTES / COUNTER_BYTES))));
+      }
+
+      /** Another time control came to `record` by a branch. */
       function emitCount(fn: Fn): void {
         if (threshold === 0) return;
         fn.scope(() => {
-          const counter = fn.let(cpu.add(record.shrU(4).and(2 * HOT_COUNTER_ENTRIES - 2)));
-          const count = fn.let(load16u(counter, HOT_COUNTERS).add(1));
-          fn.store16(counter, count, HOT_COUNTERS);
-          // At 1, for tests, the counters say nothing: they outlive the records.
+          const counters = countersOf(fn);
+          const count = fn.let(load16u(counters, COUNTERS + COUNTER.arrivals).add(1));
+          fn.store16(counters, count, COUNTERS + COUNTER.arrivals);
+          // At 1, for tests, each time.
           fn.if(threshold === 1 ? i32(1) : count.eq(threshold), () => {
             if (threshold !== 1) fn.cold();
             fn.callVoid(hot, record);

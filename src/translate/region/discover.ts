@@ -51,8 +51,8 @@ export interface DiscoverPorts {
   taken(offset: number): boolean;
   /** Where a jump or call through memory at a fixed address leads now, if that can be told: `insn` is at `offset`. */
   leads(offset: number, insn: Insn): number | undefined;
-  /** Offsets in the page to which control has come by branches, those first to which it came most. */
-  arrivals(page: number): readonly number[];
+  /** Offsets, of these pages at least, to which control has come by branches: those first that are more important. */
+  arrivals(pages: readonly number[]): readonly number[];
   /** Has the interpreter run the code at `offset`? */
   known(offset: number): boolean;
   /** How often it has come there by a branch, taken or not. */
@@ -251,7 +251,7 @@ export function discover(
   // Where jumps and calls through registers and memory probably lead.
   if ([...code.values()].some((insn) => isDispatch(insn))) {
     const pages = new Set([...code.keys()].map((offset) => offset >> 12));
-    for (const offset of [...pages].flatMap((page) => ports.arrivals(page))) {
+    for (const offset of ports.arrivals([...pages])) {
       if (instructions >= most) break;
       resume(offset);
       reachAll();

@@ -559,6 +559,34 @@ test('regions that lead to one another all the time become one', () => {
   assert.ok(slices.length < 20 + 120_000 / 1700, `${slices.length} slices`);
 });
 
+test('a loop that calls one of eight functions becomes one region with them, although each had its own before', () => {
+  const code = new Uint8Array(0x2000).fill(0x90);
+  // The functions: ten times add rbx,k; ret
+  for (let k = 0; k < 8; k++) {
+    for (let n = 0; n < 10; n++) code.set([0x48, 0x83, 0xc3, k], 0x1000 + 0x80 * k + 4 * n);
+    code[0x1000 + 0x80 * k + 40] = 0xc3;
+  }
+  // Straight on, so that nothing else becomes hot: 25 times call [rdi+8*k] for each
+  for (let n = 0; n < 200; n++) code.set([0xff, 0x57, 8 * (n & 7)], 3 * n);
+  // LOOP: mov eax,ecx; and eax,7; call [rdi+8*rax]; dec ecx; jnz LOOP; syscall
+  code.set([0x89, 0xc8, 0x83, 0xe0, 7, 0xff, 0x14, 0xc7, 0xff, 0xc9, 0x75, 0xf4, ...SYSCALL], 600);
+  const registers = new Array<bigint>(16).fill(0n);
+  registers[GPR.rcx] = 80_000n;
+  registers[GPR.rdi] = BigInt(DATA);
+  const machine = new TestMachine(20);
+  machine.load(code, registers, 2);
+  for (let k = 0; k < 8; k++)
+    machine.memory.view.setBigUint64(machine.at(DATA + 8 * k), BigInt(CODE + 0x1000 + 0x80 * k), true);
+  const slices: number[] = [];
+  const exit = machine.run(() => {
+    slices.push(machine.engine.statistics.regionsJoined);
+    return (slices.length < 20 ? 60 : 3000) + (slices.length % 3);
+  });
+  assert.equal(exit, Exit.Syscall);
+  assert.equal(machine.gpr(GPR.rbx), (25n + 10_000n) * 10n * 28n);
+  assert.equal(slices.at(-1), 1);
+});
+
 test('programs of chance come to the same end, however their regions are joined', () => {
   const interpreter = new TestMachine(0);
   const machine = new TestMachine(20, false, { trail: { least: 1, most: 1, steps: 16 }, instructions: 12 });
