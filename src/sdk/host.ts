@@ -61,14 +61,11 @@ export class Host implements AsyncDisposable {
   /** Make a domain and start it. */
   async create(init: DomainInit): Promise<Domain> {
     const { paused = false, release } = init;
-    let domain: Domain | undefined;
     try {
-      const view = await this.call('POST /domains', { config: await configOf(init) });
-      domain = new Domain(this.client, view, release);
-      if (!paused) await domain.unpause();
-      return domain;
+      const start = paused ? {} : { startAfterS: 0 };
+      const view = await this.call('POST /domains', { config: await configOf(init), ...start });
+      return new Domain(this.client, view, release);
     } catch (error) {
-      await domain?.destroy().catch(() => {});
       await release?.();
       throw error;
     }

@@ -215,6 +215,12 @@ export class Endings {
   async start(domain: Domain): Promise<void> {
     if (!domain.record.starts) return;
     await monitorCall({ domain }, 'unpause');
+    this.forgetStart(domain);
+  }
+
+  /** Somebody has run it, or paused it: it does not start by itself any more. */
+  forgetStart(domain: Domain): void {
+    if (!domain.record.starts) return;
     delete domain.record.starts;
     this.#save(domain);
   }

@@ -36,6 +36,14 @@ const Share = {
   cap: Type.Optional(Type.Integer({ minimum: 0, maximum: 100_000 })),
 };
 const WaitS = Type.Optional(Type.Number({ minimum: 0, maximum: 60, description: 'how long to wait, seconds' }));
+const StartAfterS = Type.Optional(
+  Type.Number({
+    minimum: 0,
+    maximum: 3600,
+    description:
+      'run it by itself so many seconds after it is made, unless somebody has run or paused it by then; 0: at once',
+  }),
+);
 /** Done; nothing to tell. */
 const Done = Type.Object({ ok: Type.Literal(true) }, { $id: 'Done' });
 export type Done = Static<typeof Done>;
@@ -66,7 +74,7 @@ export const ROUTES = {
   'POST /node/dmesg/clear':       route('Forget the messages; answers them',     {}, (xend): { text: string } => { const text = xend.ports.messages.text(); xend.ports.messages.clear(); return { text }; }, Text),
   'GET /node/log':                route('xend\'s log file',                      {}, (xend): { text: string } => ({ text: xend.ports.log.text() }), Text),
   'GET /domains':                 route('All domains, by name',                  {}, (xend): Promise<DomainView[]> => xend.list(), Type.Array(DomainView)),
-  'POST /domains':                route('Make a domain; it is left paused',      { config: DomainConfig }, (xend, { config }): Promise<DomainView> => xend.create(config as DomainConfig), DomainView),
+  'POST /domains':                route('Make a domain; it is left paused unless it is to start', { config: DomainConfig, startAfterS: StartAfterS }, (xend, { config, startAfterS }): Promise<DomainView> => xend.create(config as DomainConfig, { startAfterS }), DomainView),
   'GET /domains/:name':           route('One domain, by name, id or uuid',       { name: Name }, (xend, { name }): Promise<DomainView> => xend.view(name), DomainView),
   'POST /domains/:name/unpause':  route('Run it',                                { name: Name }, (xend, { name }) => done(xend.unpause(name))),
   'POST /domains/:name/pause':    route('Stop executing it',                     { name: Name }, (xend, { name }) => done(xend.pause(name))),

@@ -60,6 +60,33 @@ test('a second xend on the same folders is refused', async () => {
   await assert.rejects(startDaemon(home.paths), AlreadyRunning);
 });
 
+test('a domain that is to start once it is made runs before the answer comes', async () => {
+  const { state, domid } = await client.call('POST /domains', { config: home.config('starts'), startAfterS: 0 });
+  assert.equal(state, 'running');
+  const { socket } = await client.call('GET /domains/:name/console', { name: 'starts' });
+  await (await openConsole(socket)).until(`fake kernel, domain ${domid}`);
+  await client.call('POST /domains/:name/destroy', { name: 'starts' });
+});
+
+test('a domain whose maker wants to see its first line first starts by itself when that one does not come', async () => {
+  const wait = async (name: string, startAfterS: number) => {
+    const made = await client.call('POST /domains', { config: home.config(name), startAfterS });
+    const { socket } = await client.call('GET /domains/:name/console', { name });
+    return { ...made, console: await openConsole(socket) };
+  };
+  const soon = await wait('soon', 0.01);
+  await soon.console.until(`fake kernel, domain ${soon.domid}`);
+  const late = await wait('late', 3600);
+  await wait('paused', 3600);
+  assert.equal(late.state, 'paused');
+  await client.call('POST /domains/:name/pause', { name: 'paused' });
+  await restartXend();
+  await late.console.until(`fake kernel, domain ${late.domid}`);
+  assert.equal((await view('late')).state, 'running');
+  assert.equal((await view('paused')).state, 'paused', 'somebody has seen to it');
+  for (const name of ['soon', 'late', 'paused']) await client.call('POST /domains/:name/destroy', { name });
+});
+
 test('a domain is created paused, runs, pauses, and is gone when its guest powers off', async () => {
   const { console, uuid, domid, state } = await create('life', { root: '/dev/sda1 ro', bootOptions: 'a b' });
   assert.equal(state, 'paused');

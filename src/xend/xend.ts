@@ -25,7 +25,7 @@ import { type NodeInfo, nodeInfo } from './node-info.ts';
 import { type Course, perform } from './operation.ts';
 import { logLine, tell, type XendPorts } from './ports.ts';
 import { Pulse } from './pulse.ts';
-import { type DomainRecord, loadRecords, type Successor, saveRecord } from './record.ts';
+import { loadRecords, type Successor, saveRecord } from './record.ts';
 import { findStrays } from './strays.ts';
 import type { DomainView, ExitView } from './view.ts';
 
@@ -172,10 +172,16 @@ export class Xend {
 
   // What can be done.
 
-  /** Make a domain, paused before its first instruction. */
+  /**
+   * Make a domain, paused before its first instruction. With `startAfterS` it runs so many seconds later whatever becomes of who wanted it,
+   * or of this xend: with 0 before this returns, and where that fails there is no domain.
+   */
   async create(
     config: DomainConfig,
-    more: Pick<DomainRecord, 'restartsMs' | 'starts'> = { restartsMs: [] },
+    {
+      startAfterS,
+      restartsMs = [],
+    }: { readonly startAfterS?: number | undefined; readonly restartsMs?: number[] } = {},
   ): Promise<DomainView> {
     const uuid = config.uuid ?? randomUUID();
     const domid = this.#books.takeDomid();
@@ -187,31 +193,52 @@ export class Xend {
         config: { ...config, uuid },
         phase: 'creating',
         createdAtMs: this.ports.now(),
-        ...more,
+        restartsMs,
+        ...(startAfterS !== undefined && { starts: true }),
       },
       this.ports,
     );
     await domain.enqueue('create', (course) => perform(CREATE, this.#endings.context(domain), course));
     this.ports.events.emit('domain.created', domain, { memoryMiB: config.memoryMiB, vcpus: config.vcpus });
     tell(this.ports, `d${domid} "${domain.name}" created: ${config.memoryMiB} MiB, ${config.vcpus} vCPU(s)`);
+    if (startAfterS === 0) await this.#startMade(domain);
+    else if (startAfterS !== undefined) this.#later(startAfterS * 1000, () => this.#start(domain));
     return domain.view(this.ports.now());
   }
 
   /** After a domain that was kept under another name: made and started. */
   async #follow({ config, restartsMs }: Successor): Promise<void> {
-    await this.create(config, { restartsMs, starts: true });
-    const domain = this.#books.find(config.uuid);
-    await domain.enqueue('start', () => this.#endings.start(domain));
+    await this.create(config, { restartsMs, startAfterS: 0 });
+  }
+
+  /** It runs from now on, unless it is gone, or was paused or run meanwhile. */
+  async #start(domain: Domain): Promise<void> {
+    if (this.#books.holds(domain)) await domain.enqueue('start', () => this.#endings.start(domain));
+  }
+
+  async #startMade(domain: Domain): Promise<void> {
+    try {
+      await this.#start(domain);
+    } catch (error) {
+      await this.#endings.destroy(domain).catch(() => {});
+      throw error;
+    }
   }
 
   async pause(name: string): Promise<void> {
     const domain = this.#books.guest(name, 'pause');
-    await domain.enqueue('pause', () => monitorCall({ domain }, 'pause'));
+    await domain.enqueue('pause', () => {
+      this.#endings.forgetStart(domain);
+      return monitorCall({ domain }, 'pause');
+    });
   }
 
   async unpause(name: string): Promise<void> {
     const domain = this.#books.guest(name, 'unpause');
-    await domain.enqueue('unpause', () => monitorCall({ domain }, 'unpause'));
+    await domain.enqueue('unpause', async () => {
+      await monitorCall({ domain }, 'unpause');
+      this.#endings.forgetStart(domain);
+    });
   }
 
   /** Ask the guest to end itself. Whether it does is its own affair. */

@@ -59,16 +59,22 @@ async function printConfig(config: DomainConfig, { dialect, show }: Context): Pr
   return 0;
 }
 
-/** Make it, paused. Who interrupts this has no domain: the exit code of that. */
-async function make(config: DomainConfig, { xend, progress }: Context): Promise<DomainView | number> {
+/** So long a domain waits for xm to attach to its console; then, should xm be dead, it runs without. */
+const CONSOLE_WAIT_S = 30;
+
+/** Make it, and let it run where nobody is to be attached before. Who interrupts this has no domain: the exit code of that. */
+async function make(config: DomainConfig, { flags, xend, progress }: Context): Promise<DomainView | number> {
+  const start = flags.paused ? {} : { startAfterS: wantsConsole(flags) ? CONSOLE_WAIT_S : 0 };
   using interrupts = new Interrupts();
   progress(`making domain ${config.name} ...`);
-  const domain = await xend.call('POST /domains', { config });
+  const domain = await xend.call('POST /domains', { config, ...start });
   progress(undefined);
   if (interrupts.exitCode === undefined) return domain;
   await xend.call('POST /domains/:name/destroy', { name: domain.uuid });
   return interrupts.exitCode;
 }
+
+const wantsConsole = (flags: Context['flags']): boolean => Boolean(flags.console || flags.console_autoconnect);
 
 /** Make it, attach to its console when that is wanted, let it run. Returns the exit code. */
 async function start(config: DomainConfig, context: Context): Promise<number> {
@@ -76,21 +82,15 @@ async function start(config: DomainConfig, context: Context): Promise<number> {
   const made = await make(config, context);
   if (typeof made === 'number') return made;
   const { uuid, name, domid, consolePort } = made;
-  // With a console to follow, the guest's words must not be torn apart by ours.
-  const started = () => {
-    if (flags.json) out(`${JSON.stringify({ name, domid, uuid })}\n`);
-    else if (!flags.quiet) {
-      const port = consolePort === undefined ? '' : `, console on port ${consolePort}`;
-      out(`Started domain ${name}${dialect === 'xl' ? ` (id=${domid})` : port}\n`);
-    }
-  };
-  const wantsConsole = flags.console || flags.console_autoconnect;
-  if (wantsConsole) started();
-  const attachment = wantsConsole
-    ? await attach((await xend.call('GET /domains/:name/console', { name: uuid })).socket, {
-        quiet: flags.quiet === true,
-      })
-    : undefined;
+  // Before any console: the guest's words must not be torn apart by ours.
+  if (flags.json) out(`${JSON.stringify({ name, domid, uuid })}\n`);
+  else if (!flags.quiet) {
+    const port = consolePort === undefined ? '' : `, console on port ${consolePort}`;
+    out(`Started domain ${name}${dialect === 'xl' ? ` (id=${domid})` : port}\n`);
+  }
+  if (!wantsConsole(flags)) return 0;
+  const { socket } = await xend.call('GET /domains/:name/console', { name: uuid });
+  const attachment = await attach(socket, { quiet: flags.quiet === true });
   if (!flags.paused) {
     try {
       await xend.call('POST /domains/:name/unpause', { name: uuid });
@@ -99,9 +99,7 @@ async function start(config: DomainConfig, context: Context): Promise<number> {
       throw new UserError(`Failed to unpause domain ${name}: ${(error as Error).message}`);
     }
   }
-  if (attachment) return watchConsole(attachment, uuid, xend, note);
-  started();
-  return 0;
+  return watchConsole(attachment, uuid, xend, note);
 }
 
 export const create = command({
