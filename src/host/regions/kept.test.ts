@@ -20,7 +20,7 @@ import { loops, type Program, randomProgram } from '../../translate/region/progr
 import { Exit } from '../../x86/exits.ts';
 import { GPR } from '../../x86/state.ts';
 import type { Regions } from './index.ts';
-import { type KeptRegion, keepRegions, RegionFolder } from './kept.ts';
+import { type KeptRegion, keepRegions, RegionFolder, uncompiled } from './kept.ts';
 import type { Region } from './table.ts';
 
 const VERSION = 'v1';
@@ -234,6 +234,22 @@ test('a guest waits while a file is taken: large regions are kept in several, th
   const kept = keeper(folder);
   const found = kept.find(origin.keys[0]!).map((place) => kept.origin(place)?.instructions);
   assert.deepEqual(found, counts.toReversed());
+});
+
+test('nothing is written, neither regions nor their machine code, where the disk is nearly full', (t) => {
+  const folder = folderOf(t);
+  const full = Number.POSITIVE_INFINITY;
+  let free = full;
+  const kept = new RegionFolder(folder, VERSION, (regions) => keepRegions(folder, VERSION, regions, free));
+  const machine = new TestMachine(THRESHOLD, false, { kept });
+  outcome(machine, loops(numbers));
+  machine.engine.keepRegions(1);
+  assert.deepEqual(readdirSync(folder), []);
+  free = 0;
+  outcome(machine, loops(numbers, 0x10));
+  machine.engine.keepRegions(1);
+  assert.deepEqual(uncompiled(folder, full), []);
+  assert.equal(uncompiled(folder, 0).length, 1);
 });
 
 test('the same regions are written once, by however many domains', (t) => {

@@ -17,6 +17,7 @@ import {
   readFileSync,
   readSync,
   rmSync,
+  statfsSync,
   statSync,
   utimesSync,
 } from 'node:fs';
@@ -92,6 +93,8 @@ interface File {
 
 /** Bytes of all files together; the oldest go first. */
 const FOLDER_BYTES_MAX = 256 << 20;
+/** So much of the disk stays free for others: what is kept saves time, and what they write may be needed. */
+const FREE_BYTES_LEAST = 512 << 20;
 const USE_MS = 3_600_000;
 /** Of modules that a domain takes. */
 const LOADED_BYTES_MAX = 32 << 20;
@@ -266,10 +269,25 @@ function moduleOf(file: string, bytes: Uint8Array<ArrayBuffer>): WebAssembly.Mod
   return (code && moduleWithCode(bytes, code)) ?? new WebAssembly.Module(bytes);
 }
 
-/** Writes what is new to the folder. Whatever goes wrong costs the next domain time, and nobody else anything. */
-export function keepRegions(folder: string, version: string, regions: readonly KeptRegion[]): void {
+/** May anything be written to `folder`, so that at least `bytes` of its disk are free? */
+function isFree(folder: string, bytes: number): boolean {
+  const { bavail, bsize } = statfsSync(folder);
+  return bavail * bsize >= bytes;
+}
+
+/**
+ * Writes what is new to the folder, unless fewer than `free` bytes of its disk are free. Whatever goes wrong costs the next domain time, and
+ * nobody else anything.
+ */
+export function keepRegions(
+  folder: string,
+  version: string,
+  regions: readonly KeptRegion[],
+  free = FREE_BYTES_LEAST,
+): void {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
+    if (!isFree(folder, free)) return;
     const known = new Set(filesOf(folder, version).flatMap(idsOf));
     const fresh = regions.map((region) => ({ ...region, id: idOf(region.origin) })).filter(({ id }) => !known.has(id));
     for (const together of parcels(fresh)) writeFile(folder, version, together);
@@ -319,9 +337,13 @@ function writeFile(folder: string, version: string, regions: readonly NamedRegio
   writeAtomically(file, Buffer.concat([lead, head, body]), 0o600);
 }
 
-/** Files of regions of which there is no machine code yet, the newest first. Under the same V8 flags as the domains' monitors. */
-export function uncompiled(folder: string): string[] {
-  return filesOf(folder).filter((file) => !existsSync(codeFile(file)));
+/**
+ * Files of regions of which there is no machine code yet, the newest first; none while fewer than `free` bytes of the disk are free. Under the
+ * same V8 flags as the domains' monitors.
+ */
+export function uncompiled(folder: string, free = FREE_BYTES_LEAST): string[] {
+  const files = filesOf(folder).filter((file) => !existsSync(codeFile(file)));
+  return files.length > 0 && isFree(folder, free) ? files : [];
 }
 
 /**

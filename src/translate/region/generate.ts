@@ -581,30 +581,28 @@ class RegionEmitter {
       taken();
       return;
     }
-    const state = region.flags;
     if (branch.kind === 'computed') {
       f.set(region.target, branch.address);
       if (block.taken !== NOWHERE) {
-        const { notSwitched, cached } = region;
-        const normal = region.normal.slice();
-        f.if(region.target.eq(region.page.add(i64(block.taken))), () => this.emitEdge(node, edges[0]!, lift));
-        region.flags = state;
-        region.notSwitched = notSwitched;
-        region.cached = cached;
-        region.normal.set(normal);
+        const isKnown = region.target.eq(region.page.add(i64(block.taken)));
+        this.emitAside(isKnown, () => this.emitEdge(node, edges[0]!, lift));
       }
       f.set(this.dispatching, i32(isDispatch(last) ? 1 : 0));
       this.emitEdge(node, edges.at(-1)!, lift);
       return;
     }
-    const { notSwitched, cached } = region;
-    const normal = region.normal.slice();
-    f.if(branch.condition, taken);
-    region.flags = state;
-    region.notSwitched = notSwitched;
-    region.cached = cached;
-    region.normal.set(normal);
+    this.emitAside(branch.condition, taken);
     next();
+  }
+
+  /** `way` on a condition: what is known in it is not known behind it. */
+  private emitAside(condition: E, way: () => void): void {
+    const { f, region } = this;
+    const { flags, notSwitched, cached } = region;
+    const normal = region.normal.slice();
+    f.if(condition, way);
+    Object.assign(region, { flags, notSwitched, cached });
+    region.normal.set(normal);
   }
 
   /** The flags as everybody who comes to `node`, where paths meet, provides them. */
