@@ -7,7 +7,7 @@ import { fillBlock } from './blocks.ts';
 import { compareOutcomes, type Difference, describeCase, nothingUndefined, vectorName } from './compare.ts';
 import { branchesAnywhere, fillFlow } from './flow.ts';
 import { type Form, formsOf } from './forms.ts';
-import { fillCase, insnOf } from './generate.ts';
+import { fillCase, insnAt, insnOf } from './generate.ts';
 import { KNOWN, type Known } from './known.ts';
 import { CASE, COMPLETED, ENDLESS, GIVEN_UP, OUTCOME, UNSUPPORTED } from './layout.ts';
 import type { Oracle } from './oracle.ts';
@@ -212,7 +212,12 @@ export function judgeOutcomes(cases: Uint8Array, host: Uint8Array, ours: Uint8Ar
   if (insn && before.getUint32(CASE.insnAt, true) === 0 && insn.length < before.getUint32(CASE.codeLength, true)) {
     return compareOutcomes(host, ours, i, { ...nothingUndefined(), flags: 0x10 });
   }
-  return compareOutcomes(host, ours, i, insn ? undefinedFor({ insn, before, host: hostView }) : nothingUndefined());
+  const skip = insn ? undefinedFor({ insn, before, host: hostView }) : nothingUndefined();
+  // Code that is jumped into the middle of has other instructions, one of which may have faulted.
+  const at = hostView.getBigUint64(OUTCOME.rip, true) - before.getBigUint64(CASE.rip, true);
+  const last = at >= 0n && at < CASE.codeMax ? insnAt(before, Number(at)) : undefined;
+  if (last !== undefined && undefinedFor({ insn: last, before, host: hostView }).fault) skip.fault = true;
+  return compareOutcomes(host, ours, i, skip);
 }
 
 /**

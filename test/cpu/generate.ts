@@ -322,8 +322,10 @@ function decodeAll(scratch: Uint8Array): Insn | undefined {
 }
 
 /** The instruction of a case, for whoever judges it; undefined when our decoder refuses it. */
-export function insnOf(view: DataView): Insn | undefined {
-  const at = view.getUint32(CASE.insnAt, true);
+export const insnOf = (view: DataView): Insn | undefined => insnAt(view, view.getUint32(CASE.insnAt, true));
+
+/** The instruction so many bytes behind the beginning of a case's code. */
+export function insnAt(view: DataView, at: number): Insn | undefined {
   const code = new Uint8Array(view.buffer, view.byteOffset + CASE.code, CASE.codeMax);
   const padded = new Uint8Array(32).fill(0x90);
   padded.set(code.subarray(at, at + 32));
