@@ -112,8 +112,8 @@ export const LINK_ENTRY_SHIFT = 16;
  * Where jumps out of regions led last, 32 bytes each: u64 target, u64 stamp of the array (TLB_STAMP), u64 address of the region's first page,
  * u32 link. Emptied when a region is dropped. See runtime/region-links.ts.
  */
-export const JUMPS = 0xa0000;
-export const JUMP_ENTRIES = 4096;
+export const JUMPS = REGION_PLACES + (REGION_SLOTS_END - REGION_SLOTS) * REGION_PLACE_BYTES;
+export const JUMP_ENTRIES = 16384;
 export const JUMP_BYTES = 32;
 /** u32: an entry was filled since they were emptied last. */
 export const JUMPS_FILLED = 0x4b8;
@@ -123,14 +123,14 @@ export const JUMPS_FILLED = 0x4b8;
  * that all come by.
  */
 export const TRAIL_LEFT = 0x4bc;
-export const TRAIL = JUMPS + JUMP_ENTRIES * JUMP_BYTES;
+export const TRAIL = 0xa0000;
 export const TRAIL_STEPS = 4096;
 export const TRAIL_STEP_BYTES = 16;
 export const STEP = { target: 0, link: 8, how: 12, byJump: 0, byOthers: 1 } as const;
 /** Scratch records for single steps. */
 export const STEP_RECORDS = 0x800;
 /** Decoded instruction records. */
-export const ARENA = REGION_PLACES + (REGION_SLOTS_END - REGION_SLOTS) * REGION_PLACE_BYTES;
+export const ARENA = JUMPS + JUMP_ENTRIES * JUMP_BYTES;
 export const ARENA_END = 0x2000000;
 /**
  * What the interpreter counts of a record, COUNTER_BYTES behind COUNTERS for each RECORD_BYTES that the record is behind the state block's base:

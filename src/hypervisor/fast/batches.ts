@@ -24,8 +24,10 @@ const ENTRY = 64;
 /** Requests, operations and entries that are looked at here: of calls with more the twins keep account. */
 const BATCH_MAX = 8;
 const ENTRIES_MAX = 32;
-/** Of the budget of branches. */
+/** Of the budget of branches, which tables that are looked at take of as well (frame-types.ts). */
 const ENTRY_BUDGET = 100;
+/** It is used up: what is left of a call is for the twins, which count on, and let time and events have their turn. */
+const isSpent = (cpu: E): E => load32(cpu, STATE.budget).leS(0);
 
 /** The `count` (i32) after `done` of it, in the lower half of an argument. */
 const restOf = (argument: E, done: E): E => argument.and(i64pair(0, -1)).or(argument.wrap().sub(done).extendU());
@@ -90,7 +92,7 @@ export function buildBatches(m: ModuleBuilder, tools: ExitTools): BatchFunctions
     f.set(next, first);
     f.block((stop) => {
       f.loop((again) => {
-        f.brIf(stop, done.geU(count));
+        f.brIf(stop, done.geU(count).or(done.ne(0).and(isSpent(cpu))));
         f.if(
           isUpdate,
           () => {
@@ -149,7 +151,13 @@ export function buildBatches(m: ModuleBuilder, tools: ExitTools): BatchFunctions
     f.block((stop) => {
       f.brIf(stop, list.wrap().and(7).ne(0));
       f.loop((again) => {
-        f.brIf(stop, calls.eq(ENTRIES_MAX).or(calls.eq(count.wrap())));
+        f.brIf(
+          stop,
+          calls
+            .eq(ENTRIES_MAX)
+            .or(calls.eq(count.wrap()))
+            .or(calls.ne(0).and(isSpent(cpu))),
+        );
         f.set(at, tools.kernelAddress(f, cpu, list, ENTRY, true));
         f.brIf(stop, at.eqz());
         // Each word once: what is checked is what is used.
