@@ -334,4 +334,18 @@ test('a batch whose tables are many goes on in the twins, which look at the cloc
     TABLES[1].map((table) => vcpu.domain.types.pinned(table)),
     [true, true, true, true],
   );
+  // The same between the calls of a multicall.
+  for (let n = 0; n < 2; n++) {
+    memory.u64[(memory.at(LIST) + n * ENTRY + 0x10) / 8] = va(REQUESTS);
+    memory.u64[(memory.at(LIST) + n * ENTRY + 0x18) / 8] = 1n;
+  }
+  memory.u64[memory.at(REQUESTS) / 8] = 6n;
+  vcpu.setReg64(GPR.rax, 13n);
+  vcpu.setReg64(GPR.rdi, va(LIST));
+  vcpu.setReg64(GPR.rsi, 2n);
+  vcpu.setU32(STATE.budget, 40);
+  engine.translate(va(LIST), true);
+  assert.equal(engine.performExit(Exit.Syscall), false);
+  assert.equal(vcpu.reg64(GPR.rdi), va(LIST, ENTRY));
+  assert.equal(vcpu.reg64(GPR.rsi), 1n);
 });
