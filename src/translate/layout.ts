@@ -131,7 +131,7 @@ export const STEP = { target: 0, link: 8, how: 12, byJump: 0, byOthers: 1 } as c
 export const STEP_RECORDS = 0x800;
 /** Decoded instruction records. */
 export const ARENA = JUMPS + JUMP_ENTRIES * JUMP_BYTES;
-export const ARENA_END = 0x2000000;
+export const ARENA_END = 0x2600000;
 /**
  * What the interpreter counts of a record, COUNTER_BYTES behind COUNTERS for each RECORD_BYTES that the record is behind the state block's base:
  * u32 flow, how often control came to it by any branch, taken or not, and u16 arrivals, how often by one that makes code hot (interpreter/generate.ts).
