@@ -30,7 +30,6 @@ import {
 } from '../layout.ts';
 import { type FoundRegion, linkEntry, linkSlot } from '../runtime/region-links.ts';
 import { SEMANTICS } from '../semantics/index.ts';
-import { type Block, endsBlock, isComputed, isDispatch, NOWHERE, type RegionPlan } from './discover.ts';
 import { emitEntering } from './entering.ts';
 import { DYNAMIC, type FlagState, leaveFlags, noteFlags, OUTSIDE, PAIR } from './flag-lift.ts';
 import { countDown, jumpBy, lookUpTarget, spill } from './leaving.ts';
@@ -38,6 +37,7 @@ import { leaveTo, type RegionContext, RegionLift, type SharedPage } from './lift
 import { type FlagLiveness, flagLiveness, Need } from './liveness.ts';
 import { loadedInLoops } from './loops.ts';
 import { GROUPS, type Group, neighbours } from './neighbours.ts';
+import { type Block, endsBlock, isComputed, isDispatch, NOWHERE, type RegionPlan } from './plan.ts';
 import { type ProbedBlock, probed } from './probe.ts';
 import { type Rounds, writeOutRounds } from './rounds.ts';
 import { type Edge, type Graph, type Structure, structure } from './structure.ts';

@@ -1,5 +1,5 @@
 /** The translator (tier 1): hot code as WebAssembly functions of whole regions. */
-export { type DiscoverPorts, discover, endsBlock, LIMITS, type RegionPlan } from './discover.ts';
+export { type DiscoverPorts, discover, LIMITS } from './discover.ts';
 export { generateRegions, joinRegions, REGION_PARAMETERS, type RegionImports } from './generate.ts';
 export { orderOf, planOf, type RegionOrder } from './order.ts';
 export {
@@ -13,3 +13,4 @@ export {
   pageCodes,
   type RegionOrigin,
 } from './origin.ts';
+export { endsBlock, type RegionPlan } from './plan.ts';

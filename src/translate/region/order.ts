@@ -3,7 +3,7 @@
  * well. The instructions are decoded again where it is made, from the same bytes.
  */
 import { decode, type Insn } from '../../x86/decode.ts';
-import type { Block, RegionPlan } from './discover.ts';
+import type { Block, RegionPlan } from './plan.ts';
 
 export interface RegionOrder {
   /** For profilers. */

@@ -2,7 +2,7 @@
  * What a region was made from, as far as its function depends on it: the bytes of its instructions, where they lie in its pages, and
  * its entries. Where the same bytes lie in the same way again, in another domain too, the same function is right.
  */
-import type { RegionPlan } from './discover.ts';
+import type { RegionPlan } from './plan.ts';
 
 export interface RegionOrigin {
   /** As in RegionPlan. */

@@ -8,7 +8,7 @@ import { type Insn, Kind } from '../../x86/decode.ts';
 import { ACCESS } from '../layout.ts';
 import { Lift } from '../lift.ts';
 import { SEMANTICS } from '../semantics/index.ts';
-import type { Block } from './discover.ts';
+import type { Block } from './plan.ts';
 
 export interface InsnUse {
   /** Reads a flag. */

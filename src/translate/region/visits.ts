@@ -2,7 +2,7 @@
  * How much of a region runs from its being entered until it is left, as the interpreter's counts of branches let one
  * guess. This is about speed alone.
  */
-import { type Block, isComputed, isDispatch, NOWHERE } from './discover.ts';
+import { type Block, isComputed, isDispatch, NOWHERE } from './plan.ts';
 
 /**
  * Instructions from entering to leaving, on average. `flow` says how often the interpreter came to an offset by a branch,
