@@ -104,6 +104,8 @@ export class CodeCache {
   private readonly pages = new Map<number, CodePage>();
   private readonly records = new RecordIndex();
   private readonly crossings = new Map<number, Crossing>();
+  /** See counts(). */
+  private counted = new Uint32Array(0);
   private next: number;
   /** Where the room for records ends. */
   private readonly end: number;
@@ -279,10 +281,13 @@ export class CodeCache {
     const k = this.counters(record) + COUNTER.flow / 4;
     return (this.memory.u32[k]! - (before?.words[k - before.first] ?? 0)) >>> 0;
   }
-  /** What was counted of all records so far. */
+  /** What was counted of all records so far: good until it is asked for again. Memory for it each time would be collected, with all else. */
   counts(): Counts {
     const first = this.counters(this.cpu + ARENA);
-    return { first, words: this.memory.u32.slice(first, this.counters(this.next)) };
+    const now = this.memory.u32.subarray(first, this.counters(this.next));
+    if (this.counted.length < now.length) this.counted = new Uint32Array(Math.ceil(1.25 * now.length));
+    this.counted.set(now);
+    return { first, words: this.counted.subarray(0, now.length) };
   }
   /** Count anew how often control comes to `record`, from `count` on. */
   count(record: number, count: number): void {
