@@ -113,7 +113,7 @@ export const LINK_ENTRY_SHIFT = 16;
  * u32 link. Emptied when a region is dropped. See runtime/region-links.ts.
  */
 export const JUMPS = REGION_PLACES + (REGION_SLOTS_END - REGION_SLOTS) * REGION_PLACE_BYTES;
-export const JUMP_ENTRIES = 16384;
+export const JUMP_ENTRIES = 4096;
 export const JUMP_BYTES = 32;
 /** u32: an entry was filled since they were emptied last. */
 export const JUMPS_FILLED = 0x4b8;
