@@ -5,14 +5,14 @@
  */
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
-import { buildFastExits } from '../hypervisor/fast/index.ts';
 import { type GuestMemory, SPECIAL } from '../hypervisor/memory.ts';
 import { handle } from '../hypervisor/run.ts';
 import type { Vcpu } from '../hypervisor/vcpu.ts';
-import { FRAME, leaf, link, setEntry, testDomain, va } from '../hypervisor/vcpu-for-tests.ts';
+import { FRAME, leaf, link, setEntry, va } from '../hypervisor/vcpu-for-tests.ts';
 import { Exit } from '../x86/exits.ts';
 import { GPR, STATE } from '../x86/state.ts';
-import { WasmEngine } from './wasm-engine.ts';
+import { Chance, domainWithFastExits } from './fast-exits-for-tests.ts';
+import type { WasmEngine } from './wasm-engine.ts';
 
 const SEED = 20041105;
 const CASES = 3000;
@@ -20,14 +20,8 @@ const CASES = 3000;
 const SLICE = 40_000;
 /** Those that the test domain has a use for. */
 const FRAMES = 48;
-let state = SEED;
-function random(below: number): number {
-  state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-  return Math.floor((state / 2 ** 32) * below);
-}
-const chance = (oneIn: number): boolean => random(oneIn) === 0;
-const pick = <T>(values: readonly T[]): T => values[random(values.length)]!;
-const random64 = (): bigint => (BigInt(random(2 ** 32)) << 32n) | BigInt(random(2 ** 32));
+const chances = new Chance(SEED);
+const { random, chance, pick, random64 } = chances;
 
 /** Frames that become tables of each level, and pages that are mapped and unmapped. */
 const TABLES = { 1: [28, 29, 34, 35], 2: [30, 36], 3: [31, 37], 4: [32, 33] } as const;
@@ -43,18 +37,7 @@ let memory: GuestMemory;
 let engine: WasmEngine;
 
 before(() => {
-  let wasm: WebAssembly.Memory;
-  const domain = testDomain({
-    memory(bytes) {
-      wasm = new WebAssembly.Memory({ initial: bytes / 65536, maximum: bytes / 65536, shared: true });
-      return wasm.buffer as SharedArrayBuffer;
-    },
-    engine(of) {
-      engine = new WasmEngine(of, wasm, 0, () => 0, { exitPaths: buildFastExits });
-      return engine;
-    },
-  });
-  ({ vcpu, memory } = domain);
+  ({ vcpu, memory, engine } = domainWithFastExits());
 });
 
 const frameNumber = (): number =>
@@ -265,14 +248,14 @@ test('batches are performed as their twins perform them, or a rest is left to th
       memory.frameFlags[coded] = coded === 0 ? 0 : 1;
     };
     const start = save();
-    const seed = state;
+    const seed = chances.state;
     touch();
     handle(vcpu, Exit.Syscall);
     const slow = save();
     const forgotten = memory.frameFlags[coded];
     assert.equal(vcpu.domain.crashReport, undefined);
     restore(start);
-    state = seed;
+    chances.state = seed;
     touch();
     const done = engine.performExit(Exit.Syscall);
     const where = `seed ${SEED}, case ${n}: ${name}`;

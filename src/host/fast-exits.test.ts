@@ -5,7 +5,6 @@
  */
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
-import { buildFastExits } from '../hypervisor/fast/index.ts';
 import { GATES } from '../hypervisor/gates.ts';
 import { type GuestMemory, SPECIAL } from '../hypervisor/memory.ts';
 import { NO_ROOT } from '../hypervisor/mmu/walk.ts';
@@ -21,25 +20,19 @@ import {
   link,
   poke,
   setEntry,
-  testDomain,
   va,
 } from '../hypervisor/vcpu-for-tests.ts';
 import { Exit } from '../x86/exits.ts';
 import { GPR, RFLAGS, SEG, STATE } from '../x86/state.ts';
-import { WasmEngine } from './wasm-engine.ts';
+import { Chance, domainWithFastExits } from './fast-exits-for-tests.ts';
+import type { WasmEngine } from './wasm-engine.ts';
 
 const SEED = 20041105;
 const CASES = 6000;
 /** Those that the test domain has a use for. */
 const FRAMES = 48;
-let state = SEED;
-function random(below: number): number {
-  state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-  return Math.floor((state / 2 ** 32) * below);
-}
-const chance = (oneIn: number): boolean => random(oneIn) === 0;
-const pick = <T>(values: readonly T[]): T => values[random(values.length)]!;
-const random64 = (): bigint => (BigInt(random(2 ** 32)) << 32n) | BigInt(random(2 ** 32));
+const chances = new Chance(SEED);
+const { random, chance, pick, random64 } = chances;
 
 /** Further level 4 tables, of the kernel and of a user. */
 const ROOTS = { kernel: [FRAME.l4, 44, 45], user: [FRAME.userL4, 46, 47] } as const;
@@ -52,18 +45,7 @@ let memory: GuestMemory;
 let engine: WasmEngine;
 
 before(() => {
-  let wasm: WebAssembly.Memory;
-  const domain = testDomain({
-    memory(bytes) {
-      wasm = new WebAssembly.Memory({ initial: bytes / 65536, maximum: bytes / 65536, shared: true });
-      return wasm.buffer as SharedArrayBuffer;
-    },
-    engine(of) {
-      engine = new WasmEngine(of, wasm, 0, () => 0, { exitPaths: buildFastExits });
-      return engine;
-    },
-  });
-  ({ vcpu, memory } = domain);
+  ({ vcpu, memory, engine } = domainWithFastExits());
   installGdt(vcpu);
   enterUser(vcpu);
   vcpu.setKernelMode(true);
