@@ -15,7 +15,7 @@ import { guestCache, pidFile } from '../src/host/paths.ts';
 import { readPidFile } from '../src/host/process-identity.ts';
 import { median } from './bench/report.ts';
 import { OwnXend } from './lib/own-xend.ts';
-import { availableMiB, cpuMs, proportionalMiB } from './lib/process-cost.ts';
+import { availableMiB, cpuMsSince, proportionalMiB, threadsCpuMs } from './lib/process-cost.ts';
 import { writeTtylinux } from './lib/ttylinux.ts';
 
 /** ttylinux has no memory cgroups, whose statistics wake an idle guest every two seconds. */
@@ -148,13 +148,13 @@ async function main(): Promise<Figure[]> {
   await sleep(SETTLE_MS);
   const monitors = xend.monitors().map(({ pid }) => pid);
   const daemon = readPidFile(pidFile(xend.paths))!.pid;
-  const before = monitors.map(cpuMs);
-  const daemonBefore = cpuMs(daemon);
+  const before = monitors.map(threadsCpuMs);
+  const daemonBefore = threadsCpuMs(daemon);
   const watched = performance.now();
   await sleep(watchMs);
   const elapsed = performance.now() - watched;
-  const percents = monitors.map((pid, i) => (100 * (cpuMs(pid) - before[i]!)) / elapsed);
-  const ofXend = (100 * (cpuMs(daemon) - daemonBefore)) / elapsed;
+  const percents = monitors.map((pid, i) => (100 * cpuMsSince(pid, before[i]!)) / elapsed);
+  const ofXend = (100 * cpuMsSince(daemon, daemonBefore)) / elapsed;
   const percent = percents.reduce((sum, one) => sum + one, ofXend);
 
   const lists: number[] = [];

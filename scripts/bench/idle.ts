@@ -2,7 +2,7 @@
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { planLayout } from '../../src/hypervisor/memory.ts';
-import { cpuMs, residentMiB } from '../lib/process-cost.ts';
+import { cpuMsSince, residentMiB, threadsCpuMs } from '../lib/process-cost.ts';
 import { TTYLINUX_MEMORY_MIB } from '../lib/ttylinux.ts';
 import { bootDomain } from './boot.ts';
 import type { Row } from './report.ts';
@@ -47,9 +47,9 @@ export async function idleRows(places: TablePlaces, progress: (text: string) => 
   const { pid } = monitor;
   progress(`watching an idle domain for ${WATCH_MS / 1000} s`);
   await sleep(SETTLE_MS);
-  const [cpu, clock] = [cpuMs(pid), performance.now()];
+  const [cpu, clock] = [threadsCpuMs(pid), performance.now()];
   await sleep(WATCH_MS);
-  const percent = (100 * (cpuMs(pid) - cpu)) / (performance.now() - clock);
+  const percent = (100 * cpuMsSince(pid, cpu)) / (performance.now() - clock);
 
   const layout = planLayout((TTYLINUX_MEMORY_MIB * MIB) / PAGE, 1);
   const start = findMemory(pid, layout.bytes);

@@ -1,13 +1,16 @@
 /** What a process costs the host, from Linux's /proc. */
 import { readdirSync, readFileSync } from 'node:fs';
 
-/** CPU time of all threads that the process has now, in ms, to the nanosecond: /proc/PID/stat counts in hundredths of a second. */
-export function cpuMs(pid: number): number {
-  let ns = 0;
-  for (const task of readdirSync(`/proc/${pid}/task`)) {
-    ns += Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'latin1').split(' ', 1)[0]);
-  }
-  return ns / 1e6;
+/** CPU time of each thread that the process has now, in ms, to the nanosecond: /proc/PID/stat counts in hundredths of a second. */
+export function threadsCpuMs(pid: number): ReadonlyMap<string, number> {
+  const cpuOf = (task: string): number =>
+    Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'latin1').split(' ', 1)[0]) / 1e6;
+  return new Map(readdirSync(`/proc/${pid}/task`).map((task) => [task, cpuOf(task)]));
+}
+
+/** What its threads have taken since threadsCpuMs() was `before`. Of one that has ended meanwhile that cannot be told any more. */
+export function cpuMsSince(pid: number, before: ReadonlyMap<string, number>): number {
+  return [...threadsCpuMs(pid)].reduce((sum, [task, ms]) => sum + ms - (before.get(task) ?? 0), 0);
 }
 
 const field = (text: string, name: string): number =>
