@@ -14,6 +14,7 @@ import type { MemoryLayout } from '../hypervisor/memory.ts';
 import type { BuildExitPaths } from '../translate/exit-paths.ts';
 import { ARM_CODE } from '../translate/interpreter/arms.ts';
 import { COMMON_CODE } from '../translate/interpreter/common-shapes.ts';
+import { decodeTables } from '../translate/interpreter/decode-tables.ts';
 import { generateHandlers, generateInterpreter } from '../translate/interpreter/generate.ts';
 import { shapeKey } from '../translate/interpreter/shape.ts';
 import { SEMANTICS } from '../translate/semantics/index.ts';
@@ -24,6 +25,8 @@ export interface EngineCode {
   readonly interpreter: Uint8Array<ArrayBuffer>;
   /** Exports "0", "1", … are the handlers of COMMON. */
   readonly handlers: Uint8Array<ArrayBuffer>;
+  /** What belongs at DECODER of each vCPU. */
+  readonly tables: Uint8Array<ArrayBuffer>;
 }
 
 /** Decodes example instructions: one for each shape that is not in `known` yet. */
@@ -84,6 +87,7 @@ function generate(layout: MemoryLayout, threshold: number, exitPaths?: BuildExit
   return {
     interpreter: generateInterpreter(layout, ARMS, threshold, exitPaths),
     handlers: generateHandlers(layout, COMMON),
+    tables: decodeTables(),
   };
 }
 
@@ -111,10 +115,10 @@ export function sourceHash(): string {
   return all.digest('hex');
 }
 
-// Files: SHA-256 of the rest, length of the interpreter (u32), interpreter, handlers. ----------------------------------
+// Files: SHA-256 of the rest, three lengths (u32), interpreter, handlers, tables. -------------------------------------------
 
 const HASH_BYTES = 32;
-const HEAD_BYTES = HASH_BYTES + 4;
+const HEAD_BYTES = HASH_BYTES + 3 * 4;
 /** Memory sizes times versions; 0.4 MB each. */
 const FILES_MAX = 16;
 
@@ -122,24 +126,27 @@ function load(file: string): EngineCode | undefined {
   try {
     const bytes = readFileSync(file);
     if (!hash(bytes.subarray(HASH_BYTES)).equals(bytes.subarray(0, HASH_BYTES))) return undefined;
-    const middle = HEAD_BYTES + bytes.readUInt32LE(HASH_BYTES);
-    return {
-      interpreter: new Uint8Array(bytes.subarray(HEAD_BYTES, middle)),
-      handlers: new Uint8Array(bytes.subarray(middle)),
+    let at = HEAD_BYTES;
+    const part = (k: number): Uint8Array<ArrayBuffer> => {
+      const length = bytes.readUInt32LE(HASH_BYTES + 4 * k);
+      at += length;
+      return new Uint8Array(bytes.subarray(at - length, at));
     };
+    return { interpreter: part(0), handlers: part(1), tables: part(2) };
   } catch {
     return undefined;
   }
 }
 
 /** Keeping it saves time only: whatever goes wrong, the code is at hand. */
-function keep(file: string, { interpreter, handlers }: EngineCode): void {
+function keep(file: string, { interpreter, handlers, tables }: EngineCode): void {
   try {
     const folder = path.dirname(file);
     mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const parts = [interpreter, handlers, tables];
     const head = Buffer.alloc(HEAD_BYTES);
-    head.writeUInt32LE(interpreter.length, HASH_BYTES);
-    const bytes = Buffer.concat([head, interpreter, handlers]);
+    for (const [k, { length }] of parts.entries()) head.writeUInt32LE(length, HASH_BYTES + 4 * k);
+    const bytes = Buffer.concat([head, ...parts]);
     hash(bytes.subarray(HASH_BYTES)).copy(bytes);
     writeAtomically(file, bytes);
     const age = (name: string): number => statSync(path.join(folder, name)).mtimeMs;

@@ -11,13 +11,13 @@ import { HelperCpu, InstructionFault } from '../translate/helpers/cpu.ts';
 import { HELPERS } from '../translate/helpers/index.ts';
 import { CodeCache } from '../translate/interpreter/code-cache.ts';
 import { Arm, generateHandlers } from '../translate/interpreter/generate.ts';
-import { RecentHandlers } from '../translate/interpreter/recent-handlers.ts';
-import { shapeKey, shapeNumber } from '../translate/interpreter/shape.ts';
+import { shapeKey } from '../translate/interpreter/shape.ts';
 import {
   ACCESS,
   CODE_DROPPED,
   COMPUTED_FROM,
   COMPUTED_TARGET,
+  DECODER,
   KERNEL_TLB,
   NO_PAGE,
   PENDING_FLAGS,
@@ -94,6 +94,7 @@ const HELPED = Uint8Array.from(ROWS, ({ mnemonic }) =>
 
 interface Exports {
   run(cpu: number, record: number): number;
+  decodeBlock(cpu: number, at: number, page: number, record: number, most: number): number;
   miss(cpu: number, va: bigint, access: number): number;
   translate(cpu: number, va: bigint, access: number): number;
   scatter(cpu: number, va: bigint, size: number): void;
@@ -160,8 +161,6 @@ export class WasmEngine implements Engine {
   private readonly regions: Regions;
   /** Shape → handler number. */
   private readonly handlers = new Map<string, number>();
-  /** What of it was asked for lately, by row and shapeNumber. */
-  private readonly recentHandlers = new RecentHandlers();
   private nextHandler: number;
   /** Records whose handler runs in TypeScript. */
   private readonly helperInsns = new Map<number, Insn>();
@@ -217,6 +216,7 @@ export class WasmEngine implements Engine {
       memory,
       this.cpu,
       {
+        decodeBlock: (at, page, record, most) => this.exports.decodeBlock(this.cpu, at, page, record, most),
         handler: (insn) => this.handler(insn),
         expected: (at) => this.regions.expects(at),
         invalid: (kind) => (kind === 'ud' ? this.invalidOpcode : this.tooLong),
@@ -273,6 +273,7 @@ export class WasmEngine implements Engine {
     this.firstOwnHandler = this.nextHandler;
     this.lastOwnHandler = Math.min(this.nextHandler + shapes + SHAPES_AT_ONCE, REGION_SLOTS) - SHAPES_AT_ONCE;
     const view = memory.view;
+    memory.u8.set(code.tables, this.cpu + DECODER);
     view.setUint32(this.cpu + STATE.writableFrame, 0xffffffff, true);
     view.setUint32(this.cpu + NO_PAGE + 4, Number(random() & 0x3fffffffn) | 0x40000000, true);
     // Nothing is known yet of what the arrays hold: more than their lists say.
@@ -310,12 +311,7 @@ export class WasmEngine implements Engine {
   }
 
   private handler(insn: Insn): number {
-    const n = shapeNumber(insn);
-    const recent = n < 0 ? 0 : this.recentHandlers.get(insn.row.index, n);
-    if (recent !== 0) return recent;
-    const slot = this.handlers.get(shapeKey(insn)) ?? this.ownHandler(insn);
-    if (n >= 0) this.recentHandlers.set(insn.row.index, n, slot);
-    return slot;
+    return this.handlers.get(shapeKey(insn)) ?? this.ownHandler(insn);
   }
 
   private ownHandler(insn: Insn): number {
@@ -394,9 +390,8 @@ export class WasmEngine implements Engine {
     if (this.nextHandler <= this.lastOwnHandler) return;
     for (const [key, slot] of this.handlers) if (slot >= this.firstOwnHandler) this.handlers.delete(key);
     for (let slot = this.firstOwnHandler; slot < this.nextHandler; slot++) this.table.set(slot, null);
-    this.recentHandlers.clear();
     this.nextHandler = this.firstOwnHandler;
-    this.cache.dropAll();
+    this.cache.forgetHandlers();
   }
 
   private readonly dropFrame = (frame: number): void => this.cache.drop(frame);

@@ -127,6 +127,9 @@ export const TRAIL = 0xa0000;
 export const TRAIL_STEPS = 4096;
 export const TRAIL_STEP_BYTES = 16;
 export const STEP = { target: 0, link: 8, how: 12, byJump: 0, byOthers: 1 } as const;
+/** Tables by which WebAssembly decodes, up to DECODER_END: see interpreter/decode-tables.ts. */
+export const DECODER = 0xb0000;
+export const DECODER_END = 0x100000;
 /** Scratch records for single steps. */
 export const STEP_RECORDS = 0x800;
 /** Decoded instruction records. */

@@ -150,24 +150,7 @@ export function decode(bytes: Uint8Array, offset: number, limit: number): Insn |
     }
   }
 
-  let opSize = 4;
-  switch (form.opSize) {
-    case OpSize.Normal:
-      opSize = rexW ? 8 : data16 ? 2 : 4;
-      break;
-    case OpSize.Default64:
-      opSize = data16 && !rexW ? 2 : 8;
-      break;
-    case OpSize.Always8:
-      opSize = 8;
-      break;
-    case OpSize.Byte:
-      opSize = 1;
-      break;
-    case OpSize.AtMost4:
-      opSize = data16 ? 2 : 4;
-      break;
-  }
+  const opSize = operandSize(form.opSize, rexW, data16);
   if (lock && !(form.lock && inMemory)) return 'ud';
 
   const specs = form.specs;
@@ -223,6 +206,22 @@ export function decode(bytes: Uint8Array, offset: number, limit: number): Insn |
   }
   const rep = form.repeats ? repeat : 0;
   return new Insn(form.row, p - offset, opSize, addrSize, lock, rep, rexW, reg, rm, hasMem, operands);
+}
+
+/** Insn.opSize: what `kind` makes of the prefixes REX.W and 66. */
+export function operandSize(kind: number, rexW: boolean, data16: boolean): number {
+  switch (kind) {
+    case OpSize.Normal:
+      return rexW ? 8 : data16 ? 2 : 4;
+    case OpSize.Default64:
+      return data16 && !rexW ? 2 : 8;
+    case OpSize.Always8:
+      return 8;
+    case OpSize.Byte:
+      return 1;
+    default:
+      return data16 ? 2 : 4;
+  }
 }
 
 function register(spec: OperandSpec, size: number, number: number, rex: number): Operand {

@@ -6,6 +6,7 @@ import { CodeCache, type CodeCachePorts } from './code-cache.ts';
 import { Arm, codeHashSlot } from './generate.ts';
 
 const ports = (): CodeCachePorts => ({
+  decodeBlock: () => 0,
   handler: () => Arm.first,
   invalid: () => Arm.first,
   remember() {},

@@ -7,7 +7,6 @@
  */
 import type { GuestMemory } from '../../hypervisor/memory.ts';
 import { decode, INSN_MAX, type Insn, Kind } from '../../x86/decode.ts';
-import { ROWS } from '../../x86/opcodes/index.ts';
 import {
   ARENA,
   ARENA_END,
@@ -17,34 +16,18 @@ import {
   COUNTER,
   COUNTER_BYTES,
   COUNTERS,
+  DECODER,
   RECORD,
   RECORD_BYTES,
+  REGION_SLOTS,
 } from '../layout.ts';
+import { exampleOf, HANDLERS_BYTES, TABLES } from './decode-tables.ts';
 import { Arm, codeHashSlot } from './generate.ts';
 import { RecordIndex } from './record-index.ts';
-import { writeRecord } from './shape.ts';
+import { endsBlock, writeRecord } from './shape.ts';
 
 /** Instructions decoded at once. */
 const BLOCK_MAX = 96;
-/** Mnemonics after which the next instruction in memory is not the next one run. */
-const ENDS = new Set([
-  'jmp',
-  'call',
-  'ret',
-  'syscall',
-  'int',
-  'int3',
-  'ud2',
-  'hlt',
-  'iret',
-  'far_jmp',
-  'far_ret',
-  'sysret',
-  'sysexit',
-]);
-/** The same by row: a set of strings takes a tenth of the time for decoding. */
-const ENDS_BLOCK = Uint8Array.from(ROWS, ({ mnemonic }) => (ENDS.has(mnemonic) ? 1 : 0));
-
 interface CodePage {
   /** Linear address of the page. */
   readonly base: number;
@@ -70,6 +53,8 @@ interface Crossing {
 }
 
 export interface CodeCachePorts {
+  /** decode-block.ts, for this vCPU. */
+  decodeBlock(at: number, page: number, record: number, most: number): number;
   /** Handler number for the shape of `insn`. */
   handler(insn: Insn): number;
   /** The handler that raises #UD, or #GP for an instruction that is too long. */
@@ -104,6 +89,8 @@ export class CodeCache {
   private readonly pages = new Map<number, CodePage>();
   private readonly records = new RecordIndex();
   private readonly crossings = new Map<number, Crossing>();
+  /** By handler: of a direct branch? */
+  private readonly branches = new Uint8Array(REGION_SLOTS);
   /** See counts(). */
   private counted = new Uint32Array(0);
   private next: number;
@@ -170,54 +157,101 @@ export class CodeCache {
     // Emptying the arena forgets the pages as well.
     this.reserve(BLOCK_MAX + 2);
     const page = this.page(at);
-    const { u8, view, u16, u32 } = this.memory;
     this.stats.blocks++;
-    const start = at - page.base;
-    let offset = start;
     const head = this.next;
-    const most = this.ports.expected(at) ? 1 : BLOCK_MAX;
-    for (let count = 0; ; count++) {
-      const linked = offset < 4096 ? this.records.get(page.base + offset) : 0;
-      const ends = count === most || offset >= 4096 || (count > 0 && this.ports.expected(page.base + offset));
-      if (linked !== 0 || ends) {
+    const start = at - page.base;
+    const end = this.decodeFrom(page, start, this.ports.expected(at) ? 1 : BLOCK_MAX);
+    if (end > start) this.markCode(at, end - start);
+    return head;
+  }
+
+  /**
+   * Records for the instructions of `page` from offset `start` on, `most` at most, up to where there is one, or a region is expected: WebAssembly's as
+   * long as it knows them, and one of ours where it does not. The offset behind the last.
+   */
+  private decodeFrom(page: CodePage, start: number, most: number): number {
+    const { u8, u16, u32, view } = this.memory;
+    const { ports } = this;
+    const tables = this.cpu + DECODER;
+    let offset = start;
+    for (let left = most; ; left--) {
+      const decoded = ports.decodeBlock(page.base + offset, page.base, this.next, left);
+      left -= decoded >>> 1;
+      for (let count = decoded >>> 1; count > 0; count--) {
+        if (offset !== start && this.isReached(page, offset)) return this.goOnAt(page, offset);
         const record = this.allocate();
-        u16[(record + RECORD.position) >>> 1] = offset;
-        u16[record >>> 1] = linked === 0 ? Arm.Resolve : Arm.Goto;
-        u32[(record + RECORD.immHi) >>> 2] = linked;
-        break;
+        this.enter(page, offset, record);
+        this.stats.instructions++;
+        if (this.branches[u16[record >>> 1]!] === 1) this.linkInPage(page, record);
+        offset += u8[record + RECORD.length]!;
+      }
+      if ((decoded & 1) !== 0) return offset;
+      const wanted = u32[(tables + TABLES.wanted) >>> 2]!;
+      if (wanted !== 0) {
+        u16[(tables + TABLES.handlers + 2 * wanted) >>> 1] = this.handler(exampleOf(wanted));
+        left++;
+        continue;
+      }
+
+      if (left === 0 || offset >= 4096 || (offset !== start && this.isReached(page, offset))) {
+        return this.goOnAt(page, offset);
       }
       const record = this.allocate();
-      const insn = decode(u8, page.base + offset, page.base + 4096);
-      if (insn === 'more') {
-        // Which bytes follow depends on the mapping of the next page at the time it is run.
-        u16[(record + RECORD.position) >>> 1] = offset;
-        view.setUint8(record + RECORD.length, INSN_MAX);
-        u16[record >>> 1] = Arm.Crossing;
-        view.setInt32(record + RECORD.immHi, 0, true);
-        this.enter(page, offset, record);
-        offset = 4096;
-        break;
-      }
       this.enter(page, offset, record);
-      if (insn === 'ud' || insn === 'long') {
+      const insn = decode(u8, page.base + offset, page.base + 4096);
+      if (typeof insn === 'string') {
+        // Of an instruction that reaches into the next page it depends on that page's mapping at the time which bytes follow.
         u16[(record + RECORD.position) >>> 1] = offset;
         view.setUint8(record + RECORD.length, INSN_MAX);
-        u16[record >>> 1] = this.ports.invalid(insn);
-        offset = Math.min(offset + INSN_MAX, 4096);
-        break;
+        u16[record >>> 1] = insn === 'more' ? Arm.Crossing : ports.invalid(insn);
+        view.setInt32(record + RECORD.immHi, 0, true);
+        return Math.min(offset + INSN_MAX, 4096);
       }
       this.writeInsn(record, insn, offset);
-      const target = insn.operands[0];
-      if (target !== undefined && target.kind === Kind.Rel) {
-        const there = offset + insn.length + target.immLo;
-        const to = there >= 0 && there < 4096 ? this.records.get(page.base + there) : 0;
-        if (to !== 0) view.setInt32(record + RECORD.immHi, to, true);
-      }
+      if (insn.operands[0]?.kind === Kind.Rel) this.linkInPage(page, record);
       offset += insn.length;
-      if (ENDS_BLOCK[insn.row.index] === 1) break;
+      if (endsBlock(insn.row)) return offset;
     }
-    if (offset > start) this.markCode(at, offset - start);
-    return head;
+  }
+
+  /** Is there a record at `offset`, or probably a region that is entered there? */
+  private isReached({ base, starts }: CodePage, offset: number): boolean {
+    return ((starts[offset >> 5]! >> (offset & 31)) & 1) !== 0 || this.ports.expected(base + offset);
+  }
+
+  /** The end of a block that goes on at `offset`; the same. */
+  private goOnAt(page: CodePage, offset: number): number {
+    const { u16, u32 } = this.memory;
+    const linked = offset < 4096 ? this.records.get(page.base + offset) : 0;
+    const record = this.allocate();
+    u16[(record + RECORD.position) >>> 1] = offset;
+    u16[record >>> 1] = linked === 0 ? Arm.Resolve : Arm.Goto;
+    u32[(record + RECORD.immHi) >>> 2] = linked;
+    return offset;
+  }
+
+  /** If the target of the branch `record` lies in its page and has a record: to there. */
+  private linkInPage({ base, starts }: CodePage, record: number): void {
+    const { u8, u16, u32 } = this.memory;
+    if (u32[(record + RECORD.displacement) >>> 2] !== 0) return;
+    const behind = u16[(record + RECORD.position) >>> 1]! + u8[record + RECORD.length]!;
+    const there = behind + (u32[(record + RECORD.immLo) >>> 2]! | 0);
+    if (((starts[there >> 5]! >> (there & 31)) & 1) === 0) return;
+    u32[(record + RECORD.immHi) >>> 2] = this.records.get(base + there);
+  }
+
+  private handler(insn: Insn): number {
+    const handler = this.ports.handler(insn);
+    if (insn.operands[0]?.kind === Kind.Rel) this.branches[handler] = 1;
+    return handler;
+  }
+
+  /** Handlers may have other numbers from now on. All records are void as well. */
+  forgetHandlers(): void {
+    const handlers = this.cpu + DECODER + TABLES.handlers;
+    this.memory.u8.fill(0, handlers, handlers + HANDLERS_BYTES);
+    this.branches.fill(0);
+    this.dropAll();
   }
 
   private enter(page: CodePage, offset: number, record: number): void {
@@ -229,7 +263,7 @@ export class CodeCache {
   private writeInsn(record: number, insn: Insn, position: number): void {
     this.stats.instructions++;
     writeRecord(this.memory.view, record, insn, position);
-    this.memory.u16[record >>> 1] = this.ports.handler(insn);
+    this.memory.u16[record >>> 1] = this.handler(insn);
     this.ports.remember(record, insn);
   }
 

@@ -51,6 +51,7 @@ import { buildRegionLinks, linkTo, NO_REGION, noteStep } from '../runtime/region
 import { buildRegionPlaces } from '../runtime/region-places.ts';
 import { buildTlb, forgetPage, tlbEntry } from '../runtime/tlb.ts';
 import { SEMANTICS } from '../semantics/index.ts';
+import { buildDecoder } from './decode-block.ts';
 import { type Flow, InterpreterLift, type Runtime } from './lift.ts';
 
 /** Arms that are not instructions. */
@@ -136,6 +137,7 @@ export function generateInterpreter(
     m.function([I32, I32], [I32], (f) => f.ret(call(exitPaths, f.param(0), f.param(1))), 'exitPaths');
   }
 
+  buildDecoder(m);
   // Exported for the modules of out-of-line handlers.
   m.function([I32, I64, I32], [I32], (f) => f.ret(call(mmu.miss, f.param(0), f.param(1), f.param(2))), 'miss');
   m.function([I32, I64, I32], [], (f) => f.callVoid(mmu.scatter, f.param(0), f.param(1), f.param(2)), 'scatter');

@@ -4,6 +4,7 @@
  */
 import { type Insn, Kind, type Operand } from '../../x86/decode.ts';
 import { ROWS } from '../../x86/opcodes/index.ts';
+import type { Row } from '../../x86/rows.ts';
 import { SEG, STATE } from '../../x86/state.ts';
 import { RECORD } from '../layout.ts';
 
@@ -49,6 +50,23 @@ const SHAPE_IMMEDIATE = new Set([
   'pcmpistri',
 ]);
 const KNOWN_IMMEDIATE = Uint8Array.from(ROWS, ({ mnemonic }) => (SHAPE_IMMEDIATE.has(mnemonic) ? 1 : 0));
+/** Mnemonics after which the next instruction in memory is not the next one run. */
+const ENDS = new Set([
+  'jmp',
+  'call',
+  'ret',
+  'syscall',
+  'int',
+  'int3',
+  'ud2',
+  'hlt',
+  'iret',
+  'far_jmp',
+  'far_ret',
+  'sysret',
+  'sysexit',
+]);
+const ENDS_BLOCK = Uint8Array.from(ROWS, ({ mnemonic }) => (ENDS.has(mnemonic) ? 1 : 0));
 /** Bit per operand: an `O`. */
 const ABSOLUTE = Uint8Array.from(ROWS, ({ operands }) =>
   operands.reduce((bits, code, k) => bits | (code.startsWith('O') ? 1 << k : 0), 0),
@@ -60,7 +78,17 @@ export function isSimpleMemory(insn: Insn, op: Operand): boolean {
 }
 
 export function hasKnownImmediate(insn: Insn): boolean {
-  return KNOWN_IMMEDIATE[insn.row.index] === 1;
+  return knowsImmediate(insn.row);
+}
+
+/** Have the row's instructions an immediate that is part of their shape? */
+export function knowsImmediate(row: Row): boolean {
+  return KNOWN_IMMEDIATE[row.index] === 1;
+}
+
+/** Is the next instruction in memory not the next one run? */
+export function endsBlock(row: Row): boolean {
+  return ENDS_BLOCK[row.index] === 1;
 }
 
 /** MOV's operand at a 64-bit absolute address. */
@@ -109,26 +137,6 @@ export function shapeKey(insn: Insn): string {
     }
   }
   return key;
-}
-
-/**
- * The same as a number below 2^28, among the instructions of one row: to find a handler quickly. -1 for those whose immediate
- * or segment register is part of their shape.
- */
-export function shapeNumber(insn: Insn): number {
-  if (hasKnownImmediate(insn) || insn.operands.some(({ kind }) => kind === Kind.Seg)) return -1;
-  let n = insn.opSize;
-  if (insn.addrSize === 4) n += 0x10;
-  if (insn.lock) n += 0x20;
-  if (insn.rep !== 0) n += insn.rep === 0xf2 ? 0x40 : 0x80;
-  for (let k = 0; k < insn.operands.length; k++) {
-    const op = insn.operands[k]!;
-    let bits: number = op.kind;
-    if (op.kind === Kind.Mem && isAbsolute(insn, k)) bits = 30;
-    else if (op.kind === Kind.Mem && isSimpleMemory(insn, op)) bits = 31;
-    n += bits << (8 + 5 * k);
-  }
-  return n;
 }
 
 /** State-block offset of a general register operand (byte registers include AH … BH). */
