@@ -94,7 +94,7 @@ const HELPED = Uint8Array.from(ROWS, ({ mnemonic }) =>
 
 interface Exports {
   run(cpu: number, record: number): number;
-  decodeBlock(cpu: number, at: number, page: number, record: number, most: number): number;
+  decodeBlock(cpu: number, at: number, page: number, unit: number, record: number, most: number): number;
   miss(cpu: number, va: bigint, access: number): number;
   translate(cpu: number, va: bigint, access: number): number;
   scatter(cpu: number, va: bigint, size: number): void;
@@ -216,7 +216,7 @@ export class WasmEngine implements Engine {
       memory,
       this.cpu,
       {
-        decodeBlock: (at, page, record, most) => this.exports.decodeBlock(this.cpu, at, page, record, most),
+        decodeBlock: (at, page, unit, record, most) => this.exports.decodeBlock(this.cpu, at, page, unit, record, most),
         handler: (insn) => this.handler(insn),
         expected: (at) => this.regions.expects(at),
         invalid: (kind) => (kind === 'ud' ? this.invalidOpcode : this.tooLong),

@@ -25,7 +25,7 @@ export const FrameFlag = {
 export const CONTROL_BASE = 0x10000;
 export const CONTROL_SIZE = 0x100000;
 /** Linear-memory bytes reserved per vCPU; untouched ones cost nothing. */
-export const VCPU_SIZE = 0x3000000;
+export const VCPU_SIZE = 0x4c00000;
 export const VCPUS_BASE = CONTROL_BASE + CONTROL_SIZE + 0xf0000;
 
 /** Special frames, as offsets from the first frame above RAM. */

@@ -129,7 +129,11 @@ export const TRAIL_STEP_BYTES = 16;
 export const STEP = { target: 0, link: 8, how: 12, byJump: 0, byOthers: 1 } as const;
 /** Tables by which WebAssembly decodes, up to DECODER_END: see interpreter/decode-tables.ts. */
 export const DECODER = 0xb0000;
-export const DECODER_END = 0x100000;
+export const DECODER_END = 0xd2000;
+/** A byte for each entryHint (region/origin.ts): 1 when a region is expected at such an instruction. */
+export const HINTS = 0xe0000;
+/** u32: the next free unit of the index of records, see interpreter/record-index.ts. */
+export const INDEX_NEXT = 0x4a4;
 /** Scratch records for single steps. */
 export const STEP_RECORDS = 0x800;
 /** Decoded instruction records. */
@@ -143,6 +147,11 @@ export const ARENA_END = 0x2600000;
 export const COUNTERS = ARENA_END;
 export const COUNTER_BYTES = 8;
 export const COUNTER = { flow: 0, arrivals: 4 } as const;
+
+/** The index of records (interpreter/record-index.ts): a word for each frame, and units. A million of records in lines of their own have no room: then all is forgotten. */
+export const INDEX_FRAMES = 0x3000000;
+export const INDEX_UNITS = 0x3400000;
+export const INDEX_END = 0x4c00000;
 
 /** Bits of an access descriptor, beside the size in bytes (up to 4096) in bits 0–12. */
 export const ACCESS = {

@@ -4,7 +4,8 @@
  */
 import type { GuestMemory } from '../../hypervisor/memory.ts';
 import type { CodeCache } from '../../translate/interpreter/code-cache.ts';
-import { entryHint, entryKey, isThere, pageCodes, type RegionOrigin } from '../../translate/region/index.ts';
+import { entryHint } from '../../translate/interpreter/entry-hint.ts';
+import { entryKey, isThere, pageCodes, type RegionOrigin } from '../../translate/region/index.ts';
 import type { KeptPlace, KeptRegions } from './kept.ts';
 import type { RegionTable } from './table.ts';
 
@@ -47,7 +48,7 @@ export class RegionAdopter {
     const { kept } = this.ports;
     const { u8 } = this.memory;
     const { base, offset } = this.placeOf(at);
-    return kept.mayHave(entryHint(u8, base, offset)) && kept.find(entryKey(u8, base, offset)).length > 0;
+    return kept.hints[entryHint(u8, base, offset)] === 1 && kept.find(entryKey(u8, base, offset)).length > 0;
   }
 
   /** Control has come to `record` for the first time, or once more: looks for its region unless that was done, and is to be done later. */
@@ -85,7 +86,7 @@ export class RegionAdopter {
     const { base, offset } = this.placeOf(at);
     const page = rip - BigInt(offset);
     let isMissing = false;
-    if (!kept.mayHave(entryHint(u8, base, offset))) return 'none';
+    if (kept.hints[entryHint(u8, base, offset)] !== 1) return 'none';
     for (const place of kept.find(entryKey(u8, base, offset))) {
       if (place.age >= age) break;
       const origin = kept.origin(place);

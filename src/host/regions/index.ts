@@ -4,6 +4,7 @@
  */
 import type { GuestMemory } from '../../hypervisor/memory.ts';
 import type { CodeCache, Counts } from '../../translate/interpreter/code-cache.ts';
+import { HINTS } from '../../translate/layout.ts';
 import { isThere, type RegionOrigin } from '../../translate/region/index.ts';
 import { RegionAdopter } from './adopter.ts';
 import type { KeptPlace, KeptRegion, KeptRegions } from './kept.ts';
@@ -142,6 +143,7 @@ export class Regions {
     const watched = (origin: RegionOrigin, place: KeptPlace, code: unknown): unknown =>
       this.watched?.add({ origin, how: 'kept', module: () => kept!.module(place) }, code) ?? code;
     const adopterPorts = { kept: kept!, fetch, imports, waiting, watched };
+    if (kept !== undefined) memory.u8.set(kept.hints, cache.cpu + HINTS);
     this.adopter = kept && new RegionAdopter(memory, cache, this.table, adopterPorts, threshold);
   }
 

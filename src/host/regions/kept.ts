@@ -24,7 +24,8 @@ import {
 import path from 'node:path';
 import v8, { deserialize, serialize } from 'node:v8';
 import { VCPUS_BASE } from '../../hypervisor/memory.ts';
-import { ENTRY_HINTS, joinRegions, type RegionOrigin } from '../../translate/region/index.ts';
+import { ENTRY_HINTS } from '../../translate/interpreter/entry-hint.ts';
+import { joinRegions, type RegionOrigin } from '../../translate/region/index.ts';
 import type { FunctionCode } from '../../wasm/module.ts';
 import { writeAtomically } from '../atomic-file.ts';
 import { compileOptimized, moduleWithCode, serializeCode } from '../v8-code.ts';
@@ -48,8 +49,8 @@ export interface KeptPlace {
 
 /** What Regions wants of it. */
 export interface KeptRegions {
-  /** False: there is no entry with this entryHint. */
-  mayHave(hint: number): boolean;
+  /** By entryHint: 1 where there may be an entry with it. */
+  readonly hints: Uint8Array;
   /** Regions that may have an entry with this entryKey, the newest first. */
   find(key: number): readonly KeptPlace[];
   /** What it was made from; undefined: it is not there any more. */
@@ -182,7 +183,7 @@ export class RegionFolder implements KeptRegions {
   readonly #files: File[] = [];
   /** The module of the file that was read last: of the others nothing stays, and they are read again if need be. */
   #last: { readonly number: number; readonly module: Uint8Array<ArrayBuffer> } | undefined;
-  readonly #hints = new Uint8Array(ENTRY_HINTS);
+  readonly hints = new Uint8Array(ENTRY_HINTS);
   readonly #places = new Map<number, KeptPlace[]>();
   #loadedBytes = 0;
 
@@ -206,7 +207,7 @@ export class RegionFolder implements KeptRegions {
         }) - 1;
       newer += head.ids.length;
       for (let k = head.keys.length - 4; k >= 0; k -= 4) {
-        this.#hints[head.keys[k + 3]!] = 1;
+        this.hints[head.keys[k + 3]!] = 1;
         const region = head.keys[k + 1]!;
         const place = { file: number, region, entry: head.keys[k + 2]!, age: newer - region };
         const known = this.#places.get(head.keys[k]!);
@@ -214,10 +215,6 @@ export class RegionFolder implements KeptRegions {
         else known.push(place);
       }
     }
-  }
-
-  mayHave(hint: number): boolean {
-    return this.#hints[hint] === 1;
   }
 
   find(key: number): readonly KeptPlace[] {

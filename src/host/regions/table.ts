@@ -277,8 +277,10 @@ export class RegionTable {
     this.bySlot.set(slot, region);
     records.forEach((entry, k) => {
       const byte = k | (pages.indexOf(origin.entries[k]! >> 12) << ENTRY_PAGE_SHIFT);
-      if (typeof entry !== 'number') this.waiting.set(entry.at, { region, byte });
-      else if (entry !== 0) this.enter(region, entry, byte);
+      if (typeof entry !== 'number') {
+        this.waiting.set(entry.at, { region, byte });
+        this.cache.expect(entry.at);
+      } else if (entry !== 0) this.enter(region, entry, byte);
     });
     for (const { base } of parts) {
       const list = this.pages.get(base);

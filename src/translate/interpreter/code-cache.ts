@@ -17,26 +17,28 @@ import {
   COUNTER_BYTES,
   COUNTERS,
   DECODER,
+  HINTS,
   RECORD,
   RECORD_BYTES,
-  REGION_SLOTS,
 } from '../layout.ts';
 import { exampleOf, HANDLERS_BYTES, TABLES } from './decode-tables.ts';
+import { entryHint } from './entry-hint.ts';
 import { Arm, codeHashSlot } from './generate.ts';
-import { RecordIndex } from './record-index.ts';
-import { endsBlock, writeRecord } from './shape.ts';
+import { LINE_BYTES, RecordIndex } from './record-index.ts';
+import { endsBlock, targetInPage, writeRecord } from './shape.ts';
 
 /** Instructions decoded at once. */
 const BLOCK_MAX = 96;
+/** Of the index, for a block: of its page, and of the lines that it lies in. */
+const BLOCK_UNITS = 1 + (BLOCK_MAX * INSN_MAX) / LINE_BYTES + 2;
+
 interface CodePage {
   /** Linear address of the page. */
   readonly base: number;
   /** How many records there are for instructions that begin in it. */
   records: number;
-  /** Bit per byte that one of them begins at: what looks for records passes by the others, which are most. */
-  readonly starts: Uint32Array;
-  /** Linear addresses of crossing instructions that end in this page. */
-  readonly crossers: Set<number>;
+  /** Linear addresses of crossing instructions that end in this page, if there are any. */
+  crossers: Set<number> | undefined;
   /** Stores to pieces with code that were looked at byte by byte since pieces of it were last dropped. */
   stores: number;
 }
@@ -54,7 +56,7 @@ interface Crossing {
 
 export interface CodeCachePorts {
   /** decode-block.ts, for this vCPU. */
-  decodeBlock(at: number, page: number, record: number, most: number): number;
+  decodeBlock(at: number, page: number, unit: number, record: number, most: number): number;
   /** Handler number for the shape of `insn`. */
   handler(insn: Insn): number;
   /** The handler that raises #UD, or #GP for an instruction that is too long. */
@@ -87,10 +89,8 @@ export class CodeCache {
   readonly cpu: number;
   private readonly ports: CodeCachePorts;
   private readonly pages = new Map<number, CodePage>();
-  private readonly records = new RecordIndex();
+  private readonly records: RecordIndex;
   private readonly crossings = new Map<number, Crossing>();
-  /** By handler: of a direct branch? */
-  private readonly branches = new Uint8Array(REGION_SLOTS);
   /** See counts(). */
   private counted = new Uint32Array(0);
   private next: number;
@@ -106,6 +106,7 @@ export class CodeCache {
     this.memory = memory;
     this.cpu = cpu;
     this.ports = ports;
+    this.records = new RecordIndex(memory, cpu);
     this.next = cpu + ARENA;
     this.end = cpu + Math.min(ARENA_END, ARENA + records * RECORD_BYTES);
   }
@@ -114,7 +115,7 @@ export class CodeCache {
     const base = at - ((at - this.memory.layout.ramBase) & 4095);
     let page = this.pages.get(base);
     if (page === undefined) {
-      page = { base, records: 0, starts: new Uint32Array(4096 / 32), crossers: new Set(), stores: 0 };
+      page = { base, records: 0, crossers: undefined, stores: 0 };
       this.pages.set(base, page);
     }
     return page;
@@ -143,7 +144,7 @@ export class CodeCache {
   }
 
   private reserve(records: number): void {
-    if (this.next + records * RECORD_BYTES <= this.end) return;
+    if (this.next + records * RECORD_BYTES <= this.end && this.records.room >= BLOCK_UNITS) return;
     this.dropAll();
   }
 
@@ -170,53 +171,65 @@ export class CodeCache {
    * long as it knows them, and one of ours where it does not. The offset behind the last.
    */
   private decodeFrom(page: CodePage, start: number, most: number): number {
-    const { u8, u16, u32, view } = this.memory;
-    const { ports } = this;
+    const { u8, u16, u32 } = this.memory;
+    const { base } = page;
     const tables = this.cpu + DECODER;
+    const unit = this.records.page(base);
     let offset = start;
-    for (let left = most; ; left--) {
-      const decoded = ports.decodeBlock(page.base + offset, page.base, this.next, left);
-      left -= decoded >>> 1;
-      for (let count = decoded >>> 1; count > 0; count--) {
-        if (offset !== start && this.isReached(page, offset)) return this.goOnAt(page, offset);
-        const record = this.allocate();
-        this.enter(page, offset, record);
-        this.stats.instructions++;
-        if (this.branches[u16[record >>> 1]!] === 1) this.linkInPage(page, record);
-        offset += u8[record + RECORD.length]!;
-      }
-      if ((decoded & 1) !== 0) return offset;
-      const wanted = u32[(tables + TABLES.wanted) >>> 2]!;
-      if (wanted !== 0) {
-        u16[(tables + TABLES.handlers + 2 * wanted) >>> 1] = this.handler(exampleOf(wanted));
-        left++;
+    for (let left = most; ; ) {
+      const isOver = left === 0 || offset >= 4096 || (offset !== start && this.isReached(base + offset));
+      if (isOver) return this.goOnAt(page, offset);
+      const decoded = this.ports.decodeBlock(base + offset, base, unit, this.next, left);
+      const count = decoded >>> 1;
+      if (count > 0) {
+        this.next += count * RECORD_BYTES;
+        this.stats.instructions += count;
+        page.records += count;
+        left -= count;
+        const last = this.next - RECORD_BYTES;
+        offset = u16[(last + RECORD.position) >>> 1]! + u8[last + RECORD.length]!;
+        if ((decoded & 1) !== 0) return offset;
         continue;
       }
-
-      if (left === 0 || offset >= 4096 || (offset !== start && this.isReached(page, offset))) {
-        return this.goOnAt(page, offset);
+      const wanted = u32[(tables + TABLES.wanted) >>> 2]!;
+      if (wanted !== 0) {
+        u16[(tables + TABLES.handlers + 2 * wanted) >>> 1] = this.ports.handler(exampleOf(wanted));
+        continue;
       }
-      const record = this.allocate();
-      this.enter(page, offset, record);
-      const insn = decode(u8, page.base + offset, page.base + 4096);
-      if (typeof insn === 'string') {
-        // Of an instruction that reaches into the next page it depends on that page's mapping at the time which bytes follow.
-        u16[(record + RECORD.position) >>> 1] = offset;
-        view.setUint8(record + RECORD.length, INSN_MAX);
-        u16[record >>> 1] = insn === 'more' ? Arm.Crossing : ports.invalid(insn);
-        view.setInt32(record + RECORD.immHi, 0, true);
-        return Math.min(offset + INSN_MAX, 4096);
-      }
-      this.writeInsn(record, insn, offset);
-      if (insn.operands[0]?.kind === Kind.Rel) this.linkInPage(page, record);
+      const insn = this.decodeAt(page, offset);
+      if (insn === undefined) return Math.min(offset + INSN_MAX, 4096);
       offset += insn.length;
       if (endsBlock(insn.row)) return offset;
+      left--;
     }
   }
 
-  /** Is there a record at `offset`, or probably a region that is entered there? */
-  private isReached({ base, starts }: CodePage, offset: number): boolean {
-    return ((starts[offset >> 5]! >> (offset & 31)) & 1) !== 0 || this.ports.expected(base + offset);
+  /** The record of the instruction at `offset`, which is TypeScript's to decode; undefined when it is none, or reaches into the next page. */
+  private decodeAt(page: CodePage, offset: number): Insn | undefined {
+    const { u8, u16, view } = this.memory;
+    const record = this.allocate();
+    this.enter(page, offset, record);
+    const insn = decode(u8, page.base + offset, page.base + 4096);
+    if (typeof insn === 'string') {
+      // Of one that reaches into the next page it depends on that page's mapping at the time which bytes follow.
+      u16[(record + RECORD.position) >>> 1] = offset;
+      view.setUint8(record + RECORD.length, INSN_MAX);
+      u16[record >>> 1] = insn === 'more' ? Arm.Crossing : this.ports.invalid(insn);
+      view.setInt32(record + RECORD.immHi, 0, true);
+      return undefined;
+    }
+    this.writeInsn(record, insn, offset);
+    const [target] = insn.operands;
+    if (target?.kind === Kind.Rel && targetInPage(insn, offset)) {
+      const to = this.records.get(page.base + offset + insn.length + target.immLo);
+      if (to !== 0) view.setInt32(record + RECORD.immHi, to, true);
+    }
+    return insn;
+  }
+
+  /** Is there a record at linear address `at`, or probably a region that is entered there? */
+  private isReached(at: number): boolean {
+    return this.records.get(at) !== 0 || this.ports.expected(at);
   }
 
   /** The end of a block that goes on at `offset`; the same. */
@@ -230,40 +243,28 @@ export class CodeCache {
     return offset;
   }
 
-  /** If the target of the branch `record` lies in its page and has a record: to there. */
-  private linkInPage({ base, starts }: CodePage, record: number): void {
-    const { u8, u16, u32 } = this.memory;
-    if (u32[(record + RECORD.displacement) >>> 2] !== 0) return;
-    const behind = u16[(record + RECORD.position) >>> 1]! + u8[record + RECORD.length]!;
-    const there = behind + (u32[(record + RECORD.immLo) >>> 2]! | 0);
-    if (((starts[there >> 5]! >> (there & 31)) & 1) === 0) return;
-    u32[(record + RECORD.immHi) >>> 2] = this.records.get(base + there);
-  }
-
-  private handler(insn: Insn): number {
-    const handler = this.ports.handler(insn);
-    if (insn.operands[0]?.kind === Kind.Rel) this.branches[handler] = 1;
-    return handler;
-  }
-
   /** Handlers may have other numbers from now on. All records are void as well. */
   forgetHandlers(): void {
     const handlers = this.cpu + DECODER + TABLES.handlers;
     this.memory.u8.fill(0, handlers, handlers + HANDLERS_BYTES);
-    this.branches.fill(0);
     this.dropAll();
+  }
+
+  /** A region is expected at linear address `at`: decoding stops there. */
+  expect(at: number): void {
+    const offset = (at - this.memory.layout.ramBase) & 4095;
+    this.memory.u8[this.cpu + HINTS + entryHint(this.memory.u8, at - offset, offset)] = 1;
   }
 
   private enter(page: CodePage, offset: number, record: number): void {
     this.records.set(page.base + offset, record);
-    page.starts[offset >> 5]! |= 1 << (offset & 31);
     page.records++;
   }
 
   private writeInsn(record: number, insn: Insn, position: number): void {
     this.stats.instructions++;
     writeRecord(this.memory.view, record, insn, position);
-    this.memory.u16[record >>> 1] = this.handler(insn);
+    this.memory.u16[record >>> 1] = this.ports.handler(insn);
     this.ports.remember(record, insn);
   }
 
@@ -274,23 +275,7 @@ export class CodeCache {
 
   /** Calls `visit` with the offset and the record of each instruction that begins in the page at linear address `base`. */
   eachRecord(base: number, visit: (offset: number, record: number) => void): void {
-    const page = this.pages.get(base);
-    if (page !== undefined) this.visit(page, 0, 4096, visit);
-  }
-
-  /** The same for offsets from `from` to below `to`. */
-  private visit(
-    { base, starts }: CodePage,
-    from: number,
-    to: number,
-    visit: (offset: number, record: number) => void,
-  ): void {
-    for (let word = from >> 5; word < (to + 31) >> 5; word++) {
-      for (let bits = starts[word]!; bits !== 0; bits &= bits - 1) {
-        const offset = (word << 5) + 31 - Math.clz32(bits & -bits);
-        if (offset >= from && offset < to) visit(offset, this.records.get(base + offset));
-      }
-    }
+    this.records.each(base, 0, 4096, visit);
   }
 
   /** Code of these 512-byte pieces was decoded beyond what records say: a store to them has to drop it. */
@@ -378,7 +363,7 @@ export class CodeCache {
     this.markCode(at, head);
     this.crossings.set(at, { second, record });
     this.noteCrossing(at, { second, record });
-    this.page(second).crossers.add(at);
+    (this.page(second).crossers ??= new Set()).add(at);
     return record;
   }
 
@@ -403,12 +388,12 @@ export class CodeCache {
     const end = offset + bytes;
     const { base, crossers } = page;
     let found = this.ports.overwritten(base, offset, end);
-    this.visit(page, Math.max(offset - INSN_MAX + 1, 0), Math.min(end, 4096), (start, record) => {
+    this.records.each(base, Math.max(offset - INSN_MAX + 1, 0), Math.min(end, 4096), (start, record) => {
       if (start + this.memory.u8[record + RECORD.length]! <= offset) return;
       this.forget(page, start, record);
       found = true;
     });
-    if (offset < INSN_MAX && crossers.size > 0) {
+    if (offset < INSN_MAX && crossers !== undefined) {
       this.forgetCrossers(page);
       found = true;
     }
@@ -420,18 +405,17 @@ export class CodeCache {
     const at = page.base + offset;
     this.memory.u16[record >>> 1] = Arm.Resolve;
     this.records.delete(at);
-    page.starts[offset >> 5]! &= ~(1 << (offset & 31));
     page.records--;
     this.unhash(at);
     this.dropCrossing(at);
   }
 
-  private forgetCrossers({ crossers }: CodePage): void {
-    for (const at of crossers) {
+  private forgetCrossers(page: CodePage): void {
+    for (const at of page.crossers ?? []) {
       this.dropCrossing(at);
       this.unhash(at);
     }
-    crossers.clear();
+    page.crossers = undefined;
   }
 
   /** Drop what was decoded from guest frame `frame`, or from the 512-byte pieces of it that `pieces` says. */
@@ -450,11 +434,11 @@ export class CodeCache {
       if ((pieces & (1 << piece)) === 0) continue;
       // The last instructions of the piece before may reach into this one.
       const from = Math.max(piece * 512 - INSN_MAX + 1, 0);
-      this.visit(page, from, (piece + 1) * 512, (offset, record) => this.forget(page, offset, record));
+      this.records.each(base, from, (piece + 1) * 512, (offset, record) => this.forget(page, offset, record));
     }
     if ((pieces & 1) !== 0) this.forgetCrossers(page);
     this.ports.dropped(base, pieces);
-    if (page.records === 0 && page.crossers.size === 0) this.pages.delete(base);
+    if (page.records === 0 && page.crossers === undefined) this.pages.delete(base);
   }
 
   /** Index in u32 of the slot for `at`. */

@@ -7,7 +7,7 @@ import { type E, I32, i32, load8s, load8u, load16s, load16u, load32, select } fr
 import type { Fn, FnRef, ModuleBuilder } from '../../wasm/module.ts';
 import { INSN_MAX } from '../../x86/decode.ts';
 import { STATE } from '../../x86/state.ts';
-import { DECODER, RECORD, RECORD_BYTES } from '../layout.ts';
+import { DECODER, HINTS, INDEX_NEXT, INDEX_UNITS, RECORD, RECORD_BYTES } from '../layout.ts';
 import {
   FLAG,
   FORM,
@@ -21,6 +21,8 @@ import {
   TABLES,
   VARIANT,
 } from './decode-tables.ts';
+import { entryHintOf } from './entry-hint.ts';
+import { LINE_BYTES, UNIT_BYTES } from './record-index.ts';
 
 /** An instruction that begins nearer to its page's end is TypeScript's: all that is read of others lies in the page. */
 const NEAR_END = 32;
@@ -31,16 +33,22 @@ const RBP = 5;
 const bit = (value: E, mask: number): E => value.and(mask).ne(0);
 
 /**
- * (cpu, at, page, record, most) → twice the number of records written, plus 1 when the last one is of an instruction that ends its block.
- * Decodes from linear address `at` on, in the page at linear address `page`, `most` instructions at most, to `record` and what follows it.
+ * (cpu, at, page, unit, record, most) → twice the number of records written, plus 1 when the last one is of an instruction that ends its block.
+ * Decodes from linear address `at` on, in the page at linear address `page`, whose unit of the index is `unit`, `most` instructions at most, to
+ * `record` and what follows it, and enters them in the index. Ends before an instruction that has a record, or that HINTS has, but for the first.
  * TABLES.wanted is then the variant whose handler was missing, or 0.
  */
 export function buildDecoder(m: ModuleBuilder): FnRef {
-  return m.function([I32, I32, I32, I32, I32], [I32], emitDecoder, 'decodeBlock');
+  return m.function([I32, I32, I32, I32, I32, I32], [I32], emitDecoder, 'decodeBlock');
 }
 
 function emitDecoder(f: Fn): void {
-  const [cpu, at, page, record, most] = [0, 1, 2, 3, 4].map((k) => f.param(k)) as [E, E, E, E, E];
+  const [cpu, at, page, unit, record, most] = [0, 1, 2, 3, 4, 5].map((k) => f.param(k)) as [E, E, E, E, E, E];
+  const units = f.let(cpu.add(INDEX_UNITS));
+  /** Where the index says which unit the line at `offset` of the page has. */
+  const lineAt = (offset: E): E => units.add(unit).add(offset.shrU(Math.log2(LINE_BYTES)).shl(2));
+  /** Where it says which record the instruction there has, in that line. */
+  const recordAt = (line: E, offset: E): E => units.add(line).add(offset.and(LINE_BYTES - 1).shl(2));
   const tables = f.let(cpu.add(DECODER));
   const first = f.let(record);
   const last = f.let(record.add(most.mul(RECORD_BYTES)));
@@ -49,6 +57,11 @@ function emitDecoder(f: Fn): void {
   f.block((stop) => {
     f.loop((next) => {
       f.brIf(stop, record.geU(last).or(at.gtU(end)));
+      const position = f.let(at.sub(page));
+      f.if(record.ne(first), () => {
+        f.brIf(stop, load32(recordAt(load32(lineAt(position)), position)));
+        f.brIf(stop, load8u(cpu.add(entryHintOf(at, position)), HINTS));
+      });
       const p = f.local(I32);
       f.set(p, at);
       const takeByte = (): E => {
@@ -212,13 +225,13 @@ function emitDecoder(f: Fn): void {
       });
       const length = f.let(p.sub(at));
       f.brIf(stop, length.gtU(INSN_MAX));
-      const position = f.let(at.sub(page));
       const behind = f.let(position.add(length));
       f.if(base.eq(STATE.codePage), () => f.set(displacement, displacement.add(behind)));
       f.if(bit(flags, FLAG.relative), () => {
-        // The target's record is the code cache's to find.
-        f.set(displacement, bit(behind.add(immLo), ~4095));
+        const target = f.let(behind.add(immLo));
+        f.set(displacement, bit(target, ~4095));
         f.set(immHi, i32(0));
+        f.if(displacement.eqz(), () => f.set(immHi, load32(recordAt(load32(lineAt(target)), target))));
       });
 
       const reg = f.let(modrm.shrU(3).and(7).or(rex.and(4).shl(1)));
@@ -250,6 +263,16 @@ function emitDecoder(f: Fn): void {
       f.store32(record, displacement, RECORD.displacement);
       f.store32(record, immLo, RECORD.immLo);
       f.store32(record, immHi, RECORD.immHi);
+
+      const lineWord = f.let(lineAt(position));
+      const line = f.local(I32);
+      f.set(line, load32(lineWord));
+      f.if(line.eqz(), () => {
+        f.set(line, load32(cpu, INDEX_NEXT));
+        f.store32(cpu, line.add(UNIT_BYTES), INDEX_NEXT);
+        f.store32(lineWord, line);
+      });
+      f.store32(recordAt(line, position), record);
 
       f.set(at, p);
       f.set(record, record.add(RECORD_BYTES));

@@ -24,10 +24,10 @@ export const TABLES = {
   wanted: 0x100,
   opcodes: 0x200,
   groups: 0x2200,
-  forms: 0x12000,
-  handlers: 0x22000,
+  forms: 0xa000,
+  handlers: 0x12000,
 } as const;
-const END = 0x42000;
+const END = 0x22000;
 
 /** What an instruction's prefixes say, a bit each; two bits of one kind are TypeScript's to weigh. REX bits are its own. */
 export const PREFIX = { data16: 1, f3: 2, f2: 4, lock: 8, fs: 16, gs: 32, rex: 64, ignored: 128 } as const;

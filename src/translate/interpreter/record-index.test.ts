@@ -1,6 +1,7 @@
 /** The index of records against a Map, under the operations of chance. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { GuestMemory, planLayout } from '../../hypervisor/memory.ts';
 import { RecordIndex } from './record-index.ts';
 
 /** xorshift32 */
@@ -17,15 +18,18 @@ function random(seed: number): (below: number) => number {
 for (const seed of [1, 20041105, 77]) {
   test(`the index holds what a Map holds, seed ${seed}`, () => {
     const next = random(seed);
-    const index = new RecordIndex();
+    const layout = planLayout(64, 1);
+    const memory = new GuestMemory(new SharedArrayBuffer(layout.bytes), layout);
+    const index = new RecordIndex(memory, memory.vcpuBase(0));
+    const { room } = index;
     const map = new Map<number, number>();
-    // Few pages with much code, so that slots collide and runs are long; addresses up to the end of a 4 GiB memory.
-    const address = (): number => 0xffff_0000 - 4096 * next(16) + next(4096);
+    const address = (): number => memory.at(next(16)) + next(4096);
     for (let step = 0; step < 200_000; step++) {
       const at = address();
       switch (next(3)) {
         case 0:
-          assert.equal(index.delete(at), map.delete(at));
+          index.delete(at);
+          map.delete(at);
           break;
         case 1:
           assert.equal(index.get(at), map.get(at) ?? 0);
@@ -35,10 +39,21 @@ for (const seed of [1, 20041105, 77]) {
           map.set(at, step + 1);
       }
     }
-    assert.equal(index.size, map.size);
-    for (const [at, record] of map) assert.equal(index.get(at), record);
+    const [base, from] = [memory.at(next(16)), next(4096)];
+    const to = from + next(4097 - from);
+    const seen: [number, number][] = [];
+    index.each(base, from, to, (offset, record) => seen.push([base + offset, record]));
+    const inRange = [...map].filter(([at]) => at >= base + from && at < base + to);
+    assert.deepEqual(
+      seen,
+      inRange.sort(([a], [b]) => a - b),
+    );
+    assert.ok(seen.length > 0, 'the range has records');
+
+    // 16 pages, and their lines.
+    assert.ok(index.room >= room - 16 * 65);
     index.clear();
-    assert.equal(index.size, 0);
+    assert.equal(index.room, room);
     for (const at of map.keys()) assert.equal(index.get(at), 0);
   });
 }

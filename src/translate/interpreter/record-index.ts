@@ -1,88 +1,108 @@
 /**
- * Linear address of an instruction → its record: a hash table in one typed array. A booted Linux has 170,000 entries; as
- * JavaScript Maps they took 15 MB of every domain's monitor, and a tenth of the time for decoding.
+ * Linear address of an instruction → its record, in the vCPU's part of the memory: decoding in WebAssembly (decode-block.ts) reads and fills it,
+ * too.
+ *
+ * Units of 64 words. For each frame a word says which unit is its page's; that says which unit each line of 64 bytes has; and that, which
+ * record the instruction has that begins at each of these bytes. Unit 0 is all zeros and never written, so that what is not there is looked up
+ * like what is. Units are named by their distance from INDEX_UNITS.
  */
+import type { GuestMemory } from '../../hypervisor/memory.ts';
+import { INDEX_END, INDEX_FRAMES, INDEX_NEXT, INDEX_UNITS } from '../layout.ts';
 
-/** Slots at first; a power of two. */
-const INITIAL_SLOTS = 1 << 14;
+export const LINE_BYTES = 64;
+export const UNIT_BYTES = LINE_BYTES * 4;
 
 export class RecordIndex {
-  /** {key, record} per slot; key 0, an address without code, is a free slot. Runs are kept without holes (linear probing). */
-  private table = new Uint32Array(2 * INITIAL_SLOTS);
-  private mask = INITIAL_SLOTS - 1;
-  private entries = 0;
+  private readonly memory: GuestMemory;
+  private readonly cpu: number;
+  /** Frames that have a unit. */
+  private readonly frames: number[] = [];
 
-  get size(): number {
-    return this.entries;
+  constructor(memory: GuestMemory, cpu: number) {
+    this.memory = memory;
+    this.cpu = cpu;
+    this.clear();
   }
 
-  /** What lies together in a page does so here: it is asked for one after the other. */
-  private home(at: number): number {
-    return ((Math.imul(at >>> 12, 0x9e3779b1) >>> 8) + (at & 4095)) & this.mask;
-  }
-
-  /** The slot of `at`, or the free one where it would be. */
-  private find(at: number): number {
-    const { table, mask } = this;
-    let slot = this.home(at);
-    for (;;) {
-      const key = table[2 * slot]!;
-      if (key === at || key === 0) return slot;
-      slot = (slot + 1) & mask;
-    }
+  /** How many units more there can be. */
+  get room(): number {
+    return (INDEX_END - INDEX_UNITS - this.memory.u32[this.next]!) / UNIT_BYTES;
   }
 
   /** The record at linear address `at`, or 0. */
   get(at: number): number {
-    const slot = this.find(at);
-    return this.table[2 * slot] === 0 ? 0 : this.table[2 * slot + 1]!;
+    const { u32 } = this.memory;
+    const line = u32[this.lineWord(u32[this.frameWord(at)]!, at)]!;
+    return u32[this.recordWord(line, at)]!;
   }
 
+  /** There must be room for two units. */
   set(at: number, record: number): void {
-    let slot = this.find(at);
-    if (this.table[2 * slot] === 0) {
-      if (3 * ++this.entries > 2 * (this.mask + 1)) {
-        this.grow();
-        slot = this.find(at);
-      }
-      this.table[2 * slot] = at;
-    }
-    this.table[2 * slot + 1] = record;
+    const { u32 } = this.memory;
+    const word = this.lineWord(this.page(at), at);
+    if (u32[word] === 0) u32[word] = this.allocate();
+    u32[this.recordWord(u32[word]!, at)] = record;
   }
 
-  /** False when there was none. */
-  delete(at: number): boolean {
-    const { table, mask } = this;
-    let hole = this.find(at);
-    if (table[2 * hole] === 0) return false;
-    this.entries--;
-    // What follows in the run moves up, unless it would come to stand before its home.
-    for (let slot = (hole + 1) & mask; table[2 * slot] !== 0; slot = (slot + 1) & mask) {
-      const home = this.home(table[2 * slot]!);
-      if (((slot - home) & mask) < ((slot - hole) & mask)) continue;
-      table[2 * hole] = table[2 * slot]!;
-      table[2 * hole + 1] = table[2 * slot + 1]!;
-      hole = slot;
+  delete(at: number): void {
+    const { u32 } = this.memory;
+    const line = u32[this.lineWord(u32[this.frameWord(at)]!, at)]!;
+    if (line !== 0) u32[this.recordWord(line, at)] = 0;
+  }
+
+  /** The unit of the page of linear address `at`, made if need be. */
+  page(at: number): number {
+    const { u32 } = this.memory;
+    const word = this.frameWord(at);
+    if (u32[word] === 0) {
+      u32[word] = this.allocate();
+      this.frames.push(word);
     }
-    table[2 * hole] = 0;
-    return true;
+    return u32[word]!;
+  }
+
+  /** Calls `visit` for each record of the page at linear address `base` from offset `from` to below `to`. */
+  each(base: number, from: number, to: number, visit: (offset: number, record: number) => void): void {
+    const { u32 } = this.memory;
+    const page = u32[this.frameWord(base)]!;
+    for (let offset = from; offset < to; ) {
+      const end = Math.min((offset | (LINE_BYTES - 1)) + 1, to);
+      const line = u32[this.lineWord(page, offset)]!;
+      if (line === 0) offset = end;
+      for (; offset < end; offset++) {
+        const record = u32[this.recordWord(line, offset)]!;
+        if (record !== 0) visit(offset, record);
+      }
+    }
   }
 
   clear(): void {
-    this.table = new Uint32Array(2 * INITIAL_SLOTS);
-    this.mask = INITIAL_SLOTS - 1;
-    this.entries = 0;
+    const { u32 } = this.memory;
+    for (const word of this.frames) u32[word] = 0;
+    this.frames.length = 0;
+    const units = (this.cpu + INDEX_UNITS) >>> 2;
+    u32.fill(0, units, units + (u32[this.next]! >>> 2));
+    u32[this.next] = UNIT_BYTES;
   }
 
-  private grow(): void {
-    const old = this.table;
-    this.table = new Uint32Array(2 * old.length);
-    this.mask = old.length - 1;
-    for (let k = 0; k < old.length; k += 2) {
-      if (old[k] === 0) continue;
-      const slot = this.find(old[k]!);
-      this.table[2 * slot] = old[k]!;
-      this.table[2 * slot + 1] = old[k + 1]!;
-    }
+  private allocate(): number {
+    const { u32 } = this.memory;
+    const unit = u32[this.next]!;
+    u32[this.next] = unit + UNIT_BYTES;
+    return unit;
+  }
+
+  // Indices of words.
+  private get next(): number {
+    return (this.cpu + INDEX_NEXT) >>> 2;
+  }
+  private frameWord(at: number): number {
+    return ((this.cpu + INDEX_FRAMES) >>> 2) + ((at - this.memory.layout.ramBase) >>> 12);
+  }
+  private lineWord(page: number, at: number): number {
+    return ((this.cpu + INDEX_UNITS + page) >>> 2) + ((at & 4095) >>> 6);
+  }
+  private recordWord(line: number, at: number): number {
+    return ((this.cpu + INDEX_UNITS + line) >>> 2) + (at & (LINE_BYTES - 1));
   }
 }

@@ -3,8 +3,6 @@ export { type DiscoverPorts, discover, LIMITS } from './discover.ts';
 export { generateRegions, joinRegions, REGION_PARAMETERS, type RegionImports } from './generate.ts';
 export { orderOf, planOf, type RegionOrder } from './order.ts';
 export {
-  ENTRY_HINTS,
-  entryHint,
   entryKey,
   isThere,
   originId,

@@ -2,6 +2,7 @@
  * What a region was made from, as far as its function depends on it: the bytes of its instructions, where they lie in its pages, and
  * its entries. Where the same bytes lie in the same way again, in another domain too, the same function is right.
  */
+import { entryHint } from '../interpreter/entry-hint.ts';
 import type { RegionPlan } from './plan.ts';
 
 export interface RegionOrigin {
@@ -53,14 +54,6 @@ export function entryKey(u8: Uint8Array, base: number, offset: number): number {
   let key = offset;
   for (let at = base + offset; at < end; at++) key = Math.imul(key ^ u8[at]!, 0x01000193) + 0x7ed55d16;
   return (key ^ (key >>> 15)) >>> 0 || 1;
-}
-
-/** Numbers that entryHint gives are below this. */
-export const ENTRY_HINTS = 1 << 16;
-
-/** Of the same code, sooner found out: where nothing has this hint nothing has its key. */
-export function entryHint(u8: Uint8Array, base: number, offset: number): number {
-  return (offset << 4) ^ (u8[base + offset]! << 8) ^ u8[base + Math.min(offset + 1, 4095)]!;
 }
 
 /** The origin of `plan`. `content` has the bytes of a page of its, which nobody may have changed since they were decoded. */
