@@ -4,6 +4,7 @@
  */
 import v8 from 'node:v8';
 import vm from 'node:vm';
+import { threadCpuMs } from './thread-cpu.ts';
 
 /** A heap is trimmed when it holds this much more than what was in use after the last collection. */
 const SLACK_BYTES = 16 << 20;
@@ -26,10 +27,7 @@ let collector: Collect | undefined;
 
 export const thisThread: TrimPorts = {
   now: () => performance.now(),
-  cpuMs: () => {
-    const { user, system } = process.threadCpuUsage();
-    return (user + system) / 1000;
-  },
+  cpuMs: threadCpuMs,
   heapBytes: () => v8.getHeapStatistics().total_physical_size,
   collect: () => {
     if (collector === undefined) {

@@ -46,6 +46,7 @@ import type { KeptRegions } from './regions/kept.ts';
 import type { TrailOptions } from './regions/trail.ts';
 import { type RegionTranslator, TranslatorAtOnce } from './regions/translator.ts';
 import type { WatchedRegions } from './regions/watched.ts';
+import { threadCpuMs } from './thread-cpu.ts';
 
 const UD = 6;
 const GP = 13;
@@ -113,12 +114,6 @@ interface Exports {
   forgetRoot(cpu: number, root: number): void;
   /** Only with `EngineOptions.exitPaths`. */
   exitPaths?(cpu: number, exit: number): number;
-}
-
-/** Processor time of this thread: other load on the machine is not the translator's. */
-function threadCpuMs(): number {
-  const { user, system } = process.threadCpuUsage();
-  return (user + system) / 1000;
 }
 
 /** Place of the TLB entry for `va`. */
@@ -489,10 +484,7 @@ export class WasmEngine implements Engine {
     const { i32 } = this.memory;
     if (i32[budget]! > this.regions.sliceMost) i32[budget] = this.regions.sliceMost;
     const exit = this.exports.run(this.cpu, 0) as Exit;
-    if (exit === Exit.Slice) {
-      this.regions.sliceEnded();
-      this.regions.flush();
-    }
+    if (exit === Exit.Slice) this.regions.sliceEnded();
     return exit;
   }
 

@@ -20,7 +20,7 @@ export interface DomusOptions {
 function translationRows({
   regionMs = 0,
   regionMsLongest = 0,
-  regionModules = 0,
+  regionWaits = 0,
   regionWaitsLong = 0,
   regionBytesLive = 0,
   regionsLive = 0,
@@ -28,7 +28,7 @@ function translationRows({
   // biome-ignore format: a table
   return [
     { id: 'translation.longest', what: 'translation: the longest wait of the guest for it', unit: 'ms', value: regionMsLongest,
-      beside: { what: `${regionWaitsLong} of ${regionModules} waits above 5 ms, on average`, value: regionMs / Math.max(1, regionModules) } },
+      beside: { what: `${regionWaitsLong} of ${regionWaits} waits above 5 ms, on average`, value: regionMs / Math.max(1, regionWaits) } },
     { id: 'translation.bytes', what: 'translation: WebAssembly that is in use', unit: 'MiB', value: regionBytesLive / (1 << 20),
       beside: { what: 'regions', value: regionsLive } },
   ];

@@ -8,6 +8,7 @@ import { entryHint } from '../../translate/interpreter/entry-hint.ts';
 import { entryKey, isThere, pageCodes, type RegionOrigin } from '../../translate/region/index.ts';
 import type { KeptPlace, KeptRegions } from './kept.ts';
 import type { RegionTable } from './table.ts';
+import type { Waits } from './waits.ts';
 
 /** After so many times that control came to its entry a kept region is looked for again, when not all of its pages were mapped. */
 const EXPECTED_AFTER = [16, 64, 300, 1000] as const;
@@ -18,8 +19,7 @@ export interface AdopterPorts {
   readonly imports: Record<string, unknown>;
   /** Linear address of the page at `va` if code may be fetched from it, else 0. Leaves no trace of a fault. */
   fetch(va: bigint): number;
-  /** Does `work`, for which the guest waits. */
-  waiting<T>(work: () => T): T;
+  readonly waits: Waits;
   /** The function that is to be called instead of `code`, that of the kept region at `place`: itself, unless somebody watches. */
   watched(origin: RegionOrigin, place: KeptPlace, code: unknown): unknown;
 }
@@ -81,13 +81,22 @@ export class RegionAdopter {
 
   /** Of the kept regions that are entered there and newer than `age` the newest. 'missing': not all of its pages are mapped. */
   private find(at: number, rip: bigint, age: number): 'taken' | 'missing' | 'none' {
+    const { kept, waits } = this.ports;
+    const { u8 } = this.memory;
+    const { base, offset } = this.placeOf(at);
+    if (kept.hints[entryHint(u8, base, offset)] !== 1) return 'none';
+    const places = kept.find(entryKey(u8, base, offset));
+    if (places.length === 0 || places[0]!.age >= age) return 'none';
+    return waits.during(() => this.findAmong(places, at, rip, age));
+  }
+
+  private findAmong(places: readonly KeptPlace[], at: number, rip: bigint, age: number): 'taken' | 'missing' | 'none' {
     const { kept } = this.ports;
     const { u8 } = this.memory;
     const { base, offset } = this.placeOf(at);
     const page = rip - BigInt(offset);
     let isMissing = false;
-    if (kept.hints[entryHint(u8, base, offset)] !== 1) return 'none';
-    for (const place of kept.find(entryKey(u8, base, offset))) {
+    for (const place of places) {
       if (place.age >= age) break;
       const origin = kept.origin(place);
       const entry = origin?.entries[place.entry];
@@ -105,7 +114,7 @@ export class RegionAdopter {
   private take(place: KeptPlace, origin: RegionOrigin, bases: readonly number[]): boolean {
     const { table, ports } = this;
     if (table.isFull || (bases.length > 1 && bases.some((base) => table.isAlone(base)))) return false;
-    const code = ports.waiting(() => ports.kept.code(place, ports.imports));
+    const code = ports.kept.code(place, ports.imports);
     if (code === undefined) return false;
     const parts = pageCodes(origin).map((code, k) => ({ ...code, base: bases[k]! }));
     const called = ports.watched(origin, place, code);

@@ -12,10 +12,11 @@ import { AROUND, type Planned, type PlannerOptions, RegionPlanner, type Request 
 import { hasCode, type Region, type RegionModule, RegionTable, type TableStatistics } from './table.ts';
 import { type Arrival, linkSlot, type Path, Trail, type TrailOptions } from './trail.ts';
 import { type MadeModule, type OrderedModule, type RegionTranslator, TranslatorAtOnce } from './translator.ts';
+import { type WaitStatistics, Waits } from './waits.ts';
 import type { WatchedRegions } from './watched.ts';
 
 export interface RegionPorts {
-  /** Milliseconds, for the statistics. */
+  /** Milliseconds of CPU time of the vCPU's thread. */
   clock(): number;
   /** Linear address of what is at `va` if code may be fetched from there, else 0. Leaves no trace of a fault. */
   fetch(va: bigint): number;
@@ -52,7 +53,6 @@ export const MODULE_BYTES_MAX = 32 << 20;
 const TIMES_MADE = 2;
 /** Instructions that a module has as soon as no further region comes to it. To plan one takes some 10 microseconds, to make it 30. */
 const AT_ONCE = 200;
-const LONG_WAIT_MS = 5;
 /** A rehearsal ends with the slice in which control has come to its beginning so often, or is given up after so many slices, which are short. */
 const REHEARSED = 32;
 const REHEARSAL_SLICES = 32;
@@ -63,16 +63,11 @@ const KEPT_AT_LEAST = 6;
 /** After so many times that control came to code that has changed it is hot again. */
 const AGAIN = 100;
 
-export interface RegionStatistics extends TableStatistics {
+export interface RegionStatistics extends TableStatistics, WaitStatistics {
   /** Of the regions: those that were kept. */
   readonly regionsKept: number;
   /** … and those that were made of others. */
   readonly regionsJoined: number;
-  /** Milliseconds that the guest has waited for regions, and at most at once: CPU time of the vCPU's thread. */
-  readonly regionMs: number;
-  readonly regionMsLongest: number;
-  /** Of these waits, those of more than LONG_WAIT_MS. */
-  readonly regionWaitsLong: number;
 }
 
 interface Rehearsal {
@@ -89,7 +84,7 @@ interface Rehearsal {
 export class Regions {
   /** What can be entered. */
   readonly table: RegionTable;
-  private readonly waits = { regionMs: 0, regionMsLongest: 0, regionWaitsLong: 0 };
+  private readonly waits: Waits;
   private readonly memory: GuestMemory;
   private readonly cache: CodeCache;
   private readonly imports: Record<string, unknown>;
@@ -105,6 +100,8 @@ export class Regions {
   /** What those that were made here were made for. */
   private readonly requests = new WeakMap<Region, Request>();
   private trail: Trail;
+  /** What is to be rehearsed from the next slice's end on: to find it was enough for one. */
+  private found: Path | undefined;
   private rehearsal: Rehearsal | undefined;
   private joined = 0;
   /** What came of it, until it is ordered. */
@@ -131,6 +128,7 @@ export class Regions {
     this.imports = imports;
     this.ports = ports;
     this.options = options;
+    this.waits = new Waits(ports.clock);
     const { threshold } = options;
     this.table = new RegionTable(memory, cache, table, (records) => {
       // A kernel's that was hot before it patched itself will be so again: it need not be counted from the beginning.
@@ -139,16 +137,21 @@ export class Regions {
     this.trail = new Trail(memory, cache.cpu, options.trail);
     this.planner = new RegionPlanner(memory, cache, this.table, options);
     const { kept, fetch } = ports;
-    const waiting = <T>(work: () => T): T => this.waiting(work);
     const watched = (origin: RegionOrigin, place: KeptPlace, code: unknown): unknown =>
       this.watched?.add({ origin, how: 'kept', module: () => kept!.module(place) }, code) ?? code;
-    const adopterPorts = { kept: kept!, fetch, imports, waiting, watched };
     if (kept !== undefined) memory.u8.set(kept.hints, cache.cpu + HINTS);
-    this.adopter = kept && new RegionAdopter(memory, cache, this.table, adopterPorts, threshold);
+    const { waits } = this;
+    this.adopter =
+      kept && new RegionAdopter(memory, cache, this.table, { kept, fetch, imports, waits, watched }, threshold);
   }
 
   get stats(): RegionStatistics {
-    return { ...this.table.stats, ...this.waits, regionsKept: this.adopter?.adopted ?? 0, regionsJoined: this.joined };
+    return {
+      ...this.table.stats,
+      ...this.waits.stats,
+      regionsKept: this.adopter?.adopted ?? 0,
+      regionsJoined: this.joined,
+    };
   }
 
   /**
@@ -171,18 +174,19 @@ export class Regions {
     if (this.ordered.some(({ planned }) => planned.some(({ claimed }) => claimed.includes(record)))) return;
     const around = Array.from({ length: 2 * AROUND + 1 }, (_, k) => mapped(k - AROUND));
     this.queue.push({ record, va, at, around, mapped, pointer, from, rehearsed: undefined });
-    if (this.queue.length >= this.options.batch) this.flush();
+    if (this.queue.length >= this.options.batch) this.waits.during(() => this.flush());
   }
 
   /**
    * Take what is made, and order what was requested, as much of it as the guest may wait for: the rest is for the next slice's
    * end. A module costs as much as some dozen instructions, so several regions share one.
    */
-  flush(): void {
+  private flush(): void {
     this.takeMade();
     const by = this.watched === undefined ? this.ports.translator : this.atOnce;
     if ((this.queue.length === 0 && this.joining === undefined) || !by.isReady()) return;
-    const started = this.ports.clock();
+    const { clock } = this.ports;
+    const started = clock();
     const planned: Planned[] = [];
     const claimed = this.claimed();
     let instructions = 0;
@@ -194,7 +198,8 @@ export class Regions {
     };
     add(this.joining);
     this.joining = undefined;
-    while (this.queue.length > 0 && instructions < AT_ONCE) {
+    const isTime = (): boolean => clock() - started < by.planningMs;
+    for (let goesOn = true; goesOn && this.queue.length > 0 && instructions < AT_ONCE; goesOn = isTime()) {
       const request = this.queue.shift()!;
       if (claimed.has(request.record) || this.isKept(request)) continue;
       if (this.options.patient && this.isCovered(request, planned)) continue;
@@ -213,7 +218,6 @@ export class Regions {
       );
       this.ordered.push({ planned, order });
     }
-    this.waited(started);
     this.takeMade();
   }
 
@@ -222,14 +226,27 @@ export class Regions {
     return this.rehearsal === undefined ? Number.POSITIVE_INFINITY : REHEARSAL_BRANCHES;
   }
 
-  /** A slice has ended: now and then control is followed from region to region, and those that are better one are made anew. */
+  /** A slice has ended: what there is to do for regions is done now. */
   sliceEnded(): void {
+    const nothing = this.queue.length + this.ordered.length === 0 && this.joining === undefined;
+    const path = this.found ?? this.rehearsal;
+    if (nothing && path === undefined && !this.trail.isTaken) this.followControl();
+    else
+      this.waits.during(() => {
+        this.followControl();
+        this.flush();
+      });
+  }
+
+  /** Now and then control is followed from region to region, and those that are better one are made anew. */
+  private followControl(): void {
     if (!this.options.patient) return;
-    if (this.rehearsal !== undefined) this.rehearse(this.rehearsal);
+    const { found, rehearsal } = this;
+    if (rehearsal !== undefined) this.rehearse(rehearsal);
+    else if (found !== undefined) this.beginRehearsal(found);
     else if (!this.isJoining) {
-      const path = this.trail.take();
-      if (path !== undefined) this.beginRehearsal(path);
-      else if (this.trail.sliceEnded()) this.table.forgetJumps();
+      this.found = this.trail.take();
+      if (this.found === undefined && this.trail.sliceEnded()) this.table.forgetJumps();
     }
   }
 
@@ -251,6 +268,7 @@ export class Regions {
    * now, and of regions that are kept there are none.
    */
   private beginRehearsal(path: Path): void {
+    this.found = undefined;
     const record = this.recordOf(path.head);
     if (record === 0) return;
     const { instructions } = this.table.enteredBy(record)!;
@@ -271,11 +289,9 @@ export class Regions {
       const mapped = (n: number): number => this.ports.fetch(page + BigInt(n * 4096));
       const pointer = this.ports.pointers(page);
       const rehearsed = { times, since, targets: path.targets.map((target) => Number(target - page)) };
-      const started = this.ports.clock();
       const request: Request = { record, va, at, around: [], mapped, pointer, from: 0, rehearsed };
       const planned = this.planner.plan(request, this.claimed());
       if (planned !== undefined && planned.plan.instructions > rehearsal.instructions) this.joining = planned;
-      this.waited(started);
     }
     if (this.joining === undefined) this.trail.cameToNothing(path);
     this.table.resume();
@@ -291,11 +307,9 @@ export class Regions {
   private takeMade(): void {
     if (this.ordered.length === 0) return;
     this.ordered = this.ordered.filter(({ order, planned }) => {
-      const started = this.ports.clock();
       const { made } = order;
       if (made === undefined) return true;
       this.installMade(planned, made);
-      this.waited(started);
       return false;
     });
   }
@@ -319,22 +333,6 @@ export class Regions {
       this.fresh.push({ region, kept: { name: order.name, origin, code: codes[k]! } });
     }
     if (this.fresh.length >= KEPT_TOGETHER) this.keepFresh();
-  }
-
-  /** `work`, for which the guest waits. */
-  private waiting<T>(work: () => T): T {
-    const started = this.ports.clock();
-    const result = work();
-    this.waited(started);
-    return result;
-  }
-
-  /** The guest has waited for a region since `started`. */
-  private waited(started: number): void {
-    const ms = this.ports.clock() - started;
-    this.waits.regionMs += ms;
-    this.waits.regionMsLongest = Math.max(this.waits.regionMsLongest, ms);
-    if (ms > LONG_WAIT_MS) this.waits.regionWaitsLong++;
   }
 
   /**
@@ -420,6 +418,7 @@ export class Regions {
 
   dropAll(): void {
     this.queue.length = 0;
+    this.found = undefined;
     this.rehearsal = undefined;
     this.joining = undefined;
     for (const order of this.ordered) order.planned = [];

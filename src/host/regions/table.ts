@@ -33,9 +33,12 @@ const isCode = ({ code }: Part, offset: number): boolean => ((code[offset >> 3]!
 export const hasCode = (parts: readonly Part[], base: number, offset: number): boolean =>
   parts.some((part) => part.base === base && isCode(part, offset));
 
-/** Has `region` an entry at an instruction of `part`? */
-const beginsIn = ({ offsets, pages, parts }: Region, part: Part): boolean =>
-  offsets.some((offset) => parts[pages.indexOf(offset >> 12)]!.base === part.base && isCode(part, offset & 4095));
+/** Has `region` an entry at an instruction of one of `regions`? */
+const beginsIn = ({ offsets, pages, parts }: Region, regions: ReadonlyMap<number, readonly Part[]>): boolean =>
+  offsets.some((offset) => {
+    const there = regions.get(parts[pages.indexOf(offset >> 12)]!.base);
+    return there?.some((part) => isCode(part, offset & 4095)) === true;
+  });
 
 export interface Region {
   readonly slot: number;
@@ -186,20 +189,29 @@ export class RegionTable {
 
   /** From now on the interpreter runs the code that the regions with these slots have, whichever region begins in it. */
   suspend(slots: ReadonlySet<number>): void {
+    /** Page's linear address → what those regions have of it. */
+    const code = new Map<number, Part[]>();
     for (const slot of slots) {
-      const region = this.bySlot.get(slot);
-      if (region === undefined) continue;
-      for (const part of region.parts)
-        for (const other of this.pages.get(part.base)!) if (beginsIn(other, part)) this.suspended.set(other, []);
+      for (const part of this.bySlot.get(slot)?.parts ?? []) {
+        const there = code.get(part.base);
+        if (there === undefined) code.set(part.base, [part]);
+        else there.push(part);
+      }
     }
     const { u16, u8 } = this.memory;
-    for (const region of this.suspended.keys()) {
-      const { entries } = region;
-      this.suspended.set(
-        region,
-        Array.from(entries.keys(), (record) => [record, u8[record + RECORD.entry]!]),
-      );
-      for (const [record, handler] of entries) u16[record >>> 1] = handler;
+    const seen = new Set<Region>();
+    for (const base of code.keys()) {
+      for (const region of this.pages.get(base)!) {
+        if (seen.has(region)) continue;
+        seen.add(region);
+        if (!beginsIn(region, code)) continue;
+        const { entries } = region;
+        this.suspended.set(
+          region,
+          Array.from(entries.keys(), (record) => [record, u8[record + RECORD.entry]!]),
+        );
+        for (const [record, handler] of entries) u16[record >>> 1] = handler;
+      }
     }
     this.forgetJumps();
   }

@@ -49,8 +49,9 @@ export const linkSlot = (link: number): number => link & ((1 << LINK_ENTRY_SHIFT
 
 interface Node extends Arrival {
   times: number;
-  /** From which nodes, how often. */
+  /** From which nodes, and to which, how often. */
   readonly from: Map<Node, number>;
+  readonly to: Map<Node, number>;
 }
 
 export class Trail {
@@ -83,9 +84,14 @@ export class Trail {
     return true;
   }
 
+  /** There is as much as was wanted. */
+  get isTaken(): boolean {
+    return this.follows && this.memory.view.getUint32(this.cpu + TRAIL_LEFT, true) === 0;
+  }
+
   /** What came of it, once there is as much as was wanted. */
   take(): Path | undefined {
-    if (!this.follows || this.memory.view.getUint32(this.cpu + TRAIL_LEFT, true) !== 0) return undefined;
+    if (!this.isTaken) return undefined;
     this.follows = false;
     const path = this.slices > SLICES_OF_TRAIL ? undefined : this.path(this.nodes());
     if (path === undefined) this.waitLonger();
@@ -117,12 +123,16 @@ export class Trail {
       }
       let node = nodes.get(link);
       if (node === undefined) {
-        node = { link, va: view.getBigUint64(at + STEP.target, true), times: 0, from: new Map() };
+        node = { link, va: view.getBigUint64(at + STEP.target, true), times: 0, from: new Map(), to: new Map() };
         nodes.set(link, node);
       }
       node.times++;
       const isJump = view.getUint32(at + STEP.how, true) === STEP.byJump;
-      if (isJump && before !== undefined) node.from.set(before, (node.from.get(before) ?? 0) + 1);
+      if (isJump && before !== undefined) {
+        const times = (node.from.get(before) ?? 0) + 1;
+        node.from.set(before, times);
+        before.to.set(node, times);
+      }
       before = node;
     }
     return [...nodes.values()].sort((a, b) => b.times - a.times);
@@ -144,7 +154,7 @@ export class Trail {
       if (head === undefined || heads.has(head)) continue;
       heads.add(head);
       if (this.ended < (this.joined.get(head.va)?.next ?? 0)) continue;
-      const members = membersOf(head, nodes);
+      const members = membersOf(head);
       let spared = -head.times;
       for (const { times } of members) spared += times;
       if (spared <= most) continue;
@@ -155,7 +165,7 @@ export class Trail {
     const { head, members } = best;
     const times = this.wasJoined(head) + 1;
     this.joined.set(head.va, { times, next: this.ended + this.options.least * LATER ** times });
-    const list = [...members];
+    const list = nodes.filter((node) => members.has(node));
     return { head, slots: new Set(list.map(({ link }) => linkSlot(link))), targets: list.map(({ va }) => va) };
   }
 
@@ -174,16 +184,16 @@ export class Trail {
   }
 }
 
-/** `head`, and of `nodes` what mostly comes from there, or from what does. */
-function membersOf(head: Node, nodes: readonly Node[]): Set<Node> {
+/** `head`, and what mostly comes from there, or from what does. */
+function membersOf(head: Node): Set<Node> {
   const members = new Set([head]);
-  for (let before = 0; before < members.size; ) {
-    before = members.size;
-    for (const node of nodes) {
+  const fromMembers = new Map<Node, number>();
+  for (const member of members) {
+    for (const [node, times] of member.to) {
       if (members.has(node) || PATH_SHARE * node.times < head.times) continue;
-      let times = 0;
-      for (const [from, n] of node.from) if (members.has(from)) times += n;
-      if (2 * times >= node.times) members.add(node);
+      const sum = (fromMembers.get(node) ?? 0) + times;
+      fromMembers.set(node, sum);
+      if (2 * sum >= node.times) members.add(node);
     }
   }
   return members;

@@ -13,10 +13,12 @@ import { makeModule, type OrderedModule, type RegionTranslator, TranslatorThread
 /** Makes everything, and gives it away when `isMade`. */
 class LateTranslator implements RegionTranslator {
   readonly orders: (readonly RegionOrder[])[] = [];
+  readonly planningMs: number;
   readonly #isMade: () => boolean;
 
-  constructor(isMade: () => boolean) {
+  constructor(isMade: () => boolean, planningMs = Number.POSITIVE_INFINITY) {
     this.#isMade = isMade;
+    this.planningMs = planningMs;
   }
   isReady(): boolean {
     return true;
@@ -67,6 +69,26 @@ test('the guest runs on meanwhile, and nothing is ordered twice', () => {
   assert.ok(bytes.length > 0);
   assert.deepEqual(bytes, [...new Set(bytes)]);
   assert.equal(machine.engine.statistics.regions, 0);
+});
+
+test('what is hot at the same time is ordered together, or one by one at the end of each slice when there is no time for more', () => {
+  /** How many regions each order has. */
+  const ordered = (planningMs: number): number[] => {
+    const translator = new LateTranslator(() => false, planningMs);
+    const machine = new TestMachine(THRESHOLD, false, { translator });
+    // Three loops, each with a SYSCALL behind it, and one that goes on from slice to slice.
+    const programs = [1, 2, 3, 4].map((number, k) => loops([number], 0x80 * k));
+    const { code, ...last } = programs.at(-1)!;
+    for (const [k, program] of programs.entries()) code.set(program.code.subarray(0x80 * k), 0x80 * k);
+    machine.load(code, last.registers, last.flags);
+    for (let k = 0; k < 4; k++) {
+      machine.goto(CODE + 0x80 * k);
+      assert.equal(machine.run(k < 3 ? () => 1000 : slices), Exit.Syscall);
+    }
+    return translator.orders.map(({ length }) => length);
+  };
+  assert.deepEqual(ordered(Number.POSITIVE_INFINITY), [3, 1]);
+  assert.deepEqual(ordered(0), [1, 1, 1, 1]);
 });
 
 test('what was ordered of code that has changed since is not run', () => {

@@ -15,6 +15,8 @@ export interface MadeModule {
 }
 
 export interface RegionTranslator {
+  /** So long at most the guest waits for what is wanted to be planned, before the rest is left to the next slice's end: milliseconds. */
+  readonly planningMs: number;
   /** Asked whenever something is wanted: shall it be ordered now? Or better later, when more is known of it. */
   isReady(): boolean;
   /** Have one module made of these, for the vCPU whose state block is at linear address `cpu`. */
@@ -35,6 +37,8 @@ export function makeModule(cpu: number, regions: readonly RegionOrder[]): MadeMo
 
 /** Makes what is ordered before `order` returns. */
 export class TranslatorAtOnce implements RegionTranslator {
+  /** What is made with what shall be alike in each run. */
+  readonly planningMs = Number.POSITIVE_INFINITY;
   isReady(): boolean {
     return true;
   }
@@ -83,6 +87,7 @@ class ThreadOrder implements OrderedModule {
 
 /** A thread of its own, which lives as long as there is something to do for it: `start` is to run monitor/translator-worker.ts with this port. */
 export class TranslatorThread implements RegionTranslator {
+  readonly planningMs = 1;
   readonly #start: (port: MessagePort) => void;
   #port: MessagePort | undefined;
   /** What it has not answered yet, in the order that it will. */
