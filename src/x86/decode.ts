@@ -3,7 +3,7 @@
  * prefixes, ModRM, SIB, displacements and immediates. SDM volume 2, chapter 2.
  */
 import { type Form, type OperandSpec, OpSize, Source, sizeOf } from './opcodes/form.ts';
-import { OPCODES } from './opcodes/lookup.ts';
+import { slotOf } from './opcodes/lookup.ts';
 import { Kind, Operand, RIP } from './operand.ts';
 import type { Row } from './rows.ts';
 import { SEG } from './state.ts';
@@ -98,7 +98,7 @@ export function decode(bytes: Uint8Array, offset: number, limit: number): Insn |
     }
   }
   const prefix = repeat === 0xf3 ? 2 : repeat === 0xf2 ? 3 : data16 ? 1 : 0;
-  const slot = OPCODES[((map | opcode) << 2) | prefix];
+  const slot = slotOf(((map | opcode) << 2) | prefix);
   if (!slot) return 'ud';
 
   const rexW = (rex & 8) !== 0;

@@ -9,7 +9,7 @@
  */
 import { decode, INSN_MAX, type Insn, operandSize } from '../../x86/decode.ts';
 import { type Form, type OperandSpec, PREFIXES, Source, sizeOf } from '../../x86/opcodes/form.ts';
-import { FORMS, OPCODES, type Slot } from '../../x86/opcodes/lookup.ts';
+import { FORMS, SLOTS, type Slot, slotOf } from '../../x86/opcodes/lookup.ts';
 import { Kind } from '../../x86/operand.ts';
 import { STATE } from '../../x86/state.ts';
 import { HELPERS } from '../helpers/index.ts';
@@ -147,7 +147,8 @@ export function decodeTables(): Uint8Array<ArrayBuffer> {
   for (const [byte, bits] of PREFIX_BYTES) view.setUint8(TABLES.prefixes + byte, bits);
   for (const [k, form] of FORMS.entries()) writeForm(view, TABLES.forms + (k + 1) * FORM_BYTES, form);
   const groups = new Map<string, number>([[new Uint16Array(GROUP_FORMS).join(), 0]]);
-  for (const [key, slot] of OPCODES.entries()) {
+  for (let key = 0; key < SLOTS; key++) {
+    const slot = slotOf(key);
     if (slot === null) continue;
     const forms = groupOf(slot);
     const name = forms.join();

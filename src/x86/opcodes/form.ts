@@ -128,9 +128,16 @@ const LETTERS: Record<string, (size: number) => OperandSpec> = {
   D: (size) => reg(Kind.Dr, size),
 };
 
+const SPECS = new Map(Object.entries(NAMED));
+
+/** What an operand code means. There are some hundred, in two thousand places. */
 function operandSpec(code: string): OperandSpec {
-  const named = NAMED[code];
-  if (named) return named;
+  const spec = SPECS.get(code) ?? parseOperand(code);
+  SPECS.set(code, spec);
+  return spec;
+}
+
+function parseOperand(code: string): OperandSpec {
   const [first, second] = code.split('/');
   const [, letter, size] = /^(s?[A-Z]+)([a-z]*)$/.exec(first!) ?? [];
   const make = LETTERS[letter ?? ''];

@@ -1,5 +1,5 @@
 /**
- * From opcode to form: the rows spread over tables that the decoder indexes with opcode map, opcode, mandatory prefix,
+ * From opcode to form: the rows spread over slots that the decoder indexes with opcode map, opcode, mandatory prefix,
  * ModRM and REX bits. What no row claims is null and means #UD.
  */
 import { Kind } from '../operand.ts';
@@ -27,18 +27,32 @@ function specificity(form: Form): number {
   return 64 * (form.plusR ? 0 : 1) + 16 * (form.prefix >= 0 ? 1 : 0) + 4 * modrm + 2 * kinds + (form.rexW ? 1 : 0);
 }
 
-function spread(forms: readonly Form[]): (Slot | null)[] {
-  const table = new Array<Slot | null>(4 * 256 * 4).fill(null);
-  for (const form of forms.toSorted((a, b) => specificity(a) - specificity(b))) {
-    for (let low = 0; low < (form.plusR ? 8 : 1); low++) {
-      for (let prefix = 0; prefix < 4; prefix++) {
-        if (form.prefix >= 0 && form.prefix !== prefix) continue;
-        const at = (((form.map << 8) | (form.opcode + low)) << 2) | prefix;
-        fill((table[at] ??= new Slot(form.hasModrm)), form);
-      }
-    }
+/** [256 * map + opcode]: its forms, those that say less first. */
+function byOpcode(): Form[][] {
+  const lists = Array.from({ length: 4 * 256 }, (): Form[] => []);
+  for (const form of FORMS) {
+    for (let low = 0; low < (form.plusR ? 8 : 1); low++) lists[(form.map << 8) | (form.opcode + low)]!.push(form);
   }
-  return share(table);
+  for (const list of lists) if (list.length > 1) list.sort((a, b) => specificity(a) - specificity(b));
+  return lists;
+}
+
+const BY_OPCODE = byOpcode();
+/** Those that somebody has asked for: most programs use few. */
+const known: (Slot | null | undefined)[] = new Array(4 * 256 * 4).fill(undefined);
+
+/** The slot of 4 * (256 * map + opcode) + prefix; null when there is no such instruction. */
+export function slotOf(key: number): Slot | null {
+  const slot = known[key];
+  return slot === undefined ? (known[key] = makeSlot(BY_OPCODE[key >> 2]!, key & 3)) : slot;
+}
+
+function makeSlot(forms: readonly Form[], prefix: number): Slot | null {
+  const fitting = forms.filter((form) => form.prefix < 0 || form.prefix === prefix);
+  if (fitting.length === 0) return null;
+  const slot = new Slot(fitting[0]!.hasModrm);
+  for (const form of fitting) fill(slot, form);
+  return slot;
 }
 
 function fill(slot: Slot, form: Form): void {
@@ -67,15 +81,5 @@ function acceptsReg(form: Form, reg: number): boolean {
   return reg < 6 || !form.specs.some((spec) => spec.source === Source.Reg && spec.kind === Kind.Seg);
 }
 
-/** Most opcodes have the same forms with every prefix: one slot then serves them all. */
-function share(table: (Slot | null)[]): (Slot | null)[] {
-  for (let at = 0; at < table.length; at++) {
-    const first = table[at & ~3];
-    const slot = table[at];
-    if (first && slot?.forms.every((form, k) => form === first.forms[k])) table[at] = first;
-  }
-  return table;
-}
-
-/** [4 * (256 * map + opcode) + prefix]. */
-export const OPCODES: readonly (Slot | null)[] = spread(FORMS);
+/** How many keys slotOf has. */
+export const SLOTS = known.length;
