@@ -54,6 +54,15 @@ test('of a loop with two entries what lies between them is copied, if there is r
   checkLoops(dispatched);
 });
 
+test('a loop within a loop with two entries, which is one of them, goes round without asking where it goes', () => {
+  // 0 → 1 | 2; 1 → 4; 4 → 1 | 2; 2 → 1 | 3
+  const { graph } = structure(graphOf([[1, 2], [4], [1, 3], [], [1, 2]], 0));
+  const [[dispatch, targets] = [], ...more] = graph.dispatch;
+  assert.deepEqual([targets, more], [[1, 2], []]);
+  const vias = graph.edges.slice(0, 5).map((edges) => edges.map(({ via }) => (via === dispatch ? 'asked' : via)));
+  assert.deepEqual(vias, [['asked', 'asked'], [4], ['asked', 3], [], [1, 'asked']]);
+});
+
 test('every loop has one entry afterwards, and all ways lead where they led', () => {
   let state = 1;
   const random = (below: number): number => {

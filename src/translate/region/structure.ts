@@ -3,7 +3,7 @@
  *
  * A loop with more than one entry cannot be written with WebAssembly's loops. Where little of it runs from an entry to another one, that is
  * copied for those who come from outside, and the loop keeps that other entry alone. Else it gets a dispatch node: all edges to its
- * entries go there, with a number that says which entry is meant. After that the graph is reducible, and dominators say what
+ * entries go there, with a number that says which entry is meant, but for those of a loop within the loop that comes back to its own entry. After that the graph is reducible, and dominators say what
  * nests in what (Norman Ramsey, "Beyond Relooper", ICFP 2022).
  */
 
@@ -119,6 +119,22 @@ function copyNodes(graph: Graph, members: ReadonlySet<number>, nodes: ReadonlySe
   return new Set(copyOf.values());
 }
 
+/** The loop within a cycle that has `entry`, one of its `entries`, as its only one: its nodes, none if there is no such loop. */
+function around(
+  graph: Graph,
+  members: ReadonlySet<number>,
+  entries: ReadonlySet<number>,
+  entry: number,
+): ReadonlySet<number> {
+  const others = new Set([...members].filter((node) => node === entry || !entries.has(node)));
+  const loop = new Set(cycles(graph, others).find((cycle) => cycle.includes(entry)));
+  for (const from of members) {
+    if (loop.has(from)) continue;
+    if (graph.edges[from]!.some(({ via }) => via !== entry && loop.has(via))) return new Set();
+  }
+  return loop;
+}
+
 /** Give every cycle within `nodes` one entry. */
 function makeReducible(graph: Graph, nodes: ReadonlySet<number>): void {
   for (const cycle of cycles(graph, nodes)) {
@@ -136,7 +152,10 @@ function makeReducible(graph: Graph, nodes: ReadonlySet<number>): void {
     } else if (entries.size > 1) {
       const targets = [...entries].sort((a, b) => a - b);
       const node = graph.edges.length;
-      for (const edges of graph.edges) for (const edge of edges) if (entries.has(edge.via)) edge.via = node;
+      const inner = new Map(targets.map((entry) => [entry, around(graph, members, entries, entry)]));
+      for (const [from, edges] of graph.edges.entries()) {
+        for (const edge of edges) if (entries.has(edge.via) && !inner.get(edge.via)!.has(from)) edge.via = node;
+      }
       graph.edges.push(targets.map((target) => ({ target, via: target })));
       graph.dispatch.set(node, targets);
     } else for (const entry of entries) members.delete(entry);
