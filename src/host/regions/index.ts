@@ -60,6 +60,8 @@ const REHEARSAL_BRANCHES = 4000;
 /** So many new regions are kept together, or fewer when the guest has nothing to do. */
 const KEPT_TOGETHER = 12;
 const KEPT_AT_LEAST = 6;
+/** Counts of arrivals begin again here. */
+const COUNTS_END = 0x10000;
 /** After so many times that control came to code that has changed it is hot again. */
 const AGAIN = 100;
 
@@ -200,7 +202,7 @@ export class Regions {
     this.joining = undefined;
     const isTime = (): boolean => clock() - started < by.planningMs;
     for (let goesOn = true; goesOn && this.queue.length > 0 && instructions < AT_ONCE; goesOn = isTime()) {
-      const request = this.queue.shift()!;
+      const request = this.hottest();
       if (claimed.has(request.record) || this.isKept(request)) continue;
       if (this.options.patient && this.isCovered(request, planned)) continue;
       const incomplete = this.incomplete(request);
@@ -219,6 +221,23 @@ export class Regions {
       this.ordered.push({ planned, order });
     }
     this.takeMade();
+  }
+
+  /** Takes from the queue what control has come to most often: many may wait while the translator is busy. */
+  private hottest(): Request {
+    const { threshold } = this.options;
+    // Counts have 16 bits: one below the threshold has begun again.
+    const heat = ({ record }: Request): number => {
+      const arrivals = this.cache.arrivals(record);
+      return arrivals < threshold ? COUNTS_END + arrivals : arrivals;
+    };
+    let hottest = 0;
+    let most = -1;
+    this.queue.forEach((request, k) => {
+      const times = heat(request);
+      if (times > most) [hottest, most] = [k, times];
+    });
+    return this.queue.splice(hottest, 1)[0]!;
   }
 
   /** Branches that a slice may have now. */

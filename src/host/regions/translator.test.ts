@@ -91,6 +91,37 @@ test('what is hot at the same time is ordered together, or one by one at the end
   assert.deepEqual(ordered(0), [1, 1, 1, 1]);
 });
 
+test('of what waits for the translator, what control has come to most often is ordered first', () => {
+  let isReady = false;
+  class BusyTranslator extends LateTranslator {
+    override isReady(): boolean {
+      return isReady;
+    }
+  }
+  const translator = new BusyTranslator(() => false, 0);
+  const machine = new TestMachine(THRESHOLD, false, { translator });
+  const programs = [1, 2, 3].map((number, k) => loops([number], 0x80 * k));
+  const { code, ...last } = programs.at(-1)!;
+  for (const [k, program] of programs.entries()) code.set(program.code.subarray(0x80 * k), 0x80 * k);
+  machine.load(code, last.registers, last.flags);
+  const runLoop = (k: number, times: number): void => {
+    for (let n = 0; n < times; n++) {
+      machine.goto(CODE + 0x80 * k);
+      assert.equal(machine.run(slices), Exit.Syscall);
+    }
+  };
+  [1, 3, 2].forEach((times, k) => {
+    runLoop(k, times);
+  });
+  isReady = true;
+  runLoop(0, 1);
+  const ordered = translator.orders.flat().map(({ name }) => Number(`0x${name.split(' ')[1]!}`) - CODE);
+  assert.deepEqual(
+    ordered.map((offset) => Math.floor(offset / 0x80)),
+    [1, 2, 0],
+  );
+});
+
 test('what was ordered of code that has changed since is not run', () => {
   let isMade = false;
   const translator = new LateTranslator(() => isMade);
