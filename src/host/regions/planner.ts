@@ -162,7 +162,8 @@ export class RegionPlanner {
       rare,
     };
     const { instructions } = this.options;
-    const limits = rehearsed === undefined ? LIMITS : LIMITS.joined;
+    const { joined, kernel } = LIMITS;
+    const limits = rehearsed !== undefined ? joined : BigInt.asIntN(64, va) < 0n ? { ...LIMITS, ...kernel } : LIMITS;
     const plan = discover(first, ports, { ...limits, ...(instructions !== undefined && { instructions }) });
     if (plan === undefined) return undefined;
     const contentOf = (page: number): Uint8Array => content(baseOf(page));
