@@ -8,7 +8,7 @@ import { HINTS } from '../../translate/layout.ts';
 import { isThere, type RegionOrigin } from '../../translate/region/index.ts';
 import { RegionAdopter } from './adopter.ts';
 import type { KeptPlace, KeptRegion, KeptRegions } from './kept.ts';
-import { AROUND, type Planned, type PlannerOptions, RegionPlanner, type Request } from './planner.ts';
+import { AROUND, type Planned, type PlannerOptions, RegionPlanner, type Rehearsed, type Request } from './planner.ts';
 import { hasCode, type Region, type RegionModule, RegionTable, type TableStatistics } from './table.ts';
 import { type Arrival, linkSlot, type Path, Trail, type TrailOptions } from './trail.ts';
 import { type MadeModule, type OrderedModule, type RegionTranslator, TranslatorAtOnce } from './translator.ts';
@@ -78,9 +78,11 @@ interface Rehearsal {
   readonly record: number;
   /** Of the region that begins there now. */
   readonly instructions: number;
-  /** CodeCache.counts() when it began. */
-  readonly since: Counts;
+  /** CodeCache.counts() when it had begun: to count is enough for the end of one slice. */
+  since: Counts | undefined;
   slices: number;
+  /** What is to come of it, being planned. */
+  steps: Generator<void, Planned | undefined> | undefined;
 }
 
 export class Regions {
@@ -185,7 +187,7 @@ export class Regions {
    */
   private flush(): void {
     this.takeMade();
-    const by = this.watched === undefined ? this.ports.translator : this.atOnce;
+    const by = this.translator;
     if ((this.queue.length === 0 && this.joining === undefined) || !by.isReady()) return;
     const { clock } = this.ports;
     const started = clock();
@@ -195,7 +197,7 @@ export class Regions {
     const add = (region: Planned | undefined): void => {
       if (region === undefined) return;
       planned.push(region);
-      instructions += region.plan.instructions;
+      instructions += region.instructions;
       for (const record of region.claimed) claimed.add(record);
     };
     add(this.joining);
@@ -238,6 +240,10 @@ export class Regions {
       if (times > most) [hottest, most] = [k, times];
     });
     return this.queue.splice(hottest, 1)[0]!;
+  }
+
+  private get translator(): RegionTranslator {
+    return this.watched === undefined ? this.ports.translator : this.atOnce;
   }
 
   /** Branches that a slice may have now. */
@@ -292,29 +298,51 @@ export class Regions {
     if (record === 0) return;
     const { instructions } = this.table.enteredBy(record)!;
     this.table.suspend(path.slots);
-    this.rehearsal = { path, record, instructions, since: this.cache.counts(), slices: 0 };
+    this.rehearsal = { path, record, instructions, since: undefined, slices: 0, steps: undefined };
   }
 
   private rehearse(rehearsal: Rehearsal): void {
-    const { path, record, since } = rehearsal;
+    const { path, record } = rehearsal;
+    if (rehearsal.since === undefined) {
+      rehearsal.since = this.cache.counts();
+      return;
+    }
     const { va } = path.head;
-    const times = this.cache.flow(record, since);
+    const times = this.cache.flow(record, rehearsal.since);
     // Where another program runs now there is other code, or none.
     const at = times >= REHEARSED ? this.ports.fetch(va) : 0;
     const isThere = at !== 0 && this.cache.recordAt(at) === record;
     if (!isThere && ++rehearsal.slices < REHEARSAL_SLICES) return;
     if (isThere) {
-      const page = va & ~0xfffn;
-      const mapped = (n: number): number => this.ports.fetch(page + BigInt(n * 4096));
-      const pointer = this.ports.pointers(page);
-      const rehearsed = { times, since, targets: path.targets.map((target) => Number(target - page)) };
-      const request: Request = { record, va, at, around: [], mapped, pointer, from: 0, rehearsed };
-      const planned = this.planner.plan(request, this.claimed());
-      if (planned !== undefined && planned.plan.instructions > rehearsal.instructions) this.joining = planned;
+      const rehearsed = { times, since: rehearsal.since };
+      rehearsal.steps ??= this.planner.steps(this.rehearsed(rehearsal, at, rehearsed), this.claimed());
+      const step = this.goOn(rehearsal.steps);
+      if (step.done !== true) return;
+      const planned = step.value;
+      if (planned !== undefined && planned.instructions > rehearsal.instructions) this.joining = planned;
     }
     if (this.joining === undefined) this.trail.cameToNothing(path);
     this.table.resume();
     this.rehearsal = undefined;
+  }
+
+  /** The request for what was rehearsed, which begins at linear address `at`. */
+  private rehearsed({ path, record }: Rehearsal, at: number, counted: Pick<Rehearsed, 'times' | 'since'>): Request {
+    const { va } = path.head;
+    const page = va & ~0xfffn;
+    const mapped = (n: number): number => this.ports.fetch(page + BigInt(n * 4096));
+    const pointer = this.ports.pointers(page);
+    const rehearsed = { ...counted, targets: path.targets.map((target) => Number(target - page)) };
+    return { record, va, at, around: [], mapped, pointer, from: 0, rehearsed };
+  }
+
+  /** Goes on planning for as long as the guest may wait for it. */
+  private goOn(steps: Generator<void, Planned | undefined>): IteratorResult<void, Planned | undefined> {
+    const { clock } = this.ports;
+    const until = clock() + this.translator.planningMs;
+    let step = steps.next();
+    while (step.done !== true && clock() < until) step = steps.next();
+    return step;
   }
 
   /** Records that will be entries when what is ordered is made. */

@@ -15,7 +15,6 @@ import {
   pageCodes,
   type RegionOrder,
   type RegionOrigin,
-  type RegionPlan,
 } from '../../translate/region/index.ts';
 import { decode, INSN_MAX, type Insn } from '../../x86/decode.ts';
 import { MXCSR_PE, STATE } from '../../x86/state.ts';
@@ -57,7 +56,7 @@ export const AROUND = LIMITS.pages - 1;
 /** A region that is to be made. */
 export interface Planned {
   readonly request: Request;
-  readonly plan: RegionPlan;
+  readonly instructions: number;
   readonly origin: RegionOrigin;
   readonly order: RegionOrder;
   readonly parts: readonly Part[];
@@ -81,7 +80,7 @@ export class RegionPlanner {
   private readonly cache: CodeCache;
   private readonly table: RegionTable;
   private readonly options: PlannerOptions;
-  /** Contents of pages, as they were when a region was planned. */
+  /** Room for contents of pages, as they were when a region was planned. */
   private readonly copies: Uint8Array[] = [];
 
   constructor(memory: GuestMemory, cache: CodeCache, table: RegionTable, options: PlannerOptions) {
@@ -93,6 +92,15 @@ export class RegionPlanner {
 
   /** Undefined: nothing is to be made. Records in `claimed` will be other regions' entries. */
   plan(request: Request, claimed: ReadonlySet<number>): Planned | undefined {
+    const steps = this.steps(request, claimed);
+    for (;;) {
+      const step = steps.next();
+      if (step.done === true) return step.value;
+    }
+  }
+
+  /** The same in steps, between which the guest may run on; where it has run the code of `request` all the time, the pages are those that it sees. */
+  *steps(request: Request, claimed: ReadonlySet<number>): Generator<void, Planned | undefined> {
     const { record, va, at, around, mapped, pointer, rehearsed } = request;
     const { u16, layout } = this.memory;
     const isFree = (entry: number): boolean => this.table.isInterpreted(entry) && !claimed.has(entry);
@@ -130,7 +138,7 @@ export class RegionPlanner {
     const content = (base: number): Uint8Array => {
       let copy = copies.get(base);
       if (copy === undefined) {
-        copy = this.copies[copies.size] ??= new Uint8Array(4096);
+        copy = this.copies.pop() ?? new Uint8Array(4096);
         copy.set(this.memory.u8.subarray(base, base + 4096));
         copies.set(base, copy);
       }
@@ -164,13 +172,18 @@ export class RegionPlanner {
     const { instructions } = this.options;
     const { joined, kernel } = LIMITS;
     const limits = rehearsed !== undefined ? joined : BigInt.asIntN(64, va) < 0n ? { ...LIMITS, ...kernel } : LIMITS;
-    const plan = discover(first, ports, { ...limits, ...(instructions !== undefined && { instructions }) });
-    if (plan === undefined) return undefined;
-    const contentOf = (page: number): Uint8Array => content(baseOf(page));
-    const origin = originOf(plan, contentOf);
-    const parts = pageCodes(origin).map((code, k) => ({ ...code, base: baseOf(plan.pages[k]!) }));
-    const entries = plan.entries.map(recordAt).filter((entry) => entry !== 0 && isFree(entry));
-    return { request, plan, origin, order: orderOf(nameOf(va, origin), plan, contentOf), parts, claimed: entries };
+    const plan = yield* discover(first, ports, { ...limits, ...(instructions !== undefined && { instructions }) });
+    let planned: Planned | undefined;
+    if (plan !== undefined) {
+      const contentOf = (page: number): Uint8Array => content(baseOf(page));
+      const origin = originOf(plan, contentOf);
+      const order = orderOf(nameOf(va, origin), plan, contentOf);
+      const parts = pageCodes(origin).map((code, k) => ({ ...code, base: baseOf(plan.pages[k]!) }));
+      const entries = plan.entries.map(recordAt).filter((entry) => entry !== 0 && isFree(entry));
+      planned = { request, instructions: plan.instructions, origin, order, parts, claimed: entries };
+    }
+    this.copies.push(...copies.values());
+    return planned;
   }
 }
 

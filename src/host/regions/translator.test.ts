@@ -5,7 +5,13 @@ import { test } from 'node:test';
 import { type MessagePort, Worker } from 'node:worker_threads';
 import type { RegionOrder } from '../../translate/region/index.ts';
 import { CODE, TestMachine } from '../../translate/region/machine-for-tests.ts';
-import { loops, type Program, randomProgram } from '../../translate/region/program-for-tests.ts';
+import {
+  CALLERS_BEGIN,
+  callers,
+  loops,
+  type Program,
+  randomProgram,
+} from '../../translate/region/program-for-tests.ts';
 import { Exit } from '../../x86/exits.ts';
 import { GPR } from '../../x86/state.ts';
 import { makeModule, type OrderedModule, type RegionTranslator, TranslatorThread } from './translator.ts';
@@ -13,12 +19,16 @@ import { makeModule, type OrderedModule, type RegionTranslator, TranslatorThread
 /** Makes everything, and gives it away when `isMade`. */
 class LateTranslator implements RegionTranslator {
   readonly orders: (readonly RegionOrder[])[] = [];
-  readonly planningMs: number;
   readonly #isMade: () => boolean;
+  readonly #hurries: () => boolean;
 
-  constructor(isMade: () => boolean, planningMs = Number.POSITIVE_INFINITY) {
+  /** `hurries`: there is no time to plan more than one thing. */
+  constructor(isMade: () => boolean, hurries = () => false) {
     this.#isMade = isMade;
-    this.planningMs = planningMs;
+    this.#hurries = hurries;
+  }
+  get planningMs(): number {
+    return this.#hurries() ? 0 : Number.POSITIVE_INFINITY;
   }
   isReady(): boolean {
     return true;
@@ -73,8 +83,11 @@ test('the guest runs on meanwhile, and nothing is ordered twice', () => {
 
 test('what is hot at the same time is ordered together, or one by one at the end of each slice when there is no time for more', () => {
   /** How many regions each order has. */
-  const ordered = (planningMs: number): number[] => {
-    const translator = new LateTranslator(() => false, planningMs);
+  const ordered = (hurries: boolean): number[] => {
+    const translator = new LateTranslator(
+      () => false,
+      () => hurries,
+    );
     const machine = new TestMachine(THRESHOLD, false, { translator });
     // Three loops, each with a SYSCALL behind it, and one that goes on from slice to slice.
     const programs = [1, 2, 3, 4].map((number, k) => loops([number], 0x80 * k));
@@ -87,8 +100,33 @@ test('what is hot at the same time is ordered together, or one by one at the end
     }
     return translator.orders.map(({ length }) => length);
   };
-  assert.deepEqual(ordered(Number.POSITIVE_INFINITY), [3, 1]);
-  assert.deepEqual(ordered(0), [1, 1, 1, 1]);
+  assert.deepEqual(ordered(false), [3, 1]);
+  assert.deepEqual(ordered(true), [1, 1, 1, 1]);
+});
+
+test('what is joined is planned step by step at the ends of slices when there is no time for more', () => {
+  const { code, registers, flags } = callers(120_000);
+  const joining = (hurries: boolean): number => {
+    let asked = 0;
+    const translator = new LateTranslator(
+      () => true,
+      () => {
+        if (machine.engine.statistics.regions < 2) return false;
+        asked++;
+        return hurries;
+      },
+    );
+    const machine = new TestMachine(THRESHOLD, false, { translator });
+    machine.load(code, registers, flags);
+    machine.goto(CODE + CALLERS_BEGIN);
+    let count = 0;
+    const budget = (): number => (count++ < 20 ? 30 : 3000) + (count % 3);
+    assert.equal(machine.run(budget), Exit.Syscall);
+    assert.equal(machine.gpr(GPR.rax), 40n * 120_060n);
+    assert.equal(machine.engine.statistics.regionsJoined, 1);
+    return asked;
+  };
+  assert.ok(joining(true) > joining(false));
 });
 
 test('of what waits for the translator, what control has come to most often is ordered first', () => {
@@ -98,7 +136,10 @@ test('of what waits for the translator, what control has come to most often is o
       return isReady;
     }
   }
-  const translator = new BusyTranslator(() => false, 0);
+  const translator = new BusyTranslator(
+    () => false,
+    () => true,
+  );
   const machine = new TestMachine(THRESHOLD, false, { translator });
   const programs = [1, 2, 3].map((number, k) => loops([number], 0x80 * k));
   const { code, ...last } = programs.at(-1)!;

@@ -72,12 +72,15 @@ const APART = new Set(['fxsave', 'fxrstor', 'ldmxcsr', 'mov_to_seg']);
 export const translatable = (insn: Insn): boolean =>
   SEMANTICS[insn.mnemonic] !== undefined && !APART.has(insn.mnemonic);
 
-/** `limits`: instructions of the region, about, and pages. */
-export function discover(
+/**
+ * Step by step, a block each: what the ports tell may change from one to the next. `limits`: instructions of the region, about, and pages.
+ * Undefined: there is nothing to translate.
+ */
+export function* discover(
   entry: number,
   ports: DiscoverPorts,
   { instructions: most, pages: pagesMost }: { readonly instructions: number; readonly pages: number } = LIMITS,
-): RegionPlan | undefined {
+): Generator<void, RegionPlan | undefined> {
   const code = new Map<number, Insn>();
   const leaders = new Set<number>();
   const entries = [entry];
@@ -146,9 +149,10 @@ export function discover(
   };
 
   /** `times`: how often about control came to `start`, as the region sees it. */
-  const reach = (start: number, times: number): void => {
+  function* reach(start: number, times: number): Generator<void, void> {
     const work = [{ leader: start, times }];
     while (work.length > 0) {
+      yield;
       const { leader, times } = work.shift()!;
       if (leaders.has(leader) || instructions >= most) continue;
       const first = code.get(leader) ?? fetch(leader);
@@ -192,25 +196,25 @@ export function discover(
         if (taken(after)) break;
       }
     }
-  };
+  }
   /** Control comes back to `offset` after something that the region leaves to others. */
   const resume = (offset: number): void => {
     if (entries.length < LIMITS.entries && !entries.includes(offset) && seen(offset) && !ports.taken(offset))
       entries.push(offset);
   };
 
-  const reachAll = (): void => {
-    for (; reached < entries.length; reached++) reach(entries[reached]!, ports.flow(entries[reached]!));
-  };
+  function* reachAll(): Generator<void, void> {
+    for (; reached < entries.length; reached++) yield* reach(entries[reached]!, ports.flow(entries[reached]!));
+  }
   let reached = 0;
-  reachAll();
+  yield* reachAll();
   // Where jumps and calls through registers and memory probably lead.
   if ([...code.values()].some((insn) => isDispatch(insn))) {
     const pages = new Set([...code.keys()].map((offset) => offset >> 12));
     for (const offset of ports.arrivals([...pages])) {
       if (instructions >= most) break;
       resume(offset);
-      reachAll();
+      yield* reachAll();
     }
   }
   if (!leaders.has(entry)) return undefined;
