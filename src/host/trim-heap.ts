@@ -22,6 +22,9 @@ export interface TrimPorts {
   collect(): void;
 }
 
+/** Monitors are started with it: while a guest runs nothing is moved together. An idle thread has the time, and gives back whole pages only. */
+const NO_COMPACTION = '--no-compact-with-stack';
+
 type Collect = (options: { type: 'major'; flavor: 'last-resort' }) => void;
 let collector: Collect | undefined;
 
@@ -37,8 +40,11 @@ export const thisThread: TrimPorts = {
       // V8 takes code that was kept in files only under the flags that it was made under.
       v8.setFlagsFromString('--no-expose-gc');
     }
+    const moves = !process.execArgv.includes(NO_COMPACTION);
+    if (!moves) v8.setFlagsFromString('--compact-with-stack');
     // Other flavours keep the freed pages in a pool, which is emptied by tasks that a blocked thread never runs.
     collector({ type: 'major', flavor: 'last-resort' });
+    if (!moves) v8.setFlagsFromString(NO_COMPACTION);
   },
 };
 
