@@ -63,6 +63,13 @@ test('a loop within a loop with two entries, which is one of them, goes round wi
   assert.deepEqual(vias, [['asked', 'asked'], [4], ['asked', 3], [], [1, 'asked']]);
 });
 
+test('a loop that nothing leads to is left alone', () => {
+  // 0 → 1; 1 → 1; 2 → 3 | 1; 3 → 2
+  const { graph, sequence } = structure(graphOf([[1], [1], [3, 1], [2]], 8));
+  assert.deepEqual(sequence, [0, 1]);
+  assert.equal(graph.dispatch.size, 0);
+});
+
 test('every loop has one entry afterwards, and all ways lead where they led', () => {
   let state = 1;
   const random = (below: number): number => {

@@ -144,6 +144,8 @@ function makeReducible(graph: Graph, nodes: ReadonlySet<number>): void {
       if (members.has(from)) return;
       for (const { via } of edges) if (members.has(via)) entries.add(via);
     });
+    // Nothing leads there: a region's entries in too many pages are left out.
+    if (entries.size === 0) continue;
     const split = entries.size > 1 ? cheapest(graph, members, entries) : undefined;
     if (split !== undefined) {
       graph.room -= split.cost;
