@@ -27,6 +27,8 @@ function pathOf(round: string): Path | undefined {
   }
   memory.view.setUint32(cpu + TRAIL_LEFT, 0, true);
   assert.equal(trail.isTaken, true);
+  assert.equal(trail.take(), undefined);
+  assert.equal(trail.isTaken, true);
   return trail.take();
 }
 

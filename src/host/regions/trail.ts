@@ -61,6 +61,8 @@ export class Trail {
   private wait: number;
   private slices = 0;
   private follows = false;
+  /** What control came to, once the trail has been read. */
+  private read: readonly Node[] | undefined;
   /** Slices that have ended so far. */
   private ended = 0;
   /** Address of a head → how often it was one, and when it may be next. */
@@ -89,11 +91,19 @@ export class Trail {
     return this.follows && this.memory.view.getUint32(this.cpu + TRAIL_LEFT, true) === 0;
   }
 
-  /** What came of it, once there is as much as was wanted. */
+  /** What came of it, once there is as much as was wanted: to read it is enough for the end of one slice, to look for a path for another. */
   take(): Path | undefined {
     if (!this.isTaken) return undefined;
+    const isOfPaths = this.slices <= SLICES_OF_TRAIL;
+    if (isOfPaths && this.read === undefined) {
+      this.read = this.nodes();
+      // It has not become longer since.
+      this.slices--;
+      return undefined;
+    }
+    const path = isOfPaths ? this.path(this.read!) : undefined;
     this.follows = false;
-    const path = this.slices > SLICES_OF_TRAIL ? undefined : this.path(this.nodes());
+    this.read = undefined;
     if (path === undefined) this.waitLonger();
     else this.wait = Math.max(this.wait / 2, this.options.least);
     return path;
