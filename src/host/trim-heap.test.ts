@@ -63,7 +63,7 @@ const SCATTERED = `
 `;
 
 test('an idle thread moves what is left together, as collections while a guest runs do not', () => {
-  const flags = ['--no-compact-with-stack', '--single-threaded-gc', '--input-type=module'];
+  const flags = ['--no-compact-with-stack', '--input-type=module'];
   const { stdout, stderr } = spawnSync(process.execPath, [...flags, '--eval', SCATTERED], { encoding: 'utf8' });
   const [times, isAsBefore] = stdout.split(' ');
   assert.ok(Number(times) < 1.5, `${stdout}${stderr}`);

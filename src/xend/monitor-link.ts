@@ -102,8 +102,8 @@ export class MonitorLink {
 }
 
 /**
- * A hundred monitors share the machine: their heaps start small, but so large that a boot and the programs after it see hardly a full collection,
- * for which the guest would wait some 50 ms; half of that would be for moving objects together, which is left to an idle thread (host/trim-heap.ts).
+ * A hundred monitors share the machine: their heaps start small, but so large that a boot and the programs after it see hardly a full collection, of which
+ * the guest waits for the end; to move objects together besides is left to an idle thread (host/trim-heap.ts).
  * V8 counts the bytes that a function might have run through
  * before it optimizes it. With its usual budget of 13 million a region of 90 KB is worth a tenth of a second's work after 144 calls.
  * It shall not prepare to inline WebAssembly functions either: each entry of a region that is not optimized yet would look for the place
@@ -114,7 +114,6 @@ export class MonitorLink {
 export const MONITOR_FLAGS = [
   '--initial-old-space-size=64',
   '--no-compact-with-stack',
-  '--single-threaded-gc',
   '--wasm-tiering-budget=25000000',
   '--no-wasm-inlining',
   '--invocation-count-for-turbofan=30000',
