@@ -16,6 +16,7 @@ import { consoleRows } from './bench/console.ts';
 import { engineRows } from './bench/engine.ts';
 import { codeIsMade } from './bench/first.ts';
 import { idleRows } from './bench/idle.ts';
+import { latenessRows } from './bench/lateness.ts';
 import { performancePage } from './bench/page.ts';
 import { GROUPS, type Group, PROGRAMS } from './bench/programs.ts';
 import { figures } from './bench/ratios.ts';
@@ -25,7 +26,7 @@ import { figureLine, tableHead, tableLine } from './bench/table.ts';
 import { measureTable } from './bench/tabled.ts';
 import { OwnXend } from './lib/own-xend.ts';
 
-const PARTS = ['table', 'engine', 'console', 'idle'] as const;
+const PARTS = ['timer', 'table', 'engine', 'console', 'idle'] as const;
 type Part = (typeof PARTS)[number];
 
 const { values } = parseArgs({
@@ -109,17 +110,34 @@ const take = (more: readonly Row[]): void => {
   for (const row of more) console.log(printRow(row));
 };
 
+async function withXend(work: (xend: OwnXend) => Promise<void>): Promise<void> {
+  const xend = new OwnXend();
+  const stop = () => void xend.stop().then(() => process.exit(1));
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  for (const signal of signals) process.on(signal, stop);
+  try {
+    await xend.start();
+    await work(xend);
+  } finally {
+    await xend.stop();
+    for (const signal of signals) process.off(signal, stop);
+  }
+}
+
 async function domains(): Promise<void> {
   const cacheDir = guestCache();
   const guest = await prepareGuest({ cacheDir, onProgress: progress });
   versions.kernel = `${guest.release} (${guest.version})`;
-  const xend = new OwnXend();
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.on(signal, () => void xend.stop().then(() => process.exit(1)));
+  const domus = { config: values.config, profileS };
+  // Before others: what the timer runs for the first time shall not have been run, nor shall the rows of the table.
+  if (parts.includes('timer')) {
+    await withXend(async (xend) =>
+      take(await latenessRows({ guest, xend, cacheDir }, subjects, rounds, domus, progress)),
+    );
   }
-  const places = { guest, xend, cacheDir };
-  try {
-    await xend.start();
+  if (!parts.some((part) => ['table', 'console', 'idle'].includes(part))) return;
+  await withXend(async (xend) => {
+    const places = { guest, xend, cacheDir };
     if (parts.includes('table')) {
       const boots = groups.includes('boot') && ids.includes('login');
       let firstBootMs: number | undefined;
@@ -129,11 +147,7 @@ async function domains(): Promise<void> {
         await codeIsMade(xend);
       }
       if (programs.length > 0) {
-        const table = await measureTable(
-          { programs, subjects, rounds, domus: { config: values.config, profileS } },
-          places,
-          progress,
-        );
+        const table = await measureTable({ programs, subjects, rounds, domus }, places, progress);
         rows.push(...table.rows);
         Object.assign(versions, table.versions);
         take(table.measurements);
@@ -147,9 +161,7 @@ async function domains(): Promise<void> {
     }
     if (parts.includes('console')) take(await consoleRows(xend, progress));
     if (parts.includes('idle')) take(await idleRows(places, progress));
-  } finally {
-    await xend.stop();
-  }
+  });
 }
 
 console.log(

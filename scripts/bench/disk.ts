@@ -127,9 +127,14 @@ async function someText(tree: string): Promise<Uint8Array> {
   return text.subarray(0, TEXT_BYTES);
 }
 
-/** How a program of the tree is run on this machine: by the tree's own dynamic linker, with its libraries. */
+/**
+ * How a program of the tree is run on this machine: Debian's by the tree's own dynamic linker, with its libraries. One of ours may run
+ * one of them, which its arguments name.
+ */
 export function nativeCommand(tree: string, [program, ...args]: readonly string[]): string[] {
-  if (!program!.includes('/')) return [path.join(tree, 'bench', program!), ...args];
+  if (!program!.includes('/')) {
+    return [path.join(tree, 'bench', program!), ...(args[0]?.startsWith('/') ? nativeCommand(tree, args) : args)];
+  }
   const linker = path.join(tree, 'lib64/ld-linux-x86-64.so.2');
   return [linker, '--library-path', path.join(tree, 'usr/lib/x86_64-linux-gnu'), path.join(tree, program!), ...args];
 }

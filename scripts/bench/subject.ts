@@ -21,6 +21,8 @@ export interface Timing {
   readonly cpuMs: number | undefined;
   /** Length and hash of what the program printed. */
   readonly output: string;
+  /** The console's text meanwhile: what the program said on standard error is in it. */
+  readonly said: string;
 }
 
 export interface Subject {
@@ -63,13 +65,14 @@ export class Runner {
     const before = this.#cpu();
     const started = performance.now();
     this.console.type(`${words.join(' ')}\n`);
-    const answer = ANSWER.exec(await this.console.until(ANSWER, PROGRAM_S))!;
+    const said = await this.console.until(ANSWER, PROGRAM_S);
+    const answer = ANSWER.exec(said)!;
     const hostMs = performance.now() - started;
     const after = this.#cpu();
     const [status, ns, cpuNs, bytes] = answer.slice(1, 5).map(Number) as [number, number, number, number];
     if (status !== 0) throw new Error(`${words[1]} ended with wait status ${status}\n${this.console.lastLines()}`);
     const cpuMs = this.#ownCpu ? cpuNs / 1e6 : before === undefined || after === undefined ? undefined : after - before;
-    return { ms: believed(ns / 1e6, hostMs), hostMs, cpuMs, output: `${bytes} ${answer[5]}` };
+    return { ms: believed(ns / 1e6, hostMs), hostMs, cpuMs, output: `${bytes} ${answer[5]}`, said };
   }
 }
 

@@ -16,7 +16,7 @@ int main(int argc, char **argv);
 enum {
   SYS_read = 0, SYS_write = 1, SYS_open = 2, SYS_close = 3, SYS_mmap = 9, SYS_munmap = 11, SYS_ioctl = 16, SYS_sched_yield = 24,
   SYS_pipe = 22, SYS_dup2 = 33, SYS_getpid = 39, SYS_fork = 57, SYS_execve = 59, SYS_exit = 60, SYS_wait4 = 61,
-  SYS_getppid = 110, SYS_mount = 165, SYS_reboot = 169, SYS_sched_setaffinity = 203, SYS_getcpu = 309, SYS_getrandom = 318, SYS_clock_gettime = 228,
+  SYS_getppid = 110, SYS_mount = 165, SYS_reboot = 169, SYS_sched_setaffinity = 203, SYS_getcpu = 309, SYS_getrandom = 318, SYS_clock_gettime = 228, SYS_clock_nanosleep = 230, SYS_sched_setscheduler = 144,
 };
 __asm__(".globl _start\n_start:\n\txor %ebp, %ebp\n\tmov %rsp, %rdi\n\tand $-16, %rsp\n\tcall begin\n");
 
@@ -33,7 +33,7 @@ static inline long syscall6(long n, long a, long b, long c, long d, long e, long
 enum {
   SYS_read = 3, SYS_write = 4, SYS_open = 5, SYS_close = 6, SYS_mmap = 192, SYS_munmap = 91, SYS_ioctl = 54, SYS_sched_yield = 158,
   SYS_pipe = 42, SYS_dup2 = 63, SYS_getpid = 20, SYS_fork = 2, SYS_execve = 11, SYS_exit = 1, SYS_wait4 = 114,
-  SYS_getppid = 64, SYS_mount = 21, SYS_reboot = 88, SYS_sched_setaffinity = 241, SYS_getcpu = 318, SYS_getrandom = 355, SYS_clock_gettime = 265,
+  SYS_getppid = 64, SYS_mount = 21, SYS_reboot = 88, SYS_sched_setaffinity = 241, SYS_getcpu = 318, SYS_getrandom = 355, SYS_clock_gettime = 265, SYS_clock_nanosleep = 267, SYS_sched_setscheduler = 156,
 };
 __asm__(".globl _start\n_start:\n\txor %ebp, %ebp\n\tmov %esp, %eax\n\tand $-16, %esp\n\tsub $12, %esp\n\tpush %eax\n\tcall begin\n");
 

@@ -13,7 +13,7 @@ export async function startNative({ tree }: BenchDisk): Promise<Subject> {
   }
   const folder = await mkdtemp(path.join(tmpdir(), 'domus-bench-'));
   const child = spawn(path.join(tree, 'bench/runner'), [path.join(folder, 'output')], {
-    stdio: ['pipe', 'pipe', 'inherit'],
+    stdio: 'pipe',
   });
   const runner = new Runner(child, { ownCpu: true });
   await runner.ready();
