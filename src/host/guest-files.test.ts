@@ -1,6 +1,6 @@
 /** Files in and out through the agent's own program, and from a guest that sends what it likes. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import {
   chmodSync,
@@ -26,7 +26,7 @@ import { cannotRun, startAgent, type TestAgent } from '../monitor/agent/agent-fo
 import { AgentServer } from '../monitor/agent/server.ts';
 import { AgentMessage, execInGuest, makeMessage } from './agent-link.ts';
 import { readFirstLine } from './console-link.ts';
-import { copyFromGuest, copyToGuest } from './guest-files.ts';
+import { copyFromGuest, copyToGuest, PUT } from './guest-files.ts';
 import { type TarEntry, tarEnd, tarHeader, tarPadding } from './tar.ts';
 
 async function eventually(what: () => boolean): Promise<void> {
@@ -165,6 +165,28 @@ describe('files through an agent', { skip: cannotRun }, () => {
     client.kill('SIGKILL');
     await eventually(() => drafts().length === 0);
     assert.ok(!existsSync(at('there/half')));
+  });
+
+  test('nothing is left when that happens in the very moment that the first of it is made', () => {
+    const before = readdirSync(at('there'));
+    const tools = at('tools');
+    mkdirSync(tools);
+    for (const tool of ['mkdir', 'mktemp']) {
+      const script = `#!/bin/sh\nPATH=/usr/bin:/bin ${tool} "$@"\nkill -HUP $PPID\n`;
+      writeFileSync(
+        path.join(tools, tool),
+        tool === 'mktemp' ? script.replace('kill', '[ "$1" = -u ] || kill') : script,
+        {
+          mode: 0o755,
+        },
+      );
+    }
+    const { status } = spawnSync('/bin/sh', ['-c', PUT, 'sh', at('there/half'), 'tree', 'folder', '1'], {
+      env: { PATH: `${tools}:/usr/bin:/bin` },
+      input: '',
+    });
+    assert.equal(status, 1);
+    assert.deepEqual(readdirSync(at('there')), before);
   });
 
   test('what cannot be done is told in one line, and nothing is half made', async () => {

@@ -52,9 +52,9 @@ const COMPLAINT_MAX = 2000;
  * $1 where to, $2 the name in the archive, $3 file or folder, $4 how many blocks of a disk the archive takes. Into a folder that
  * is there already it goes under its name; otherwise it gets the name that was given. Nothing is half there: it is unpacked
  * beside its place and moved, or joined with a folder of that name by links, which take no room. When nobody reads its
- * complaints any more they must not end it: it has to tidy up.
+ * complaints any more they must not end it: it has to tidy up, from the moment that there is something.
  */
-const PUT = `
+export const PUT = `
 to=$1
 if [ -d "$to" ]; then to=\${to%/}/$2; fi
 case $to in */) echo "$to: no such folder" >&2; exit 1;; esac
@@ -62,10 +62,11 @@ if [ "$3" = file ] && [ -d "$to" ]; then echo "$to: is a folder" >&2; exit 1; fi
 if [ "$3" = folder ] && [ -e "$to" ] && [ ! -d "$to" ]; then echo "$to: is not a folder" >&2; exit 1; fi
 in=$(dirname -- "$to")
 if [ ! -d "$in" ]; then echo "$in: no such folder" >&2; exit 1; fi
-new=$(mktemp -d "$in/.copy.XXXXXX") || exit 1
+new=$(mktemp -u "$in/.copy.XXXXXX") || exit 1
 trap 'rm -rf "$new"' EXIT
 trap 'exit 1' HUP INT TERM
 trap '' PIPE
+mkdir -m 700 "$new" || { trap - EXIT; exit 1; }
 if [ -n "$DOMUS_DISK" ]; then
 ${DISK}
 dd if="$DOMUS_DISK" iflag=direct bs=${READ_BLOCK} skip=${STREAM_START / READ_BLOCK} count=$4 2>/dev/null | tar -x -o -f - -C "$new" || exit 1
