@@ -4,7 +4,7 @@
  * ends when its standard input does: with the xend that wants it.
  */
 import os from 'node:os';
-import { compileKept, uncompiled } from '../host/regions/kept.ts';
+import { compileKept, uncompiled } from '../host/regions/kept-files.ts';
 import { codeCanBeKept } from '../host/v8-code.ts';
 
 const LOWEST_PRIORITY = 19;

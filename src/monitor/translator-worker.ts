@@ -3,7 +3,7 @@
  * for other domains to their folder. It ends when it is told to, or the vCPU's thread has ended.
  */
 import { type MessagePort, workerData } from 'node:worker_threads';
-import { keepRegions } from '../host/regions/kept.ts';
+import { keepRegions, loadFile } from '../host/regions/kept-files.ts';
 import { makeModule, type TranslatorMessage } from '../host/regions/translator.ts';
 
 const port = workerData as MessagePort;
@@ -14,6 +14,9 @@ port.on('message', (message: TranslatorMessage) => {
       port.postMessage(made, [made.bytes.buffer, ...made.codes.map(({ bytes }) => bytes.buffer)]);
       return;
     }
+    case 'load':
+      port.postMessage(loadFile(message.file) ?? false);
+      return;
     case 'keep':
       keepRegions(message.folder, message.version, message.regions);
       return;

@@ -100,8 +100,14 @@ const version = sourceHash().slice(0, 16);
 const folder = data.regionFolder;
 const translator = new TranslatorThread((to) => port.postMessage({ kind: 'translator', port: to }, [to]));
 const kept = mode.keepsRegions
-  ? new RegionFolder(folder, version, (regions) => translator.keep(folder, version, regions))
+  ? new RegionFolder(
+      folder,
+      version,
+      (regions) => translator.keep(folder, version, regions),
+      mode.waits ? undefined : translator,
+    )
   : undefined;
+if (kept !== undefined && !kept.isEmpty) translator.begin();
 const engine = new WasmEngine(memory, data.wasmMemory, 0, clock.now, {
   ...mode.engine,
   codeFolder: data.codeFolder,

@@ -7,7 +7,8 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { keepRegions, RegionFolder } from '../host/regions/kept.ts';
+import { RegionFolder } from '../host/regions/kept.ts';
+import { keepRegions } from '../host/regions/kept-files.ts';
 import { codeCanBeKept } from '../host/v8-code.ts';
 import { TestMachine } from '../translate/region/machine-for-tests.ts';
 import { randomProgram } from '../translate/region/program-for-tests.ts';
@@ -15,7 +16,7 @@ import { monitorFlags } from './monitor-link.ts';
 import { RegionCompiler } from './region-compiler.ts';
 
 const VERSION = 'v1';
-const HERE = fileURLToPath(new URL('../host/regions/kept.ts', import.meta.url));
+const HERE = fileURLToPath(new URL('../host/regions/kept-files.ts', import.meta.url));
 
 /** Leaves the regions of a program of chance in `folder`. */
 function translate(folder: string, seed: number): void {

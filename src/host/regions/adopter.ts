@@ -24,6 +24,9 @@ export interface AdopterPorts {
   watched(origin: RegionOrigin, place: KeptPlace, code: unknown): unknown;
 }
 
+/** 'missing': not all of its pages are mapped. A number: that file has to be loaded first, which has begun. */
+type Found = 'taken' | 'missing' | 'none' | number;
+
 export class RegionAdopter {
   adopted = 0;
   private readonly memory: GuestMemory;
@@ -34,6 +37,10 @@ export class RegionAdopter {
   private readonly threshold: number;
   /** Records whose region is kept, but not all there yet → how often it was looked for. */
   private readonly expected = new Map<number, number>();
+  /** File that is being loaded → records, with their instructions, that it may have regions for. */
+  private readonly coming = new Map<number, { readonly record: number; readonly at: number; readonly rip: bigint }[]>();
+  /** All those records. */
+  private readonly awaiting = new Set<number>();
 
   constructor(memory: GuestMemory, cache: CodeCache, table: RegionTable, ports: AdopterPorts, threshold: number) {
     this.memory = memory;
@@ -53,7 +60,7 @@ export class RegionAdopter {
 
   /** Control has come to `record` for the first time, or once more: looks for its region unless that was done, and is to be done later. */
   reached(record: number, at: number, rip: bigint): void {
-    if (!this.expected.has(record)) this.adopt(record, at, rip);
+    if (!this.expected.has(record) && !this.awaiting.has(record)) this.adopt(record, at, rip);
   }
 
   /**
@@ -61,7 +68,12 @@ export class RegionAdopter {
    * or will be looked for another time.
    */
   adopt(record: number, at: number, rip: bigint): boolean {
+    if (this.awaiting.has(record)) return true;
     const found = this.find(at, rip, Number.POSITIVE_INFINITY);
+    if (typeof found === 'number') {
+      this.await(found, record, at, rip);
+      return true;
+    }
     if (found === 'taken') {
       this.expected.delete(record);
       return true;
@@ -74,13 +86,40 @@ export class RegionAdopter {
     return true;
   }
 
+  private await(file: number, record: number, at: number, rip: bigint): void {
+    this.awaiting.add(record);
+    const list = this.coming.get(file);
+    if (list === undefined) this.coming.set(file, [{ record, at, rip }]);
+    else list.push({ record, at, rip });
+  }
+
+  /** Is anything being loaded? */
+  get isAwaiting(): boolean {
+    return this.coming.size > 0;
+  }
+
+  /** Has regions of files that have come entered where control has come to meanwhile. The guest waits. */
+  takeCome(): void {
+    for (const file of this.ports.kept.come()) {
+      const list = this.coming.get(file) ?? [];
+      this.coming.delete(file);
+      for (const { record, at, rip } of list) {
+        this.awaiting.delete(record);
+        // Its code may have changed, and another program may run now.
+        if (this.cache.recordAt(at) !== record || !this.table.isInterpreted(record)) continue;
+        if (this.ports.fetch(rip) === at) this.adopt(record, at, rip);
+        else this.cache.count(record, Math.max(this.threshold - EXPECTED_AFTER[0], 0));
+      }
+    }
+  }
+
   /** Has a kept region that is newer than `age` entered at the instruction at `rip` and linear address `at`, if there is one. */
   adoptNewer(at: number, rip: bigint, age: number): boolean {
     return this.find(at, rip, age) === 'taken';
   }
 
-  /** Of the kept regions that are entered there and newer than `age` the newest. 'missing': not all of its pages are mapped. */
-  private find(at: number, rip: bigint, age: number): 'taken' | 'missing' | 'none' {
+  /** Of the kept regions that are entered there and newer than `age` the newest. */
+  private find(at: number, rip: bigint, age: number): Found {
     const { kept, waits } = this.ports;
     const { u8 } = this.memory;
     const { base, offset } = this.placeOf(at);
@@ -90,7 +129,7 @@ export class RegionAdopter {
     return waits.during(() => this.findAmong(places, at, rip, age));
   }
 
-  private findAmong(places: readonly KeptPlace[], at: number, rip: bigint, age: number): 'taken' | 'missing' | 'none' {
+  private findAmong(places: readonly KeptPlace[], at: number, rip: bigint, age: number): Found {
     const { kept } = this.ports;
     const { u8 } = this.memory;
     const { base, offset } = this.placeOf(at);
@@ -99,6 +138,7 @@ export class RegionAdopter {
     for (const place of places) {
       if (place.age >= age) break;
       const origin = kept.origin(place);
+      if (origin === 'coming') return place.file;
       const entry = origin?.entries[place.entry];
       if (origin === undefined || entry === undefined || (entry & 4095) !== offset) continue;
       const bases = origin.pages.map((other) =>
@@ -132,5 +172,7 @@ export class RegionAdopter {
   /** All code is forgotten. */
   forgetAll(): void {
     this.expected.clear();
+    this.coming.clear();
+    this.awaiting.clear();
   }
 }

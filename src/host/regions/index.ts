@@ -7,7 +7,8 @@ import type { CodeCache, Counts } from '../../translate/interpreter/code-cache.t
 import { HINTS } from '../../translate/layout.ts';
 import { isThere, type RegionOrigin } from '../../translate/region/index.ts';
 import { RegionAdopter } from './adopter.ts';
-import type { KeptPlace, KeptRegion, KeptRegions } from './kept.ts';
+import type { KeptPlace, KeptRegions } from './kept.ts';
+import type { KeptRegion } from './kept-files.ts';
 import { AROUND, type Planned, type PlannerOptions, RegionPlanner, type Rehearsed, type Request } from './planner.ts';
 import { hasCode, type Region, type RegionModule, RegionTable, type TableStatistics } from './table.ts';
 import { type Arrival, linkSlot, type Path, Trail, type TrailOptions } from './trail.ts';
@@ -255,9 +256,11 @@ export class Regions {
   sliceEnded(): void {
     const nothing = this.queue.length + this.ordered.length === 0 && this.joining === undefined;
     const path = this.found ?? this.rehearsal;
-    if (nothing && path === undefined && !this.trail.isTaken) this.followControl();
+    const awaits = this.adopts && this.adopter?.isAwaiting === true;
+    if (nothing && !awaits && path === undefined && !this.trail.isTaken) this.followControl();
     else
       this.waits.during(() => {
+        if (awaits) this.adopter!.takeCome();
         this.followControl();
         this.flush();
       });

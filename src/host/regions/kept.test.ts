@@ -20,7 +20,8 @@ import { loops, type Program, randomProgram } from '../../translate/region/progr
 import { Exit } from '../../x86/exits.ts';
 import { GPR } from '../../x86/state.ts';
 import type { Regions } from './index.ts';
-import { type KeptRegion, keepRegions, RegionFolder, uncompiled } from './kept.ts';
+import { type KeptLoader, RegionFolder } from './kept.ts';
+import { type KeptRegion, keepRegions, loadFile, uncompiled } from './kept-files.ts';
 import type { Region } from './table.ts';
 
 const VERSION = 'v1';
@@ -33,6 +34,13 @@ function folderOf(t: TestContext): string {
 }
 const keeper = (folder: string): RegionFolder =>
   new RegionFolder(folder, VERSION, (regions) => keepRegions(folder, VERSION, regions));
+
+/** Of the regions that may be entered at `key`. */
+const instructionsOf = (kept: RegionFolder, key: number): unknown[] =>
+  kept.find(key).map((place) => {
+    const origin = kept.origin(place);
+    return typeof origin === 'object' ? origin.instructions : origin;
+  });
 
 function outcome(machine: TestMachine, { code, registers, flags }: Program, budget = many): unknown {
   machine.load(code, registers, flags);
@@ -57,6 +65,64 @@ test('programs of chance come to the same end with regions that another domain, 
   const second = new TestMachine(1, false, { kept: keeper(folder), frames: 200 });
   for (const [k, program] of programs.entries()) assert.deepEqual(outcome(second, program), expected[k], program.name);
   assert.ok(keptBy(second) > 40, `${keptBy(second)} regions were kept`);
+});
+
+/** Reads at once, and gives away what it has read when `has` says so. */
+const late = (has: () => boolean): KeptLoader => ({
+  load: (file) => {
+    const loaded = loadFile(file) ?? false;
+    let isThere = false;
+    return {
+      get loaded() {
+        isThere ||= has();
+        return isThere ? loaded : undefined;
+      },
+    };
+  },
+});
+const lateKeeper = (folder: string, has: () => boolean): RegionFolder =>
+  new RegionFolder(folder, VERSION, () => {}, late(has));
+
+test('programs of chance come to the same end, however late kept regions come', (t) => {
+  const folder = folderOf(t);
+  const programs = Array.from({ length: 40 }, (_, k) => randomProgram(6001 + k, { faults: k % 2 === 1 }));
+  const budgets = programs.map((_, k) => () => 2 + (k % 11));
+  const interpreter = new TestMachine(0);
+  const expected = programs.map((program, k) => outcome(interpreter, program, budgets[k]));
+  const first = new TestMachine(1, false, { kept: keeper(folder) });
+  for (const [k, program] of programs.entries()) outcome(first, program, budgets[k]);
+  first.engine.keepRegions(1);
+  let asked = 0;
+  const second = new TestMachine(1000, false, { kept: lateKeeper(folder, () => ++asked % 4 === 0) });
+  for (const [k, program] of programs.entries())
+    assert.deepEqual(outcome(second, program, budgets[k]), expected[k], program.name);
+  assert.ok(keptBy(second) > 40, `${keptBy(second)} regions were kept`);
+});
+
+test('what control came to while its file was being loaded is entered from then on, unless it has changed', (t) => {
+  const folder = folderOf(t);
+  const first = new TestMachine(THRESHOLD, false, { kept: keeper(folder) });
+  outcome(first, loops(numbers));
+  first.engine.keepRegions(1);
+  let isThere = false;
+  const second = new TestMachine(many(), false, { kept: lateKeeper(folder, () => isThere) });
+  const slices = (): number => 7;
+  outcome(second, loops(numbers), slices);
+  assert.equal(second.gpr(GPR.rax), SUM);
+  assert.equal(keptBy(second), 0);
+  isThere = true;
+  // The first loop has another number by now; the region that has the others as well was made from it, too.
+  outcome(second, loops(numbers.with(0, 7)), slices);
+  assert.equal(second.gpr(GPR.rax), SUM + 600n);
+  const changed = keptBy(second);
+  const third = new TestMachine(many(), false, { kept: lateKeeper(folder, () => isThere) });
+  isThere = false;
+  outcome(third, loops(numbers), slices);
+  isThere = true;
+  third.goto(CODE);
+  assert.equal(third.run(slices), Exit.Syscall);
+  assert.equal(third.gpr(GPR.rax), 2n * SUM);
+  assert.ok(keptBy(third) > changed, `${keptBy(third)} and ${changed} regions were entered`);
 });
 
 test('what one domain has translated the next one runs from the first time on', (t) => {
@@ -180,7 +246,7 @@ test('of regions for the same code the one made last comes first, whichever was 
     for (const now = Date.now(); Date.now() === now; );
   }
   const kept = keeper(folder);
-  const found = kept.find(region.origin.keys[0]!).map((place) => kept.origin(place)?.instructions);
+  const found = instructionsOf(kept, region.origin.keys[0]!);
   assert.deepEqual(found, [150, 200, 300, 100]);
 });
 
@@ -221,8 +287,12 @@ test('an entry goes from an older region to a newer one that is adopted, never b
 
 test('a guest waits while a file is taken: large regions are kept in several, the last one first', (t) => {
   const folder = folderOf(t);
-  const { name, origin, code } = madeFor(folder);
-  const large = { ...code, bytes: new Uint8Array(40 << 10) };
+  const { name, origin } = madeFor(folder);
+  // No locals; much that does nothing; i32.const 0, end.
+  const bytes = new Uint8Array(40 << 10).fill(0x01);
+  bytes[0] = 0;
+  bytes.set([0x41, 0, 0x0b], bytes.length - 3);
+  const large = { bytes, hints: [] };
   const counts = Array.from({ length: 12 }, (_, k) => 100 + k);
   keepRegions(
     folder,
@@ -232,7 +302,7 @@ test('a guest waits while a file is taken: large regions are kept in several, th
   const sizes = readdirSync(folder).map((file) => statSync(path.join(folder, file)).size);
   assert.ok(sizes.length > 1 && Math.max(...sizes) < 150 << 10, `files of ${sizes.join(', ')} bytes`);
   const kept = keeper(folder);
-  const found = kept.find(origin.keys[0]!).map((place) => kept.origin(place)?.instructions);
+  const found = instructionsOf(kept, origin.keys[0]!);
   assert.deepEqual(found, counts.toReversed());
 });
 

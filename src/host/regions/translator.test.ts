@@ -197,6 +197,9 @@ test('a thread makes what is ordered, begins anew after a rest, and ends with it
     }
     assert.ok(rounds < 10_000, 'nothing was made');
     assert.equal(machine.gpr(GPR.rax), BigInt(rounds) * BigInt(100 * numbers.reduce((sum, n) => sum + n)));
+    const nowhere = translator.load({ file: '/nowhere/1.regions', bodyHash: new Uint8Array(32) });
+    while (nowhere.loaded === undefined) await new Promise((resolve) => setTimeout(resolve, 1));
+    assert.equal(nowhere.loaded, false);
     const ended = once(workers.at(-1)!, 'exit');
     translator.end();
     await ended;

@@ -5,7 +5,8 @@
 import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { generateRegions, planOf, type RegionOrder } from '../../translate/region/index.ts';
 import type { FunctionCode } from '../../wasm/module.ts';
-import type { KeptRegion } from './kept.ts';
+import type { KeptLoader, LoadingFile } from './kept.ts';
+import type { KeptFile, KeptRegion, LoadedFile } from './kept-files.ts';
 
 export interface MadeModule {
   readonly bytes: Uint8Array<ArrayBuffer>;
@@ -50,6 +51,8 @@ export class TranslatorAtOnce implements RegionTranslator {
 /** To the translating thread. */
 export type TranslatorMessage =
   | { readonly kind: 'order'; readonly cpu: number; readonly regions: readonly RegionOrder[] }
+  /** Answer with the LoadedFile, or false. */
+  | { readonly kind: 'load'; readonly file: KeptFile }
   /** Write these to `folder`, for those that run this `version` of the translator. */
   | {
       readonly kind: 'keep';
@@ -69,29 +72,41 @@ const IDLE_MS = 5000;
  */
 const WANTED = { withoutThread: 16, withThread: 4, withinMs: 1000 } as const;
 
-class ThreadOrder implements OrderedModule {
+/** What the thread has been asked for. */
+class Answer<T> {
   readonly #receive: () => void;
-  #made: MadeModule | undefined;
+  #value: T | undefined;
 
   constructor(receive: () => void) {
     this.#receive = receive;
   }
-  come(made: MadeModule): void {
-    this.#made = made;
+  come(value: unknown): void {
+    this.#value = value as T;
   }
+  /** Undefined as long as it has not come. */
+  get value(): T | undefined {
+    if (this.#value === undefined) this.#receive();
+    return this.#value;
+  }
+}
+class ThreadOrder extends Answer<MadeModule> implements OrderedModule {
   get made(): MadeModule | undefined {
-    if (this.#made === undefined) this.#receive();
-    return this.#made;
+    return this.value;
+  }
+}
+class ThreadLoading extends Answer<LoadedFile | false> implements LoadingFile {
+  get loaded(): LoadedFile | false | undefined {
+    return this.value;
   }
 }
 
 /** A thread of its own, which lives as long as there is something to do for it: `start` is to run monitor/translator-worker.ts with this port. */
-export class TranslatorThread implements RegionTranslator {
+export class TranslatorThread implements RegionTranslator, KeptLoader {
   readonly planningMs = 1;
   readonly #start: (port: MessagePort) => void;
   #port: MessagePort | undefined;
   /** What it has not answered yet, in the order that it will. */
-  #orders: ThreadOrder[] = [];
+  #asked: (ThreadOrder | ThreadLoading)[] = [];
   #lastUsed = 0;
   readonly #now: () => number;
   /** When something was wanted lately. */
@@ -111,14 +126,30 @@ export class TranslatorThread implements RegionTranslator {
     const first = this.#wanted.at(isRunning ? -WANTED.withThread : -WANTED.withoutThread);
     if (first === undefined || now - first > WANTED.withinMs) return false;
     this.#receive();
-    return this.#orders.length < ORDERS;
+    return this.#asked.filter((asked) => asked instanceof ThreadOrder).length < ORDERS;
   }
 
   order(cpu: number, regions: readonly RegionOrder[]): OrderedModule {
     this.#send({ kind: 'order', cpu, regions });
     const order = new ThreadOrder(() => this.#receive());
-    this.#orders.push(order);
+    this.#asked.push(order);
     return order;
+  }
+
+  load(file: KeptFile): LoadingFile {
+    this.#send({ kind: 'load', file });
+    const loading = new ThreadLoading(() => this.#receive());
+    this.#asked.push(loading);
+    return loading;
+  }
+
+  /** There will be something to do soon. */
+  begin(): void {
+    if (this.#port !== undefined) return;
+    this.#lastUsed = this.#now();
+    const { port1, port2 } = new MessageChannel();
+    this.#port = port1;
+    this.#start(port2);
   }
 
   keep(folder: string, version: string, regions: readonly KeptRegion[]): void {
@@ -127,32 +158,28 @@ export class TranslatorThread implements RegionTranslator {
 
   /** The guest has nothing to do: neither has the thread, perhaps. */
   rest(): void {
-    if (this.#port !== undefined && this.#orders.length === 0 && this.#now() - this.#lastUsed > IDLE_MS) this.end();
+    if (this.#port !== undefined && this.#asked.length === 0 && this.#now() - this.#lastUsed > IDLE_MS) this.end();
   }
 
   /** What is to be kept is written before the thread ends; what was ordered and has not come is not wanted any more. */
   end(): void {
     this.#port?.postMessage({ kind: 'end' } satisfies TranslatorMessage);
     this.#port = undefined;
-    this.#orders = [];
+    this.#asked = [];
   }
 
   /** Sees to what has come, without waiting. */
   #receive(): void {
-    while (this.#orders.length > 0) {
+    while (this.#asked.length > 0) {
       const answer = receiveMessageOnPort(this.#port!);
       if (answer === undefined) return;
-      this.#orders.shift()!.come(answer.message as MadeModule);
+      this.#asked.shift()!.come(answer.message);
     }
   }
 
   #send(message: TranslatorMessage): void {
     this.#lastUsed = this.#now();
-    if (this.#port === undefined) {
-      const { port1, port2 } = new MessageChannel();
-      this.#port = port1;
-      this.#start(port2);
-    }
-    this.#port.postMessage(message);
+    this.begin();
+    this.#port!.postMessage(message);
   }
 }

@@ -7,7 +7,8 @@ import { CODE, TestMachine } from '../../translate/region/machine-for-tests.ts';
 import { CALLERS_BEGIN, callers, loops } from '../../translate/region/program-for-tests.ts';
 import { Exit } from '../../x86/exits.ts';
 import { GPR } from '../../x86/state.ts';
-import { keepRegions, RegionFolder } from './kept.ts';
+import { RegionFolder } from './kept.ts';
+import { keepRegions } from './kept-files.ts';
 import { WatchedRegions } from './watched.ts';
 
 /** O: call rdx; dec rcx; jnz O; syscall; and in the next page, so that they are two regions, F: inc rax; ret */
