@@ -15,6 +15,7 @@ import { EventChannels } from '../src/hypervisor/event-channels.ts';
 import { buildFastExits } from '../src/hypervisor/fast/index.ts';
 import { GrantTable } from '../src/hypervisor/grant-table.ts';
 import { GuestMemory, planLayout } from '../src/hypervisor/memory.ts';
+import { Pace } from '../src/hypervisor/pace.ts';
 import { runVcpu } from '../src/hypervisor/run.ts';
 import { Vcpu } from '../src/hypervisor/vcpu.ts';
 import { STATE } from '../src/x86/state.ts';
@@ -97,7 +98,7 @@ const engine = new WasmEngine(memory, wasmMemory, 0, clock.now, {
   exitPaths: buildFastExits,
 });
 const vcpu = new Vcpu(domain, 0, engine);
-if (mode.slices !== undefined) vcpu.sliceBranches = mode.slices();
+if (mode.slices !== undefined) vcpu.pace = new Pace(mode.slices());
 startBootVcpu(vcpu, built);
 
 const end = clock.now() + Number(values.seconds) * 1e9;

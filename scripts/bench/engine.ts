@@ -101,6 +101,7 @@ function runToEnd(memory: GuestMemory, engine: WasmEngine): void {
     const exit = engine.run();
     if (exit === Exit.Syscall) return;
     if (exit !== Exit.Slice) throw new Error(`the program ended with exit ${exit}`);
+    engine.betweenSlices();
   }
 }
 

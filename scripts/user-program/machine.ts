@@ -81,13 +81,18 @@ export class Machine {
     while (process.exitCode === undefined) {
       view.setInt32(this.#cpu + STATE.budget, this.#slice(), true);
       const exit = this.engine.run();
-      if (exit === Exit.Slice) this.#count('slice');
+      if (exit === Exit.Slice) this.#sliceEnded();
       else if (exit === Exit.Syscall) this.#systemCall(process);
       else if (exit === Exit.Exception && this.#pageFault(process)) this.#count('page fault');
       else if (exit === Exit.Instruction && this.#cpuid()) this.#count('cpuid');
       else return this.#end(process, exit);
     }
     return undefined;
+  }
+
+  #sliceEnded(): void {
+    this.engine.betweenSlices();
+    this.#count('slice');
   }
 
   #systemCall(process: Process): void {

@@ -60,7 +60,9 @@ function rip(): bigint {
 function run(at: bigint, budget = 10_000): Exit {
   memory.view.setBigUint64(cpu + STATE.rip, at, true);
   memory.view.setInt32(cpu + STATE.budget, budget, true);
-  return engine.run();
+  const exit = engine.run();
+  if (exit === Exit.Slice) engine.betweenSlices();
+  return exit;
 }
 
 const SYSCALL = [0x0f, 0x05];

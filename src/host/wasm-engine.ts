@@ -480,12 +480,15 @@ export class WasmEngine implements Engine {
     this.codeWrites.take(this.dropFrame, this.dropAll);
     if (this.regions.full) this.cache.dropAll();
     if ((this.memory.view.getUint32(this.cpu + STATE.flagsRest, true) & RFLAGS.TF) !== 0) return this.stepTrapped();
-    const budget = (this.cpu + STATE.budget) >>> 2;
-    const { i32 } = this.memory;
-    if (i32[budget]! > this.regions.sliceMost) i32[budget] = this.regions.sliceMost;
-    const exit = this.exports.run(this.cpu, 0) as Exit;
-    if (exit === Exit.Slice) this.regions.sliceEnded();
-    return exit;
+    return this.exports.run(this.cpu, 0) as Exit;
+  }
+
+  get sliceMost(): number {
+    return this.regions.sliceMost;
+  }
+
+  betweenSlices(): void {
+    this.regions.sliceEnded();
   }
 
   /** With TF every instruction ends in #DB, except when it ended in something else. */

@@ -23,11 +23,13 @@ export const SCRATCH = VIRT_BASE + BigInt(SCRATCH_PFN) * 4096n;
 export const NOWHERE = 0x1000n;
 
 export class CountingEngine implements Engine {
+  readonly sliceMost = Number.POSITIVE_INFINITY;
   flushes = 0;
   readonly framesWritten: number[] = [];
   run(): Exit {
     return Exit.Slice;
   }
+  betweenSlices(): void {}
   step(): Exit {
     return Exit.Stepped;
   }

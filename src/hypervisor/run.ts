@@ -30,16 +30,24 @@ export type RunResult =
 /** What an exit costs in time, counted in branches, so that a guest that only makes hypercalls is looked at as often. */
 const EXIT_COST = 200;
 
+/** So much longer than usual what the engine has put off may wait because an interrupt is due at the end of each slice. */
+const PUT_OFF = 4;
+
 export function runVcpu(vcpu: Vcpu): RunResult {
-  const { domain, memory, timers, runstate, engine } = vcpu;
+  const { domain, memory, timers, runstate, engine, pace } = vcpu;
   const { i32 } = memory;
   const kick = (vcpu.base + STATE.kick) >>> 2;
   const budget = (vcpu.base + STATE.budget) >>> 2;
   const command = controlVcpu(vcpu.id, CONTROL_VCPU.command) >>> 2;
+  // The slice that has ended: when it began, and how many branches it had.
+  let began = 0;
+  let ran = 0;
   for (;;) {
     // Cleared before we look at what is pending: whatever is set after our look kicks again.
     Atomics.exchange(i32, kick, 0);
     let now = domain.clock.now();
+    if (ran > 0) pace.took(ran, now - began);
+    ran = 0;
     if (domain.crashReport) return { kind: 'crashed', report: domain.crashReport };
     if (domain.shutdown) {
       runstate.change(vcpu, RUNSTATE.offline, now);
@@ -53,7 +61,8 @@ export function runVcpu(vcpu: Vcpu): RunResult {
       runstate.change(vcpu, RUNSTATE.offline, now);
       return { kind: 'blocked', deadline: Number.POSITIVE_INFINITY };
     }
-    if (now >= timers.nextDeadline()) timers.fire(now);
+    const isDue = now >= timers.nextDeadline();
+    if (isDue) timers.fire(now);
     if (vcpu.blocked && !endWait(vcpu, now)) {
       runstate.change(vcpu, RUNSTATE.blocked, now);
       now = domain.clock.now();
@@ -65,19 +74,31 @@ export function runVcpu(vcpu: Vcpu): RunResult {
       runstate.change(vcpu, RUNSTATE.runnable, now);
       return { kind: 'preempted' };
     }
+    const turns = isDue || vcpu.upcallDue ? PUT_OFF : 1;
+    if (pace.since >= turns * engine.sliceMost) {
+      pace.since = 0;
+      engine.betweenSlices();
+      continue;
+    }
     runstate.change(vcpu, RUNSTATE.running, now);
 
-    i32[budget] = vcpu.sliceBranches();
+    began = now;
+    const deadline = timers.nextDeadline();
+    const branches = Math.min(pace.branches(deadline - now), engine.sliceMost);
+    i32[budget] = branches;
     for (;;) {
       if (!deliverPending(vcpu)) break;
       const exit = engine.run();
       if (exit === Exit.Slice || exit === Exit.Kick) break;
       handle(vcpu, exit);
       if (domain.shutdown || vcpu.blocked || !vcpu.up) break;
+      // Armed meanwhile, for a time within this slice perhaps.
+      if (timers.nextDeadline() < deadline) break;
       const left = i32[budget]! - EXIT_COST;
       i32[budget] = left;
       if (left <= 0) break;
     }
+    ran = branches - i32[budget]!;
   }
 }
 

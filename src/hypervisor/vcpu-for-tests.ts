@@ -50,6 +50,7 @@ export class ScriptedEngine implements Engine {
   /** What `step()` does with the frame it may write. */
   onStep: (frame: number | undefined) => Exit = () => Exit.Stepped;
   readonly calls: string[] = [];
+  sliceMost = 40_000;
 
   run(): Exit {
     const next = this.script.shift();
@@ -57,6 +58,9 @@ export class ScriptedEngine implements Engine {
     // The script is over: end the domain.
     this.vcpu.domain.shutdown ??= { reason: 0 };
     return Exit.Slice;
+  }
+  betweenSlices(): void {
+    this.calls.push('betweenSlices');
   }
   step(writableFrame?: number): Exit {
     return this.onStep(writableFrame);

@@ -13,6 +13,7 @@ import type { Domain } from './domain.ts';
 import { GATES } from './gates.ts';
 import { type GuestMemory, PAGE_SIZE } from './memory.ts';
 import { inHole, NO_ROOT, Walker } from './mmu/walk.ts';
+import { Pace } from './pace.ts';
 import type { GuestCpu } from './ports.ts';
 import { Runstate } from './runstate.ts';
 import { VcpuTimers } from './timers.ts';
@@ -22,8 +23,6 @@ import { loadContext } from './vcpu-context.ts';
 
 /** Longest single copy between guest and hypervisor; the largest real one is a vcpu_guest_context. */
 const COPY_MAX = 1 << 20;
-/** Usually: about half a millisecond. */
-const SLICE_BRANCHES = 40_000;
 
 export class Vcpu implements GuestCpu {
   readonly id: number;
@@ -60,8 +59,8 @@ export class Vcpu implements GuestCpu {
   paused = false;
   /** Domain clock (ns) at which the run loop returns although there is more to run: its caller limits CPU time. */
   runUntil = Number.POSITIVE_INFINITY;
-  /** Taken branches until the next look at the clock; at least 2, since coming in counts as one. */
-  sliceBranches = (): number => SLICE_BRANCHES;
+  /** How long it runs until the next look at the clock. */
+  pace = new Pace();
   private nmiWaits = false;
   private nmiRuns = false;
   blocked = false;

@@ -22,6 +22,7 @@ import { EventChannels } from '../hypervisor/event-channels.ts';
 import { buildFastExits } from '../hypervisor/fast/index.ts';
 import { GrantTable } from '../hypervisor/grant-table.ts';
 import { GuestMemory, type MemoryLayout } from '../hypervisor/memory.ts';
+import { Pace } from '../hypervisor/pace.ts';
 import type { LogLevel } from '../hypervisor/ports.ts';
 import { runVcpu } from '../hypervisor/run.ts';
 import { updateVcpuTime } from '../hypervisor/time.ts';
@@ -116,7 +117,7 @@ const engine = new WasmEngine(memory, data.wasmMemory, 0, clock.now, {
   translator: mode.waits ? undefined : translator,
 });
 const vcpu = new Vcpu(domain, 0, engine);
-if (mode.slices !== undefined) vcpu.sliceBranches = mode.slices();
+if (mode.slices !== undefined) vcpu.pace = new Pace(mode.slices());
 startBootVcpu(vcpu, data.boot);
 
 const trim = heapTrimmer();

@@ -7,6 +7,10 @@ import type { Exit } from './exits.ts';
 export interface Engine {
   /** Run the vCPU whose state block this engine was made for, until something needs the hypervisor. */
   run(): Exit;
+  /** Branches that a slice may have, and after which `betweenSlices` is to be called. */
+  readonly sliceMost: number;
+  /** The guest can wait: the engine does what it has put off. */
+  betweenSlices(): void;
   /**
    * Run exactly one instruction (one iteration of a rep string instruction counts as one). Returns `Exit.Stepped`, or what
    * the instruction caused. `writableFrame`, when given, is a guest frame that this one instruction may write although its

@@ -17,6 +17,7 @@ import { EventChannels } from '../../src/hypervisor/event-channels.ts';
 import { buildFastExits } from '../../src/hypervisor/fast/index.ts';
 import { GrantTable } from '../../src/hypervisor/grant-table.ts';
 import { GuestMemory, type MemoryLayout, planLayout, SPECIAL, VCPUS_BASE } from '../../src/hypervisor/memory.ts';
+import { Pace } from '../../src/hypervisor/pace.ts';
 import { runVcpu } from '../../src/hypervisor/run.ts';
 import { Vcpu } from '../../src/hypervisor/vcpu.ts';
 import { STATE } from '../../src/x86/state.ts';
@@ -30,10 +31,14 @@ export const ORIGIN = VIRT_BASE + BigInt(IMAGE_PFN) * 4096n;
 /** 8 MiB; the number of frames behind them leaves some bytes of the last 64 KiB unused: room for a pattern. */
 const PAGES = 0x800;
 export const DOMID = 7;
-/** Guest time that one look at the clock takes: the run loop looks every slice. */
+/** Guest time of a slice. */
 const TICK_NS = 20_000;
+/** The run loop looks at the clock when a slice has ended, and when the engine has done what it has put off until then. */
+const LOOKS = 2;
 /** Looks that stand for one slice where the run loop looks every few branches: as many as exits make a slice. */
-const SHORT_LOOKS = 200;
+const SHORT_LOOKS = 200 * LOOKS;
+/** Branches of a slice. */
+const BRANCHES = 40_000;
 
 export interface MachineOptions {
   readonly engine?: EngineOptions;
@@ -157,7 +162,7 @@ export class Machine {
   readonly #canaries: readonly { name: string; at: number; bytes: Uint8Array }[];
 
   constructor(source: string, options: MachineOptions = {}) {
-    this.#looksPerSlice = options.sliceBranches === undefined ? 1 : SHORT_LOOKS;
+    this.#looksPerSlice = options.sliceBranches === undefined ? LOOKS : SHORT_LOOKS;
     const layout = planLayout(PAGES, 2);
     const pages = layout.bytes / 65536;
     const wasm = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
@@ -206,7 +211,7 @@ export class Machine {
     );
     this.engine = new WasmEngine(this.memory, wasm, 0, () => this.ns, options.engine ?? { exitPaths: buildFastExits });
     this.vcpu = new Vcpu(this.domain, 0, this.engine);
-    if (options.sliceBranches) this.vcpu.sliceBranches = options.sliceBranches;
+    this.vcpu.pace = new Pace(options.sliceBranches ?? (() => BRANCHES));
     startBootVcpu(this.vcpu, built);
     this.#canaries = canaries(this.memory);
   }

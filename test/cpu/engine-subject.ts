@@ -154,8 +154,10 @@ export class EngineSubject implements Subject {
     const start = caseView.getBigUint64(at + CASE.rip, true);
     const end = start + BigInt(length);
     let exit: Exit = Exit.Stepped;
-    if (this.#drive === 'run') exit = this.#engine.run();
-    else {
+    if (this.#drive === 'run') {
+      exit = this.#engine.run();
+      if (exit === Exit.Slice) this.#engine.betweenSlices();
+    } else {
       let steps = 0;
       while (exit === Exit.Stepped && steps++ < STEPS) {
         exit = this.#engine.step();

@@ -54,6 +54,8 @@ export const MODULE_BYTES_MAX = 32 << 20;
 const TIMES_MADE = 2;
 /** Instructions that a module has as soon as no further region comes to it. To plan one takes some 10 microseconds, to make it 30. */
 const AT_ONCE = 200;
+/** So many branches of the guest's at least are between two ends of slices at which it waits for what there is to do. */
+const SLICE_BRANCHES = 40_000;
 /** A rehearsal ends with the slice in which control has come to its beginning so often, or is given up after so many slices, which are short. */
 const REHEARSED = 32;
 const REHEARSAL_SLICES = 32;
@@ -247,9 +249,9 @@ export class Regions {
     return this.watched === undefined ? this.ports.translator : this.atOnce;
   }
 
-  /** Branches that a slice may have now. */
+  /** Branches that a slice may have now, and from one call of `sliceEnded` to the next. */
   get sliceMost(): number {
-    return this.rehearsal === undefined ? Number.POSITIVE_INFINITY : REHEARSAL_BRANCHES;
+    return this.rehearsal === undefined ? SLICE_BRANCHES : REHEARSAL_BRANCHES;
   }
 
   /** A slice has ended: what there is to do for regions is done now. */

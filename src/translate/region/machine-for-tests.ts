@@ -107,6 +107,7 @@ export class TestMachine {
       this.memory.view.setInt32(this.cpu + STATE.budget, budget(), true);
       const exit = this.engine.run();
       if (exit !== Exit.Slice) return exit;
+      this.engine.betweenSlices();
     }
     throw new Error('the program does not end');
   }
