@@ -89,6 +89,8 @@ export const NO_PAGE = 0x490;
  * earlier one. Only regions, between themselves, leave flags like this.
  */
 export const PENDING_FLAGS = { code: 0x4c0, a: 0x4c8, b: 0x4d0, r: 0x4d8 } as const;
+/** u64: the tag that a region has found in the TLB last instead of the one that it looked for. Nobody reads it (region/lift.ts). */
+export const MISSED_TAG = 0x4e0;
 /** Pages that a region keeps from one round of a loop to the next, 16 bytes each: u64 address or NO_PAGE, i32 addend. */
 export const KEPT_PAGES = 0x500;
 export const KEPT_PAGES_MAX = 16;

@@ -56,10 +56,10 @@ const FAR = 2 ** 17;
  */
 const NEAR = 2 ** 10;
 /**
- * Instructions until the region is left, on average, for it to count as brief. Loading and storing all registers costs as much as
- * some dozen instructions.
+ * Instructions until the region is left, on average, for it to count as brief: in a large region V8 keeps most of the registers in memory
+ * anyway, and moves them to and fro where ways meet.
  */
-const BRIEF = 100;
+const BRIEF = 500;
 /** Branches of which the interpreter does not count how often they are not taken. */
 const UNCOUNTED = new Set(['loop', 'loope', 'loopne', 'jrcxz']);
 

@@ -11,7 +11,7 @@ import { type Insn, Kind, type Operand, RIP } from '../../x86/decode.ts';
 import { Exit } from '../../x86/exits.ts';
 import { GPR, SEG, STATE } from '../../x86/state.ts';
 import { isAbsolute, isSimpleMemory } from '../interpreter/shape.ts';
-import { ACCESS, NO_PAGE, STACK_ADDEND, STACK_PAGE, Status } from '../layout.ts';
+import { ACCESS, MISSED_TAG, NO_PAGE, STACK_ADDEND, STACK_PAGE, Status } from '../layout.ts';
 import type { FloatFormat } from '../lift.ts';
 import { tlbEntry } from '../runtime/tlb.ts';
 import { type FlagContext, FlagLift } from './flag-lift.ts';
@@ -444,7 +444,16 @@ export class RegionLift extends FlagLift {
     f.scope(() => {
       const entry = f.let(tlbEntry(this.region.tlb, va));
       const last = (size === 1 ? va : va.add(size - 1)).and(-4096);
-      f.if(load64(entry, forWriting ? 8 : 0).eq(last), () => hit(f.let(load32(entry, 24))), miss);
+      const tag = f.let(load64(entry, forWriting ? 8 : 0));
+      f.if(
+        tag.eq(last),
+        () => hit(f.let(load32(entry, 24))),
+        () => {
+          // V8 makes a load twice that may trap and is for a compare alone: so it is for this store, too.
+          f.store64(this.cpu, tag, MISSED_TAG);
+          miss();
+        },
+      );
     });
   }
   linearRange(va: E, bytes: E): E {
