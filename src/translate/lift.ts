@@ -140,6 +140,8 @@ export abstract class Lift {
   abstract jumpTo(address: E): void;
   /** Return to the hypervisor; rip is at this instruction, or behind it. */
   abstract exit(code: Exit, behind: boolean): void;
+  /** It takes as long as so many branches: the slice shall be shorter by them. */
+  abstract spend(branches: E): void;
   /** The domain's clock in nanoseconds, which is its TSC too (i64). */
   abstract now(): E;
   /** Perform the instruction in TypeScript (helpers.ts). */

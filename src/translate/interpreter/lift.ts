@@ -183,6 +183,10 @@ export class InterpreterLift extends Lift {
     this.f.store64(this.cpu, behind ? this.nextRip() : this.rip(), STATE.rip);
     this.flow.exit(i32(code));
   }
+  spend(branches: E): void {
+    if (this.flow.inline) throw new Error('the interpreter has the budget in a local');
+    this.f.store32(this.cpu, load32(this.cpu, STATE.budget).sub(branches), STATE.budget);
+  }
   helper(): void {
     this.flow.helper();
   }

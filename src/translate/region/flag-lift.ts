@@ -445,6 +445,7 @@ class PairOf extends Lift {
   jumpIf = unused;
   jumpTo = unused;
   exit = unused;
+  spend = unused;
   now = unused;
   helper = unused;
   protected retry = unused;

@@ -280,6 +280,7 @@ class RegionEmitter {
       normal: new Uint8Array(16),
       gpr: Array.from({ length: 16 }, () => f.local(I64)),
       isBrief: plan.isBrief,
+      budget: this.budget,
       isExact: plan.isExact,
       cached: 0,
       used: 0,

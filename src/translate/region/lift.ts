@@ -43,6 +43,8 @@ export interface RegionContext extends FlagContext {
    * then, but what the state block has.
    */
   readonly isBrief: boolean;
+  /** The budget that is left, unless the region is brief: then it is in the state block. */
+  readonly budget: E;
   /** See Lift.isExact. */
   readonly isExact: boolean;
   /** Bits of `gpr` that are valid where code is being made, if it is brief. */
@@ -521,6 +523,11 @@ export class RegionLift extends FlagLift {
     }
     f.set(this.region.status, i32(Status.Exit + code));
     f.br(this.region.leave);
+  }
+  spend(branches: E): void {
+    const { cpu, isBrief, budget } = this.region;
+    if (isBrief) this.f.store32(cpu, load32(cpu, STATE.budget).sub(branches), STATE.budget);
+    else this.f.set(budget, budget.sub(branches));
   }
   helper(): void {
     const { f } = this;

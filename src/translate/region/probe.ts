@@ -142,6 +142,7 @@ class ProbeLift extends Lift {
   exit(): void {
     this.leaves = true;
   }
+  spend(): void {}
   helper(): void {
     this.leaves = true;
   }

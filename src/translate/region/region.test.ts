@@ -493,6 +493,54 @@ test('a repeated string instruction in a region stops where its memory ends', ()
   assert.equal(translator.rip, CODE);
 });
 
+test('a slice has so many bytes of string instructions at most, in a region and in the interpreter', () => {
+  // 120 pages of source, and as many of target: of one frame each.
+  const SOURCE = 0x500000n;
+  const TARGET = 0x580000n;
+  const BYTES = 0x78000;
+  const page = (at: bigint): number => Number(at - 0x400000n) >> 12;
+  // L: mov esi, SOURCE; mov edi, TARGET; mov ecx, BYTES / size; rep …; inc edx; jmp L
+  const loop = (count: number, ...rep: number[]): number[] => {
+    const load = (opcode: number, value: number): number[] => [opcode, ...new Uint8Array(Uint32Array.of(value).buffer)];
+    const body = [...load(0xbe, Number(SOURCE)), ...load(0xbf, Number(TARGET)), ...load(0xb9, count), ...rep];
+    return [...body, 0xff, 0xc2, 0xeb, -(body.length + 4) & 0xff];
+  };
+  const BRANCHES = 40_000;
+  // biome-ignore format: a table
+  const cases: readonly [string, number[], rounds: number][] = [
+    ['rep movsb',  loop(BYTES,     0xf3, 0xa4),       BRANCHES / (120 * 16)],
+    ['rep movsq',  loop(BYTES / 8, 0xf3, 0x48, 0xa5), BRANCHES / (120 * 16)],
+    ['rep stosb',  loop(BYTES,     0xf3, 0xaa),       BRANCHES / (120 * 16)],
+    ['repe scasb', loop(16_000,    0xf3, 0xae),       BRANCHES / (16_000 / 4)],
+    ['repe cmpsb', loop(16_000,    0xf3, 0xa6),       BRANCHES / (16_000 / 4)],
+  ];
+  for (const threshold of [0, 1]) {
+    const { memory, engine, cpu } = new TestMachine(threshold);
+    const { view } = memory;
+    const entry = (at: bigint, frame: number): void =>
+      view.setBigUint64(memory.at(4) + 8 * page(at), BigInt((frame << 12) | 0x67), true);
+    for (let k = 0n; k < 120n; k++) {
+      entry(SOURCE + k * 4096n, 40);
+      entry(TARGET + k * 4096n, 41);
+    }
+    for (const [name, code, rounds] of cases) {
+      memory.u8.set(code, memory.at(16));
+      engine.frameWritten(16);
+      const rdx = cpu + STATE.gpr + 8 * GPR.rdx;
+      view.setBigUint64(cpu + STATE.rip, BigInt(CODE), true);
+      for (const _ of ['until it is translated', 'measured']) {
+        view.setBigUint64(rdx, 0n, true);
+        view.setInt32(cpu + STATE.budget, BRANCHES, true);
+        assert.equal(engine.run(), Exit.Slice);
+        engine.betweenSlices();
+      }
+      const done = view.getUint32(rdx, true);
+      assert.ok(done > 0 && done <= rounds + 4, `${name}, threshold ${threshold}: ${done} rounds`);
+    }
+    assert.equal(engine.statistics.regions > 0, threshold > 0);
+  }
+});
+
 test('code that was translated before it was ever run is entered where a call returns to it, and not translated again', () => {
   const machine = new TestMachine(1, true);
   // lea rax,[rip+F]; call rax; mov ebx,2; syscall; int3; F: mov ecx,3; ret

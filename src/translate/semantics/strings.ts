@@ -11,6 +11,8 @@ import type { Lift, Semantics } from '../lift.ts';
 /** Work until a repeated instruction leaves: elements one by one, or pieces of a page that cost as much as so many elements. */
 const TURN = 16384;
 const PIECE = 64;
+/** So many elements take as long as a branch. */
+const PER_BRANCH = 4;
 /** The work that is left, an i32 local. */
 const beginTurn = (c: Lift): E => {
   const left = c.f.local(I32);
@@ -20,8 +22,14 @@ const beginTurn = (c: Lift): E => {
 /** `work` is done, and more is to do: leave if it was enough. Registers and flags are as the manual says between elements. */
 const goOn = (c: Lift, left: E, work: number): void => {
   c.f.set(left, left.sub(work));
-  c.f.if(left.leS(0), () => c.exit(Exit.Slice, false));
+  c.f.if(left.leS(0), () => {
+    c.spend(i32(TURN / PER_BRANCH));
+    c.exit(Exit.Slice, false);
+  });
 };
+/** All is done, in less than a turn: a loop around it must not take thousands of them in a slice. */
+const endTurn = (c: Lift, left: E): void =>
+  c.f.if(left.ne(TURN), () => c.spend(i32(TURN).sub(left).shrU(Math.log2(PER_BRANCH))));
 
 /** rSI or rDI by address size, as an address. */
 const pointer = (c: Lift, register: number): E => {
@@ -59,6 +67,7 @@ function repeat(c: Lift, body: () => E | undefined): void {
       f.br(again);
     });
   });
+  endTurn(c, turn);
 }
 
 /** Bytes from `linearOffset` to the end of its page. */
@@ -129,6 +138,7 @@ const movs: Semantics = (c) => {
       f.br(again);
     });
   });
+  endTurn(c, turn);
 };
 
 const stos: Semantics = (c) => {
@@ -185,6 +195,7 @@ const stos: Semantics = (c) => {
       f.br(again);
     });
   });
+  endTurn(c, turn);
 };
 
 const lods: Semantics = (c) => {
