@@ -5,8 +5,8 @@
  * is what changes, and the multicall that is made again. Guests cannot tell, as on Xen.
  */
 
-/** Work that a call may do at a time, counted in updates of a page-table entry: a few milliseconds. */
-export const WORK_PER_CALL = 16384;
+/** Work that a call may do at a time, counted in updates of a page-table entry: a quarter of a millisecond, and ten times that before V8 has compiled it well. */
+export const WORK_PER_CALL = 4096;
 /** Units for a frame that is validated or released as a page table, and for a hypercall within a multicall. */
 export const FRAME_WORK = 16;
 export const CALL_WORK = 64;

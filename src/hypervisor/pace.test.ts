@@ -105,6 +105,28 @@ test('a timer that is armed in the middle of a slice comes in time', () => {
   assert.ok(late !== undefined && late <= 0.1 * MS, `${late} ns`);
 });
 
+test('what the engine has put off waits for an interrupt that is due soon', () => {
+  const domain = timerDomain();
+  const { vcpu, engine, time } = domain;
+  engine.sliceMost = 1000;
+  const seen: string[] = [];
+  engine.betweenSlices = () => void seen.push(`put off, ${time.now / MS} ms`);
+  const run = busy(domain, 100);
+  vcpu.timers.setSingleshot(0.3 * MS, time.now);
+  for (let slices = 0; slices < 20; slices++) {
+    engine.script.push((v) => {
+      if (v.rip === HANDLER) {
+        seen.push('interrupt');
+        leaveHandler(v);
+      }
+      return run();
+    });
+  }
+  runVcpu(vcpu);
+  assert.equal(seen[0], 'interrupt', seen[0]);
+  assert.ok(seen.length > 2);
+});
+
 test('what the engine has put off waits for an interrupt that is due, but not for ever', () => {
   const domain = timerDomain();
   const { vcpu, engine, time } = domain;

@@ -30,7 +30,9 @@ export type RunResult =
 /** What an exit costs in time, counted in branches, so that a guest that only makes hypercalls is looked at as often. */
 const EXIT_COST = 200;
 
-/** So much longer than usual what the engine has put off may wait because an interrupt is due at the end of each slice. */
+/** So long what the engine has put off may take, usually: it waits for an interrupt that comes sooner. */
+const PUT_OFF_NS = 500_000;
+/** So much longer than usual it may wait for that. */
 const PUT_OFF = 4;
 
 export function runVcpu(vcpu: Vcpu): RunResult {
@@ -74,7 +76,8 @@ export function runVcpu(vcpu: Vcpu): RunResult {
       runstate.change(vcpu, RUNSTATE.runnable, now);
       return { kind: 'preempted' };
     }
-    const turns = isDue || vcpu.upcallDue ? PUT_OFF : 1;
+    const isSoon = isDue || timers.nextDeadline() - now < PUT_OFF_NS || vcpu.upcallDue;
+    const turns = isSoon ? PUT_OFF : 1;
     if (pace.since >= turns * engine.sliceMost) {
       pace.since = 0;
       engine.betweenSlices();
