@@ -7,8 +7,11 @@ import { type Path, Trail } from './trail.ts';
 const STEPS = 640;
 const OPTIONS = { least: 1, most: 4, steps: STEPS };
 
+const PROGRAM = 0n;
+const KERNEL = 0xffff_ffff_8000_0000n;
+
 /** The path that is found when control goes round and round through regions: a letter each, those after a space come there by RET. */
-function pathOf(round: string): Path | undefined {
+function pathOf(round: string, base = PROGRAM): Path | undefined {
   const layout = planLayout(16, 1);
   const memory = new GuestMemory(new SharedArrayBuffer(layout.bytes), layout);
   const cpu = memory.vcpuBase(0);
@@ -22,7 +25,7 @@ function pathOf(round: string): Path | undefined {
     // What was first is written last.
     const step = cpu + TRAIL + (STEPS - 1 - n) * TRAIL_STEP_BYTES;
     memory.view.setUint32(step + STEP.link, slot | (1 << LINK_ENTRY_SHIFT), true);
-    memory.view.setBigUint64(step + STEP.target, BigInt(0x1000 * slot), true);
+    memory.view.setBigUint64(step + STEP.target, base + BigInt(0x1000 * slot), true);
     memory.view.setUint32(step + STEP.how, returned ? STEP.byOthers : STEP.byJump, true);
   }
   memory.view.setUint32(cpu + TRAIL_LEFT, 0, true);
@@ -49,6 +52,13 @@ test('what mostly comes from elsewhere is no member of a path, and what comes fr
   // x: once from b, three times by RET. y: twice from b, once from c.
   const path = pathOf(' aby abcy aby abx x x x')!;
   assert.equal(letters(path), 'abcy');
+});
+
+test('a path of a program is worth joining when most steps are on it, one of a kernel also when few are', () => {
+  const round = (others: number): string => ` abcdef${' x'.repeat(others)}`;
+  assert.equal(letters(pathOf(round(4))!), 'abcdef');
+  assert.equal(pathOf(round(12)), undefined);
+  assert.equal(letters(pathOf(round(12), KERNEL)!), 'abcdef');
 });
 
 test('a region that is seldom come to is no member; one that only returns lead to begins no path', () => {

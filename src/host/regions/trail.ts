@@ -34,8 +34,11 @@ export interface TrailOptions {
 const USUALLY: TrailOptions = { least: 8, most: 256, steps: TRAIL_STEPS };
 /** What follows a head is come to at least once in so many of its own times. */
 const PATH_SHARE = 32;
-/** This part of the steps would be spared at least: to make a region of several, and V8's code for it, takes longer than to go through them for a second or two. */
-const SPARED = 1 / 16;
+/**
+ * This part of the steps would be spared at least: to make a region of several, and V8's code for it, takes longer than to go through them for a second or
+ * two. A kernel's is there for all programs; a program goes on to something else.
+ */
+const SPARED = { kernel: 1 / 16, program: 2 / 5 } as const;
 /** A trail that takes more slices is of code that seldom leaves its regions. */
 const SLICES_OF_TRAIL = 4;
 /** Regions that a path goes through, hardly ever more. */
@@ -156,8 +159,9 @@ export class Trail {
   private path(nodes: readonly Node[]): Path | undefined {
     const heads = new Set<Node>();
     let best: { readonly head: Node; readonly members: ReadonlySet<Node> } | undefined;
-    let most = SPARED * this.options.steps;
-    const least = most / MEMBERS;
+    const { steps } = this.options;
+    let most = 0;
+    const least = (SPARED.kernel * steps) / MEMBERS;
     for (const node of nodes) {
       if (node.times < least) break;
       const head = this.headOf(node);
@@ -167,7 +171,8 @@ export class Trail {
       const members = membersOf(head);
       let spared = -head.times;
       for (const { times } of members) spared += times;
-      if (spared <= most) continue;
+      const enough = BigInt.asIntN(64, head.va) < 0n ? SPARED.kernel : SPARED.program;
+      if (spared <= Math.max(most, enough * steps)) continue;
       most = spared;
       best = { head, members };
     }
