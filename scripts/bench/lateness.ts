@@ -54,7 +54,7 @@ function latenessRow(id: string, where: string, all: readonly Lateness[]): Row {
   const what = `half ${of('half')}, 99.9 % ${of('in1000')}, the latest`;
   return {
     id: `late.${id}`,
-    what: `a timer beside ${BUSY}, ${where}: 99 % at most so late`,
+    what: `a timer of 1 ms beside ${BUSY}, ${where}: 99 % at most so late`,
     unit: 'µs',
     value: median(runs),
     runs,

@@ -1,7 +1,7 @@
 /*
  * How late a timer is on a busy processor: runs the program that its arguments name, and beside it, ahead of it where the kernel lets us be,
- * sleeps until each millisecond. On standard error it tells by how many microseconds later than asked it was awake. A millisecond
- * that it slept through counts as well: it is what something would have waited for that was due then.
+ * sleeps until each millisecond. On standard error it tells by how many microseconds later than asked it was awake. Those that it
+ * slept through count as well, each with its own time: it is what something would have waited that was due then.
  */
 #include "runtime.h"
 
@@ -31,14 +31,20 @@ static void tell(const char *what, u32 value) {
   SYSCALL3(write, 2, text + at, length(text + at));
 }
 
-static void wait_until(const struct time *next) {
+/* Sleeps until `next`, which is in the future again afterwards. */
+static void wait_until(struct time *next) {
   while (SYSCALL4(clock_nanosleep, MONOTONIC, ABSOLUTE, next, 0) != 0);
   struct time now;
   SYSCALL2(clock_gettime, MONOTONIC, &now);
-  long us = (now.s - next->s) * 1000000 + (now.ns - next->ns) / 1000;
-  late[us > MOST ? MOST : us]++;
-  wakes++;
-  if (us > (long)worst) worst = (u32)us;
+  for (;;) {
+    long us = (now.s - next->s) * 1000000 + (now.ns - next->ns) / 1000;
+    if (us < 0) return;
+    late[us > MOST ? MOST : us]++;
+    wakes++;
+    if (us > (long)worst) worst = (u32)us;
+    next->ns += PERIOD_NS;
+    if (next->ns >= SECOND_NS) next->ns -= SECOND_NS, next->s++;
+  }
 }
 
 int main(int argc, char **argv) {
@@ -56,11 +62,8 @@ int main(int argc, char **argv) {
   long isFirst = SYSCALL3(sched_setscheduler, 0, FIFO, &priority) == 0;
   struct time next;
   SYSCALL2(clock_gettime, MONOTONIC, &next);
-  do {
-    next.ns += PERIOD_NS;
-    if (next.ns >= SECOND_NS) next.ns -= SECOND_NS, next.s++;
-    wait_until(&next);
-  } while (SYSCALL4(wait4, pid, &status, NO_HANG, 0) == 0);
+  do wait_until(&next);
+  while (SYSCALL4(wait4, pid, &status, NO_HANG, 0) == 0);
   tell(isFirst ? "\nfifo " : "\nother ", wakes);
   tell(" half ", below(500));
   tell(" 99% ", below(990));
