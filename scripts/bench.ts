@@ -5,6 +5,7 @@
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import os from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { prepareGuest } from '../src/guest/index.ts';
@@ -14,7 +15,7 @@ import { bootDomain, bootRow } from './bench/boot.ts';
 import type { ProgramRow } from './bench/compare.ts';
 import { consoleRows } from './bench/console.ts';
 import { engineRows } from './bench/engine.ts';
-import { codeIsMade } from './bench/first.ts';
+import { codeIsMade, IDLE_MS } from './bench/first.ts';
 import { idleRows } from './bench/idle.ts';
 import { latenessRows } from './bench/lateness.ts';
 import { performancePage } from './bench/page.ts';
@@ -142,8 +143,10 @@ async function domains(): Promise<void> {
       const boots = groups.includes('boot') && ids.includes('login');
       let firstBootMs: number | undefined;
       if (boots && subjects.includes('domus')) {
-        firstBootMs = 1000 * (await bootDomain(places, 'first'));
+        firstBootMs = 1000 * (await bootDomain(places, 'first', true));
         progress(`the first boot: ${(firstBootMs / 1000).toFixed(1)} s`);
+        await sleep(IDLE_MS);
+        await xend.run('xm', ['destroy', 'first']);
         await codeIsMade(xend);
       }
       if (programs.length > 0) {

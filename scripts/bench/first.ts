@@ -14,6 +14,8 @@ const MADE_S = 240;
 const LOOK_MS = 500;
 /** Nothing has come for so long: xend waits for less before it has machine code made. */
 const LOOKS_ALIKE = 8;
+/** In so long a guest that has nothing to do plans what later ones are to have. */
+export const IDLE_MS = 3000;
 
 /** Milliseconds of the first of `rounds` runs of each program; one that fails has none, and will fail again where it is told. */
 export async function firstTimes(
@@ -32,6 +34,7 @@ export async function firstTimes(
       times.delete(program.id);
     }
   }
+  await sleep(IDLE_MS);
   return times;
 }
 
@@ -44,7 +47,9 @@ export async function codeIsMade(xend: OwnXend): Promise<boolean> {
     await sleep(LOOK_MS);
     const names = existsSync(folder) ? readdirSync(folder).sort() : [];
     const stems = names.filter((name) => name.endsWith('.regions')).map((name) => name.replace('.regions', '.'));
-    const isMade = stems.every((stem) => names.some((name) => name.startsWith(stem) && name.endsWith('.code')));
+    const isMade =
+      !names.some((name) => name.endsWith('.wanted')) &&
+      stems.every((stem) => names.some((name) => name.startsWith(stem) && name.endsWith('.code')));
     const now = names.join();
     alike = now === before && isMade ? alike + 1 : 0;
     if (alike === LOOKS_ALIKE) return true;

@@ -56,21 +56,23 @@ export interface CodeOptions {
   readonly folder?: string | undefined;
   /** As generateInterpreter wants it; its name stands for it in the files' names, with all sources of its folder. */
   readonly exitPaths?: BuildExitPaths | undefined;
+  /** As generateInterpreter wants it; 0 if it is not there. */
+  readonly warm?: number | undefined;
 }
 
 /** The code for a layout; `threshold` as generateInterpreter wants it. */
 export function engineCode(
   layout: MemoryLayout,
   threshold: number,
-  { folder, exitPaths }: CodeOptions = {},
+  { folder, exitPaths, warm = 0 }: CodeOptions = {},
 ): EngineCode {
-  const what = JSON.stringify([layout, threshold, exitPaths?.name]);
+  const what = JSON.stringify([layout, threshold, warm, exitPaths?.name]);
   let code = made.get(what);
   if (code === undefined) {
     const file = folder && path.join(folder, `${hash(`${sourceHash()} ${what}`).toString('hex')}.code`);
     code = file ? load(file) : undefined;
     if (code === undefined) {
-      code = generate(layout, threshold, exitPaths);
+      code = generate(layout, threshold, warm, exitPaths);
       if (file) keep(file, code);
     }
     made.set(what, code);
@@ -83,9 +85,9 @@ export function forgetEngineCode(): void {
   made.clear();
 }
 
-function generate(layout: MemoryLayout, threshold: number, exitPaths?: BuildExitPaths): EngineCode {
+function generate(layout: MemoryLayout, threshold: number, warm: number, exitPaths?: BuildExitPaths): EngineCode {
   return {
-    interpreter: generateInterpreter(layout, ARMS, threshold, exitPaths),
+    interpreter: generateInterpreter(layout, ARMS, threshold, warm, exitPaths),
     handlers: generateHandlers(layout, COMMON),
     tables: decodeTables(),
   };

@@ -55,6 +55,8 @@ const DEBUG = 1;
 /** The second tier: how often control comes to an instruction before its region is translated. The rest: RegionOptions. */
 interface RegionTier {
   readonly threshold: number;
+  /** … and before later domains are to have it translated; not there: never. */
+  readonly warm?: number;
   readonly unseen?: boolean;
   readonly instructions?: number;
   readonly trail?: TrailOptions;
@@ -84,7 +86,12 @@ export interface EngineOptions {
 const SHAPES_MAX = 4096;
 /** Shapes that one look-up may add: a block of instructions. */
 const SHAPES_AT_ONCE = 128;
-const THRESHOLD = 3000;
+/**
+ * What is hot is translated at once: V8's compilers take CPU time that a guest on a machine with few CPUs wants itself, and more of it than the
+ * interpreter for what runs some thousand times. What is warm is translated for later domains, when nobody waits.
+ */
+const HOT = 8000;
+const WARM = 3000;
 /** Regions that are translated together, unless a slice ends before there are as many. */
 const BATCH = 8;
 
@@ -154,6 +161,7 @@ export class WasmEngine implements Engine {
   private readonly cache: CodeCache;
   private readonly helperCpu: HelperCpu;
   private readonly regions: Regions;
+  private readonly threshold: number;
   /** Shape → handler number. */
   private readonly handlers = new Map<string, number>();
   private nextHandler: number;
@@ -166,7 +174,7 @@ export class WasmEngine implements Engine {
     index: number,
     now: () => number,
     {
-      tier1 = { threshold: THRESHOLD },
+      tier1 = { threshold: HOT, warm: WARM },
       shapes = SHAPES_MAX,
       records,
       moduleBytes = MODULE_BYTES_MAX,
@@ -186,7 +194,9 @@ export class WasmEngine implements Engine {
       this.handlers.set(shapeKey(insn), Arm.first + k);
     });
     this.nextHandler = Arm.first + ARMS.length;
-    const code = engineCode(memory.layout, tier1 === false ? 0 : tier1.threshold, { folder: codeFolder, exitPaths });
+    this.threshold = tier1 === false ? 0 : tier1.threshold;
+    const warm = tier1 === false ? 0 : (tier1.warm ?? 0);
+    const code = engineCode(memory.layout, this.threshold, { folder: codeFolder, exitPaths, warm });
     const module = new WebAssembly.Module(code.interpreter);
     const imports = {
       m: wasmMemory,
@@ -252,11 +262,10 @@ export class WasmEngine implements Engine {
       translator,
     };
     this.regions = new Regions(memory, this.cache, this.table, regionImports, ports, {
-      threshold: tier1 === false ? 0 : tier1.threshold,
+      threshold: this.threshold,
+      warm,
       batch: tier1 !== false && tier1.threshold > 1 ? BATCH : 1,
       patient: tier1 !== false && tier1.threshold > 1,
-      arrivals: tier1 === false ? 0 : Math.floor(tier1.threshold / 5),
-      rare: tier1 === false ? 0 : Math.floor(tier1.threshold / 32),
       unseen: tier1 !== false && tier1.unseen === true,
       ...(tier1 !== false && tier1.instructions !== undefined && { instructions: tier1.instructions }),
       trail: tier1 === false ? undefined : tier1.trail,
@@ -420,6 +429,10 @@ export class WasmEngine implements Engine {
     const from = led ? view.getUint32(this.cpu + COMPUTED_FROM, true) : 0;
     if (at === 0) return;
     const mapped = (n: number): number => this.executable(page + BigInt(n * 4096));
+    if (this.threshold > 1 && this.cache.arrivals(record) !== this.threshold) {
+      this.regions.note(record, at, rip, mapped);
+      return;
+    }
     this.regions.request(record, at, rip, from, mapped, this.pointers(page));
   }
 
@@ -587,6 +600,11 @@ export class WasmEngine implements Engine {
   /** The guest has nothing to do, or has ended: give what was translated lately to those who keep it, if that is `least` regions. */
   keepRegions(least?: number): void {
     this.regions.keepFresh(least);
+  }
+
+  /** The guest has nothing to do: plan for a while what later domains are to find translated. True when there is more. */
+  planWarm(): boolean {
+    return this.regions.planWarm();
   }
 
   get statistics(): CodeCache['stats'] & RegionStatistics & { readonly shapes: number } {

@@ -8,9 +8,9 @@ import { readlinkSync } from 'node:fs';
 import path from 'node:path';
 import { type MessagePort, parentPort } from 'node:worker_threads';
 import { SHUTDOWN } from '../abi/numbers.ts';
-import { sourceHash } from '../host/engine-code.ts';
 import { engineMode } from '../host/engine-mode.ts';
 import { RegionFolder } from '../host/regions/kept.ts';
+import { regionVersion } from '../host/regions/kept-files.ts';
 import { TranslatorThread } from '../host/regions/translator.ts';
 import { heapTrimmer } from '../host/trim-heap.ts';
 import { WasmEngine } from '../host/wasm-engine.ts';
@@ -97,7 +97,7 @@ const domain = new Domain(
   },
 );
 const mode = engineMode(process.env);
-const version = sourceHash().slice(0, 16);
+const version = regionVersion();
 const folder = data.regionFolder;
 const translator = new TranslatorThread((to) => port.postMessage({ kind: 'translator', port: to }, [to]));
 const kept = mode.keepsRegions
@@ -235,8 +235,10 @@ function live(): VcpuMessage {
           engine.keepRegions();
           translator.rest();
           trim();
+          while (Atomics.load(memory.i32, kick) === 0 && clock.now() < result.deadline && engine.planWarm());
         }
-        if (wait > 0) Atomics.wait(memory.i32, kick, 0, wait / 1e6);
+        const left = result.deadline - clock.now();
+        if (left > 0) Atomics.wait(memory.i32, kick, 0, left / 1e6);
         break;
       }
       case 'paused':

@@ -8,10 +8,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { RegionFolder } from '../host/regions/kept.ts';
-import { keepRegions } from '../host/regions/kept-files.ts';
+import { keepRegions, regionVersion, wantedFiles } from '../host/regions/kept-files.ts';
 import { codeCanBeKept } from '../host/v8-code.ts';
 import { TestMachine } from '../translate/region/machine-for-tests.ts';
-import { randomProgram } from '../translate/region/program-for-tests.ts';
+import { loops, randomProgram } from '../translate/region/program-for-tests.ts';
 import { monitorFlags } from './monitor-link.ts';
 import { RegionCompiler } from './region-compiler.ts';
 
@@ -52,6 +52,14 @@ test('there is soon machine code that a monitor takes for all that domains have 
   await eventually('the first file has its code', () => made() === 1);
   translate(regions, 5002);
   await eventually('so has the second', () => made() === 2);
+  // What a domain wants for later ones is made as well.
+  const warm = new TestMachine(10_000, false, { kept: new RegionFolder(regions, regionVersion(), () => {}), warm: 50 });
+  const { code, registers, flags } = loops([1, 2, 3]);
+  warm.load(code, registers, flags);
+  warm.run(() => 1_000_000);
+  while (warm.engine.planWarm());
+  assert.ok(wantedFiles(regions, regionVersion()).length > 0);
+  await eventually('what is wanted is there', () => made() > 2 && wantedFiles(regions, regionVersion()).length === 0);
   // As a monitor sees it.
   const script = `const { uncompiled } = await import(${JSON.stringify(HERE)}); console.log(uncompiled(${JSON.stringify(regions)}).length);`;
   const args = [...monitorFlags(), '--input-type=module', '-e', script];

@@ -9,6 +9,10 @@ import { monitorProgram } from './monitor-program.ts';
 
 /** A guest that boots or begins a program has new regions several times a second. */
 const QUIET_MS = 1500;
+/** Regions, and what is wanted (host/regions/kept-files.ts). */
+const FILES = /\.(regions|wanted)$/;
+/** What takes longer goes wrong; the next child begins with something else. */
+const CHILD_MS = 600_000;
 
 export class RegionCompiler {
   readonly #folder: string;
@@ -23,7 +27,7 @@ export class RegionCompiler {
     try {
       mkdirSync(folder, { recursive: true, mode: 0o700 });
       this.#watcher = watch(folder, (_, name) => {
-        if (name?.endsWith('.regions')) this.#soon();
+        if (name !== null && FILES.test(name)) this.#soon();
       });
       this.#watcher.on('error', () => this.stop());
       this.#watcher.unref();
@@ -55,7 +59,9 @@ export class RegionCompiler {
     });
     this.#child = child;
     child.unref();
+    const limit = setTimeout(() => child.kill('SIGKILL'), CHILD_MS).unref();
     const ended = (): void => {
+      clearTimeout(limit);
       if (this.#child !== child) return;
       this.#child = undefined;
       if (this.#more) this.#soon();

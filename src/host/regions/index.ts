@@ -14,6 +14,7 @@ import { hasCode, type Region, type RegionModule, RegionTable, type TableStatist
 import { type Arrival, linkSlot, type Path, Trail, type TrailOptions } from './trail.ts';
 import { type MadeModule, type OrderedModule, type RegionTranslator, TranslatorAtOnce } from './translator.ts';
 import { type WaitStatistics, Waits } from './waits.ts';
+import { WarmCode } from './warm.ts';
 import type { WatchedRegions } from './watched.ts';
 
 export interface RegionPorts {
@@ -32,6 +33,8 @@ export interface RegionPorts {
 export interface RegionOptions extends PlannerOptions {
   /** So often control comes to an instruction before its region is made. */
   readonly threshold: number;
+  /** … and so often to one of which later domains are to have a region; 0: of none. */
+  readonly warm: number;
   /** Regions of one module. */
   readonly batch: number;
   /**
@@ -63,6 +66,8 @@ const REHEARSAL_BRANCHES = 4000;
 /** So many new regions are kept together, or fewer when the guest has nothing to do. */
 const KEPT_TOGETHER = 12;
 const KEPT_AT_LEAST = 6;
+/** So long is planned at once what is warm: a guest that is woken meanwhile waits. */
+const IDLE_PLANNING_MS = 1;
 /** Counts of arrivals begin again here. */
 const COUNTS_END = 0x10000;
 /** After so many times that control came to code that has changed it is hot again. */
@@ -99,6 +104,7 @@ export class Regions {
   private readonly ports: RegionPorts;
   private readonly planner: RegionPlanner;
   private readonly adopter: RegionAdopter | undefined;
+  private readonly warm: WarmCode | undefined;
   private readonly queue: Request[] = [];
   /** What is being made, module by module. Nothing is wanted any more of those that all code was forgotten after. */
   private ordered: { readonly order: OrderedModule; planned: readonly Planned[] }[] = [];
@@ -150,6 +156,13 @@ export class Regions {
     const { waits } = this;
     this.adopter =
       kept && new RegionAdopter(memory, cache, this.table, { kept, fetch, imports, waits, watched }, threshold);
+    this.warm =
+      kept &&
+      new WarmCode(memory, {
+        isInterpreted: (at) => !this.hasCode(at) && this.adopter?.mayAdopt(at) !== true,
+        plan: (request, claimed) => this.planner.steps(request, claimed),
+        want: (regions) => kept.want(regions),
+      });
   }
 
   get stats(): RegionStatistics {
@@ -179,9 +192,45 @@ export class Regions {
     }
     if (this.queue.some((known) => known.record === record)) return;
     if (this.ordered.some(({ planned }) => planned.some(({ claimed }) => claimed.includes(record)))) return;
-    const around = Array.from({ length: 2 * AROUND + 1 }, (_, k) => mapped(k - AROUND));
-    this.queue.push({ record, va, at, around, mapped, pointer, from, rehearsed: undefined });
+    const around = this.around(mapped);
+    this.queue.push({
+      record,
+      va,
+      at,
+      around,
+      mapped,
+      pointer,
+      from,
+      heat: this.options.threshold,
+      rehearsed: undefined,
+    });
     if (this.queue.length >= this.options.batch) this.waits.during(() => this.flush());
+  }
+
+  /** As request, for code that is warm. */
+  note(record: number, at: number, va: bigint, mapped: Request['mapped']): void {
+    if (this.warm === undefined || this.rehearsal !== undefined || this.hasCode(at)) return;
+    const around = this.around(mapped);
+    const elsewhere = { mapped: () => 0, pointer: () => undefined };
+    this.warm.note({ record, va, at, around, ...elsewhere, from: 0, heat: this.options.warm, rehearsed: undefined });
+  }
+
+  /** The guest has nothing to do: plans for some milliseconds what later domains are to have. True when there is more. */
+  planWarm(): boolean {
+    if (this.warm === undefined) return false;
+    const { clock } = this.ports;
+    const until = clock() + IDLE_PLANNING_MS;
+    return this.warm.plan(() => clock() < until);
+  }
+
+  private around(mapped: Request['mapped']): readonly number[] {
+    return Array.from({ length: 2 * AROUND + 1 }, (_, k) => mapped(k - AROUND));
+  }
+
+  /** Has a region the instruction at linear address `at`? */
+  private hasCode(at: number): boolean {
+    const offset = (at - this.memory.layout.ramBase) & 4095;
+    return this.table.hasCode(at - offset, offset);
   }
 
   /**
@@ -338,7 +387,7 @@ export class Regions {
     const mapped = (n: number): number => this.ports.fetch(page + BigInt(n * 4096));
     const pointer = this.ports.pointers(page);
     const rehearsed = { ...counted, targets: path.targets.map((target) => Number(target - page)) };
-    return { record, va, at, around: [], mapped, pointer, from: 0, rehearsed };
+    return { record, va, at, around: [], mapped, pointer, from: 0, heat: 0, rehearsed };
   }
 
   /** Goes on planning for as long as the guest may wait for it. */
@@ -477,6 +526,7 @@ export class Regions {
     this.patiently.clear();
     this.timesMade.clear();
     this.adopter?.forgetAll();
+    this.warm?.forgetAll();
     this.table.releaseAll();
   }
 }

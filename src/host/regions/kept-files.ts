@@ -22,10 +22,12 @@ import {
 import path from 'node:path';
 import v8, { deserialize, serialize } from 'node:v8';
 import { VCPUS_BASE } from '../../hypervisor/memory.ts';
-import { joinRegions, type RegionOrigin } from '../../translate/region/index.ts';
+import { joinRegions, type RegionOrder, type RegionOrigin } from '../../translate/region/index.ts';
 import type { FunctionCode } from '../../wasm/module.ts';
 import { writeAtomically } from '../atomic-file.ts';
+import { sourceHash } from '../engine-code.ts';
 import { compileOptimized, moduleWithCode, serializeCode } from '../v8-code.ts';
+import { makeRegions } from './translator.ts';
 
 /** A region as its domain gives it away. */
 export interface KeptRegion {
@@ -33,6 +35,12 @@ export interface KeptRegion {
   readonly name: string;
   readonly origin: RegionOrigin;
   readonly code: FunctionCode;
+}
+
+/** One that is to be made. */
+export interface WantedRegion {
+  readonly origin: RegionOrigin;
+  readonly order: RegionOrder;
 }
 
 /** WebAssembly of one file, about: a guest waits while one is taken. */
@@ -63,6 +71,8 @@ const HASH_BYTES = 32;
 /** SHA-256 of the head, its length (u32); then the head and the body. */
 const LEAD_BYTES = HASH_BYTES + 4;
 const SUFFIX = '.regions';
+/** Of files with regions that are wanted. */
+const WANTED_SUFFIX = '.wanted';
 /** Of what is in a file: whoever changes it counts on. */
 const FORMAT = 2;
 
@@ -195,7 +205,7 @@ export function keepRegions(
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     if (!isFree(folder, free)) return;
-    const known = new Set(filesOf(folder, version).flatMap(idsOf));
+    const known = knownIds(folder, version);
     const fresh = regions.map((region) => ({ ...region, id: idOf(region.origin) })).filter(({ id }) => !known.has(id));
     for (const together of parcels(fresh)) writeFile(folder, version, together);
     if (fresh.length > 0) removeOldest(folder);
@@ -203,6 +213,9 @@ export function keepRegions(
     return;
   }
 }
+
+/** What files of regions have to have in their names, so that this program can run them. */
+export const regionVersion = (): string => sourceHash().slice(0, 16);
 
 interface NamedRegion extends KeptRegion {
   readonly id: string;
@@ -243,6 +256,65 @@ function writeFile(folder: string, version: string, regions: readonly NamedRegio
   const file = path.join(folder, `${FORMAT}-${version}-${sha256(head).toString('hex', 0, 10)}${SUFFIX}`);
   writeAtomically(file, Buffer.concat([lead, head, body]), 0o600);
 }
+
+/** Writes down what is to be made for later domains, unless fewer than `free` bytes of the disk are free. Whatever goes wrong costs those time. */
+export function wantRegions(
+  folder: string,
+  version: string,
+  regions: readonly WantedRegion[],
+  free = FREE_BYTES_LEAST,
+): void {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    if (!isFree(folder, free)) return;
+    const content = serialize(regions);
+    const hash = sha256(content);
+    const file = path.join(folder, `${FORMAT}-${version}-${hash.toString('hex', 0, 10)}${WANTED_SUFFIX}`);
+    writeAtomically(file, Buffer.concat([hash, content]), 0o600);
+  } catch {
+    return;
+  }
+}
+
+/** Files of what is wanted by domains of this version. */
+export function wantedFiles(folder: string, version: string): string[] {
+  try {
+    const names = readdirSync(folder).filter(
+      (name) => name.startsWith(`${FORMAT}-${version}-`) && name.endsWith(WANTED_SUFFIX),
+    );
+    return names.map((name) => path.join(folder, name));
+  } catch {
+    return [];
+  }
+}
+
+/** Makes what a file wants, unless it is there already, and removes the file: first, so that what cannot be made is tried once. */
+export function makeWanted(folder: string, version: string, file: string): void {
+  try {
+    const content = readFileSync(file);
+    rmSync(file);
+    if (!sha256(content.subarray(HASH_BYTES)).equals(content.subarray(0, HASH_BYTES))) return;
+    const known = knownIds(folder, version);
+    const wanted = deserialize(content.subarray(HASH_BYTES)) as readonly WantedRegion[];
+    const fresh = wanted.filter(({ origin }) => !known.has(idOf(origin)));
+    if (fresh.length === 0) return;
+    const { codes } = makeRegions(
+      VCPUS_BASE,
+      fresh.map(({ order }) => order),
+    );
+    keepRegions(
+      folder,
+      version,
+      fresh.map(({ origin, order: { name } }, k) => ({ name, origin, code: codes[k]! })),
+    );
+  } catch {
+    return;
+  }
+}
+
+/** The ids of all regions that are kept. */
+const knownIds = (folder: string, version: string): ReadonlySet<string> =>
+  new Set(filesOf(folder, version).flatMap(idsOf));
 
 /**
  * Files of regions of which there is no machine code yet, the newest first; none while fewer than `free` bytes of the disk are free. Under the

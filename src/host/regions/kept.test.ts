@@ -21,7 +21,7 @@ import { Exit } from '../../x86/exits.ts';
 import { GPR } from '../../x86/state.ts';
 import type { Regions } from './index.ts';
 import { type KeptLoader, RegionFolder } from './kept.ts';
-import { type KeptRegion, keepRegions, loadFile, uncompiled } from './kept-files.ts';
+import { type KeptRegion, keepRegions, loadFile, makeWanted, uncompiled, wantedFiles } from './kept-files.ts';
 import type { Region } from './table.ts';
 
 const VERSION = 'v1';
@@ -136,6 +136,62 @@ test('what one domain has translated the next one runs from the first time on', 
   assert.equal(second.gpr(GPR.rax), SUM);
   assert.equal(keptBy(second), first.engine.statistics.regions);
   assert.equal(second.engine.statistics.regionModules, 0, 'nothing was translated');
+});
+
+test('what is warm in one domain is not translated there, but made for the next one, once', (t) => {
+  const folder = folderOf(t);
+  const first = new TestMachine(10_000, false, { kept: keeper(folder), warm: 50 });
+  for (let k = 0; k < 3; k++) outcome(first, loops(numbers));
+  assert.equal(first.engine.statistics.regions, 0);
+  while (first.engine.planWarm());
+  const wanted = wantedFiles(folder, VERSION);
+  assert.ok(wanted.length > 0);
+  assert.deepEqual(wantedFiles(folder, 'v2'), []);
+  for (const file of wanted) makeWanted(folder, VERSION, file);
+  const made = readdirSync(folder);
+  assert.ok(made.length > 0 && made.every((name) => name.endsWith('.regions')), made.join(' '));
+  const second = new TestMachine(10_000, false, { kept: keeper(folder), warm: 50 });
+  outcome(second, loops(numbers));
+  assert.equal(second.gpr(GPR.rax), SUM);
+  assert.ok(keptBy(second) > 0);
+  while (second.engine.planWarm());
+  assert.deepEqual(readdirSync(folder), made, 'nothing more is wanted');
+  const alike = new TestMachine(10_000, false, { kept: new RegionFolder(folder, 'v3', () => {}), warm: 50 });
+  for (let k = 0; k < 3; k++) outcome(alike, loops(numbers));
+  while (alike.engine.planWarm());
+  assert.equal(wantedFiles(folder, 'v3').length, wanted.length, 'of another version nothing is known');
+});
+
+test('programs of chance come to the same end with regions that were made of what was warm elsewhere', (t) => {
+  const folder = folderOf(t);
+  const programs = Array.from({ length: 40 }, (_, k) => randomProgram(8001 + k, { faults: k % 2 === 1 }));
+  const interpreter = new TestMachine(0);
+  const expected = programs.map((program) => outcome(interpreter, program));
+  for (const program of programs) {
+    const first = new TestMachine(10_000, false, { kept: keeper(folder), warm: 3 });
+    outcome(first, program);
+    while (first.engine.planWarm());
+  }
+  for (const file of wantedFiles(folder, VERSION)) makeWanted(folder, VERSION, file);
+  const second = new TestMachine(10_000, false, { kept: keeper(folder) });
+  for (const [k, program] of programs.entries()) assert.deepEqual(outcome(second, program), expected[k], program.name);
+  assert.ok(keptBy(second) > 20, `${keptBy(second)} regions were kept`);
+});
+
+test('what is wanted is tried once: a damaged file goes without making anything', (t) => {
+  const folder = folderOf(t);
+  const first = new TestMachine(10_000, false, { kept: keeper(folder), warm: 50 });
+  outcome(first, loops(numbers));
+  while (first.engine.planWarm());
+  const wanted = wantedFiles(folder, VERSION);
+  assert.ok(wanted.length > 0);
+  for (const file of wanted) {
+    const content = readFileSync(file);
+    content[content.length >> 1]! ^= 1;
+    writeFileSync(file, content);
+    makeWanted(folder, VERSION, file);
+  }
+  assert.deepEqual(readdirSync(folder), []);
 });
 
 test('code that differs in one byte, or lies elsewhere in its page, is translated anew', (t) => {

@@ -13,6 +13,8 @@ import {
   loadFile,
   moduleBytes,
   readHead,
+  type WantedRegion,
+  wantRegions,
 } from './kept-files.ts';
 
 /** Where a kept region is found: which of a file's, and which of its entries was looked for. */
@@ -40,6 +42,8 @@ export interface KeptRegions {
   module(place: KeptPlace): { readonly bytes: Uint8Array; readonly exported: string } | undefined;
   /** Take these, which are new. */
   keep(regions: readonly KeptRegion[]): void;
+  /** Have these made for later domains. */
+  want(regions: readonly WantedRegion[]): void;
 }
 
 /** Who loads files: the vCPU's own thread, while the guest waits, or another one (translator.ts). */
@@ -67,6 +71,8 @@ export class RegionFolder implements KeptRegions {
   readonly keep: (regions: readonly KeptRegion[]) => void;
   readonly hints = new Uint8Array(ENTRY_HINTS);
   readonly #loader: KeptLoader;
+  readonly #folder: string;
+  readonly #version: string;
   readonly #files: File[] = [];
   readonly #places = new Map<number, KeptPlace[]>();
   /** Files that are being loaded. */
@@ -80,6 +86,8 @@ export class RegionFolder implements KeptRegions {
     loader: KeptLoader = LOADER_AT_ONCE,
   ) {
     this.keep = keep;
+    this.#folder = folder;
+    this.#version = version;
     this.#loader = loader;
     const heads = filesOf(folder, version).flatMap((file) => {
       const head = readHead(file);
@@ -140,6 +148,10 @@ export class RegionFolder implements KeptRegions {
   module({ file, region }: KeptPlace): { readonly bytes: Uint8Array; readonly exported: string } | undefined {
     const bytes = moduleBytes(this.#files[file]!);
     return bytes && { bytes, exported: String(region) };
+  }
+
+  want(regions: readonly WantedRegion[]): void {
+    wantRegions(this.#folder, this.#version, regions);
   }
 
   /** Has it loaded, unless there is enough. */

@@ -38,9 +38,14 @@ export interface Request {
   readonly pointer: (offset: number) => number | undefined;
   /** The slot of the region whose computed jump led here, or 0. */
   readonly from: number;
+  /** So often had control come to it then. */
+  readonly heat: number;
   /** If it is to be one region instead of several. */
   readonly rehearsed: Rehearsed | undefined;
 }
+/** Of code that was hot: what control has come to in so many times less is no target of its computed jumps, or no part of its region. */
+const TARGETS_SHARE = 5;
+const RARE_SHARE = 32;
 
 export interface Rehearsed {
   /** How often control came to its beginning since CodeCache.counts() was `since`. */
@@ -69,10 +74,6 @@ export interface PlannerOptions {
   readonly unseen: boolean;
   /** Instructions of a region, if not as many as usual. */
   readonly instructions?: number;
-  /** So often must control have come to what a region takes for a target of its computed jumps. */
-  readonly arrivals: number;
-  /** Code to which control has come less often is not part of a region. */
-  readonly rare: number;
 }
 
 export class RegionPlanner {
@@ -101,7 +102,7 @@ export class RegionPlanner {
 
   /** The same in steps, between which the guest may run on; where it has run the code of `request` all the time, the pages are those that it sees. */
   *steps(request: Request, claimed: ReadonlySet<number>): Generator<void, Planned | undefined> {
-    const { record, va, at, around, mapped, pointer, rehearsed } = request;
+    const { record, va, at, around, mapped, pointer, heat, rehearsed } = request;
     const { u16, layout } = this.memory;
     const isFree = (entry: number): boolean => this.table.isInterpreted(entry) && !claimed.has(entry);
     const first = (at - layout.ramBase) & 4095;
@@ -123,8 +124,9 @@ export class RegionPlanner {
       const base = baseOf(offset >> 12);
       return base === 0 ? 0 : this.cache.recordAt(base + (offset & 4095));
     };
-    const rare = rehearsed === undefined ? this.options.rare : Math.max(rehearsed.times / RARE_OF_REHEARSED, 1);
-    const often = rehearsed === undefined ? this.options.arrivals : rare;
+    const share = (of: number): number => Math.floor(heat / of);
+    const rare = rehearsed === undefined ? share(RARE_SHARE) : Math.max(rehearsed.times / RARE_OF_REHEARSED, 1);
+    const often = rehearsed === undefined ? share(TARGETS_SHARE) : rare;
     const arrivals = (page: number): readonly number[] => {
       const found: { readonly offset: number; readonly count: number }[] = [];
       this.cache.eachRecord(baseOf(page), (offset, entry) => {

@@ -29,11 +29,17 @@ export interface OrderedModule {
   readonly made: MadeModule | undefined;
 }
 
-export function makeModule(cpu: number, regions: readonly RegionOrder[]): MadeModule {
+/** The functions of these regions, one by one and as a module, for the vCPU whose state block is at linear address `cpu`. */
+export function makeRegions(cpu: number, regions: readonly RegionOrder[]): Omit<MadeModule, 'module'> {
   const codes: FunctionCode[] = [];
   const sources = regions.map((region) => ({ name: region.name, plan: planOf(region) }));
   const bytes = generateRegions(cpu, sources, (code) => codes.push(code));
-  return { bytes, module: new WebAssembly.Module(bytes), codes };
+  return { bytes, codes };
+}
+
+export function makeModule(cpu: number, regions: readonly RegionOrder[]): MadeModule {
+  const made = makeRegions(cpu, regions);
+  return { ...made, module: new WebAssembly.Module(made.bytes) };
 }
 
 /** Makes what is ordered before `order` returns. */

@@ -84,7 +84,7 @@ export interface InterpreterImports {
   now(): number;
   /** Perform the instruction of `record` in TypeScript; a Status. */
   helper(cpu: number, record: number): number;
-  /** Control has come to `record` often: translate it. Only with a threshold. */
+  /** Control has come to `record` as often as to be hot, or warm. Only with a threshold. */
   hot(record: number): void;
   /** A region is entered at `record`, and one of its pages is somewhere else: 1 when it has been dropped. */
   regionMoved(cpu: number, record: number): number;
@@ -104,13 +104,14 @@ function storeTarget(f: Fn, cpu: E, record: E, page: E): void {
 
 /**
  * The interpreter's main module. `arms` are instructions whose shapes get an arm of the loop.
- * `threshold`: how often control comes to a record before it is called hot; 0 for never.
+ * `threshold`: how often control comes to a record before it is called hot; 0 for never. `warm`: before it is called warm.
  * `buildExitPaths`: exits that need not leave the module.
  */
 export function generateInterpreter(
   layout: MemoryLayout,
   arms: readonly Insn[],
   threshold: number,
+  warm: number,
   buildExitPaths?: BuildExitPaths,
 ): Uint8Array<ArrayBuffer> {
   const m = new ModuleBuilder();
@@ -382,7 +383,8 @@ export function generateInterpreter(
           const count = fn.let(load16u(counters, COUNTERS + COUNTER.arrivals).add(1));
           fn.store16(counters, count, COUNTERS + COUNTER.arrivals);
           // At 1, for tests, each time.
-          fn.if(threshold === 1 ? i32(1) : count.eq(threshold), () => {
+          const isOften = warm === 0 ? count.eq(threshold) : count.eq(threshold).or(count.eq(warm));
+          fn.if(threshold === 1 ? i32(1) : isOften, () => {
             if (threshold !== 1) fn.cold();
             fn.callVoid(hot, record);
           });

@@ -27,6 +27,7 @@ interface MachineOptions {
   readonly trail?: TrailOptions;
   /** Of a region. */
   readonly instructions?: number;
+  readonly warm?: number;
 }
 
 export class TestMachine {
@@ -37,7 +38,7 @@ export class TestMachine {
   constructor(
     threshold: number,
     unseen = false,
-    { kept, translator, exitPaths, frames = PAGES, trail, instructions }: MachineOptions = {},
+    { kept, translator, exitPaths, frames = PAGES, trail, instructions, warm = 0 }: MachineOptions = {},
   ) {
     const layout = planLayout(frames, 1);
     const pages = layout.bytes / 65536;
@@ -45,7 +46,9 @@ export class TestMachine {
     this.memory = new GuestMemory(wasmMemory.buffer as SharedArrayBuffer, layout);
     this.engine = new WasmEngine(this.memory, wasmMemory, 0, () => 0, {
       tier1:
-        threshold === 0 ? false : { threshold, unseen, ...(trail && { trail }), ...(instructions && { instructions }) },
+        threshold === 0
+          ? false
+          : { threshold, warm, unseen, ...(trail && { trail }), ...(instructions && { instructions }) },
       kept,
       translator,
       ...(exitPaths && { exitPaths }),
