@@ -5,7 +5,7 @@ import { GuestMemory, planLayout } from '../hypervisor/memory.ts';
 import { KERNEL_TLB, TLB_ENTRIES, TLB_ENTRY_BYTES, TLB_OTHER } from '../translate/layout.ts';
 import { Exit } from '../x86/exits.ts';
 import { GPR, SEG, STATE } from '../x86/state.ts';
-import { WasmEngine } from './wasm-engine.ts';
+import { HOT, WasmEngine } from './wasm-engine.ts';
 
 const CODE = 0x400000n;
 const CODE_FRAME = 16;
@@ -245,7 +245,7 @@ test('a region begins with an instruction across two pages, and follows the seco
     assert.equal(run(CODE + 0xffdn), Exit.Syscall);
     return reg(GPR.rax);
   };
-  for (let k = 0; k < 3000; k++) assert.equal(added(), 1n);
+  for (let k = 0; k < HOT; k++) assert.equal(added(), 1n);
   assert.equal(run(CODE + 0xffdn, 1), Exit.Slice);
   // Of both instructions: not of the second alone.
   assert.equal(engine.statistics.regionInstructions, 2);

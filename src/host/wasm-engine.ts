@@ -90,7 +90,7 @@ const SHAPES_AT_ONCE = 128;
  * What is hot is translated at once: V8's compilers take CPU time that a guest on a machine with few CPUs wants itself, and more of it than the
  * interpreter for what runs some thousand times. What is warm is translated for later domains, when nobody waits.
  */
-const HOT = 8000;
+export const HOT = 8000;
 const WARM = 3000;
 /** Regions that are translated together, unless a slice ends before there are as many. */
 const BATCH = 8;
