@@ -36,7 +36,7 @@ import { countDown, jumpBy, lookUpTarget, spill } from './leaving.ts';
 import { leaveTo, type RegionContext, RegionLift, type SharedPage } from './lift.ts';
 import { type FlagLiveness, flagLiveness, Need } from './liveness.ts';
 import { loadedInLoops } from './loops.ts';
-import { GROUPS, type Group, neighbours } from './neighbours.ts';
+import { GROUPS, type Group, Neighbourhood } from './neighbours.ts';
 import { type Block, endsBlock, isComputed, isDispatch, NOWHERE, type RegionPlan } from './plan.ts';
 import { type ProbedBlock, probed } from './probe.ts';
 import { type Rounds, writeOutRounds } from './rounds.ts';
@@ -161,8 +161,11 @@ class RegionEmitter {
   private kept = 0;
   /** By the offset of a block and the place of a group's first member in it: the page is the same in all copies of the block. */
   private readonly keptPages = new Map<string, number>();
-  /** Locals for the pages that a block shares. */
-  private readonly blockPages: { readonly page: E; readonly addend: E }[] = [];
+  /** Node → the group of each instruction's memory operand. */
+  private readonly groups: ReadonlyMap<number, readonly (Group | undefined)[]>;
+  private readonly pages = new Map<Group, SharedPage | undefined>();
+  /** Locals for the pages of groups; the same for those of other blocks. */
+  private readonly localPages: { readonly page: E; readonly addend: E }[] = [];
   /** The node where RETs meet, -1 if there is none: it goes on behind a call of the region, or to the computed node. */
   private readonly returnNode: number;
   /** The node where computed targets meet, -1 if there is none: it goes on at an entry of the region, or leaves. */
@@ -254,6 +257,7 @@ class RegionEmitter {
       this.shape.sequence,
     );
     this.loaded = loadedInLoops(this.shape, this.blocks);
+    this.groups = this.groupsOf(plan.isBrief);
     this.budget = f.local(I32);
     this.entry = f.local(I32);
     this.self = f.local(I32);
@@ -283,6 +287,7 @@ class RegionEmitter {
       budget: this.budget,
       isExact: plan.isExact,
       cached: 0,
+      looked: new Map(),
       used: 0,
       written: 0,
       usesFs: false,
@@ -533,28 +538,45 @@ class RegionEmitter {
     });
   }
 
+  /**
+   * For `groups`. In a brief region what only one block leads to goes on with the groups of that; in loops, where others are, V8 has to keep too much
+   * in registers then.
+   */
+  private groupsOf(isBrief: boolean): ReadonlyMap<number, readonly (Group | undefined)[]> {
+    const { graph, sequence, isMerge, isLoop } = this.shape;
+    const groups = new Map<number, readonly (Group | undefined)[]>();
+    const before = new Map<number, Neighbourhood>();
+    for (const node of sequence) {
+      const block = this.blocks[node];
+      if (block === undefined) continue;
+      const known = new Neighbourhood(before.get(node));
+      groups.set(node, known.add(block));
+      if (!isBrief) continue;
+      for (const { via } of graph.edges[node]!) if (!isMerge[via] && !isLoop[via]) before.set(via, known);
+    }
+    return groups;
+  }
+
   /** For each instruction the page that its memory operand has in common with others, or with itself a round before. */
   private pagesOf(node: number, block: ProbedBlock): (SharedPage | undefined)[] {
-    const { f } = this;
+    const { f, pages } = this;
     const loaded = this.loaded[this.rounds.first.get(this.sourceOf(node)) ?? node]!;
-    let shared = 0;
-    const pageOf = ({ members, registers, writes }: Group): SharedPage | undefined => {
+    const pageOf = ({ members, registers, writes, together }: Group, at: number): SharedPage | undefined => {
       if (!this.region.isBrief && loaded >= 0 && (registers & loaded) === 0) {
-        const key = `${block.start} ${members[0]}`;
+        const key = `${block.start} ${at}`;
         const place = this.keptPages.get(key) ?? this.kept;
         if (place < KEPT_PAGES_MAX) {
           if (place === this.kept) this.keptPages.set(key, this.kept++);
           return { kind: 'kept', offset: KEPT_PAGES + 16 * place, writes };
         }
       }
-      if (members.length < 2 || shared === GROUPS) return undefined;
-      const locals = (this.blockPages[shared++] ??= { page: f.lasting(I64), addend: f.lasting(I32) });
-      return { kind: 'block', ...locals, known: 'nothing' };
+      if (members < 2 || together.locals === GROUPS) return undefined;
+      const locals = (this.localPages[together.locals++] ??= { page: f.lasting(I64), addend: f.lasting(I32) });
+      return { kind: 'local', ...locals };
     };
-    const pages = new Map<Group, SharedPage | undefined>();
-    return neighbours(block).map((group) => {
+    return this.groups.get(node)!.map((group, at) => {
       if (group === undefined) return undefined;
-      if (!pages.has(group)) pages.set(group, pageOf(group));
+      if (!pages.has(group)) pages.set(group, pageOf(group, at));
       return pages.get(group);
     });
   }
@@ -599,10 +621,10 @@ class RegionEmitter {
   /** `way` on a condition: what is known in it is not known behind it. */
   private emitAside(condition: E, way: () => void): void {
     const { f, region } = this;
-    const { flags, notSwitched, cached } = region;
+    const { flags, notSwitched, cached, looked } = region;
     const normal = region.normal.slice();
     f.if(condition, way);
-    Object.assign(region, { flags, notSwitched, cached });
+    Object.assign(region, { flags, notSwitched, cached, looked });
     region.normal.set(normal);
   }
 

@@ -21,8 +21,8 @@ import type { InsnUse } from './probe.ts';
 export type SharedPage =
   /** From one round of a loop to the next, in the state block at `offset`; one that can be written if the group writes. */
   | { readonly kind: 'kept'; readonly offset: number; readonly writes: boolean }
-  /** Within a block, in locals: NO_PAGE or an address, and its addend; and what it was looked up for so far. */
-  | { readonly kind: 'block'; readonly page: E; readonly addend: E; known: 'nothing' | 'reading' | 'writing' };
+  /** From a block to those that only it leads to, in locals: NO_PAGE or an address, and its addend. */
+  | { readonly kind: 'local'; readonly page: E; readonly addend: E };
 
 /** Code for what is at a linear address. */
 type Access = (at: E) => void;
@@ -49,6 +49,8 @@ export interface RegionContext extends FlagContext {
   readonly isExact: boolean;
   /** Bits of `gpr` that are valid where code is being made, if it is brief. */
   cached: number;
+  /** What pages in locals were looked up for so far. */
+  looked: ReadonlyMap<SharedPage, 'reading' | 'writing'>;
   /** The page of the last access relative to RSP, if it can be written, else NO_PAGE; and its addend as in the TLB, or 0. */
   readonly stackPage: E;
   readonly stackAddend: E;
@@ -415,7 +417,7 @@ export class RegionLift extends FlagLift {
     } else if (shared === undefined || f.nesting !== this.level) {
       // What may be skipped says nothing about what comes behind it in the block.
       this.lookUp(va, size, isWrite, by, () => missBy(region.miss));
-    } else if (shared.known === 'writing' || (shared.known === 'reading' && !isWrite)) {
+    } else if (region.looked.get(shared) === 'writing' || (region.looked.has(shared) && !isWrite)) {
       f.if(
         within(shared.page),
         () => by(shared.addend),
@@ -437,7 +439,7 @@ export class RegionLift extends FlagLift {
             f.set(shared.addend, i32(0));
           }),
       );
-      shared.known = isWrite ? 'writing' : 'reading';
+      region.looked = new Map(region.looked).set(shared, isWrite ? 'writing' : 'reading');
     }
   }
   /** As runtime/mmu.ts `probe`: the compare includes the test for the end of the page. */

@@ -71,6 +71,18 @@ test('two operands near one another keep one page while the end of the page pass
   bothTiers(loop([0x48, 0x8b, 0x07, 0x48, 0x01, 0x47, 24], 8), across(8, 4));
 });
 
+test('operands near one another in blocks that follow each other are where they are, also when a page ends between them', () => {
+  // mov rax, [rdi]; add rbx, [rdi + 24] if ecx is odd, else add [rdi - 24], rax
+  const body = [0x48, 0x8b, 0x07, 0xf6, 0xc1, 1, 0x74, 6, 0x48, 0x03, 0x5f, 24, 0xeb, 4, 0x48, 0x01, 0x47, -24 & 0xff];
+  const round = loop(body, 8);
+  // A region that begins there has its registers in the state block: five times ldmxcsr [rip + …], which is no region's, to the number behind.
+  const ldmxcsr = (k: number): number[] => [0x0f, 0xae, 0x15, 7 * (4 - k) + round.length, 0, 0, 0];
+  const brief = [...[0, 1, 2, 3, 4].flatMap(ldmxcsr), ...round, 0x80, 0x1f, 0, 0];
+  for (const code of [round, brief]) assert.equal(bothTiers(code, across(8, 4)), Exit.Syscall);
+  assert.equal(bothTiers(brief, { rdi: BigInt(MISSING - 64), rcx: 20n }), Exit.Exception);
+  assert.equal(translator.state.cr2, MISSING.toString(16));
+});
+
 test('a page that was kept for reading is not written through: the write faults in its round', () => {
   // mov rax, [rdi]; test ecx, 1; jz next; mov [rdi], rax: the page is read-only
   const { view } = translator.memory;
