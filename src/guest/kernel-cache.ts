@@ -16,7 +16,7 @@ import {
   symlinkSync,
 } from 'node:fs';
 import { basename, join } from 'node:path';
-import { writeAtomically } from '../host/atomic-file.ts';
+import { writeMeanwhile } from '../host/atomic-file.ts';
 import { KernelError } from './kernel-error.ts';
 
 /** Debian's kernel: 0.28 s of CPU to unpack from LZ4, 2 s from xz, and some 0.03 s to read back in pieces. */
@@ -30,8 +30,8 @@ const SETTLED_MS = 1000;
 export interface UnpackedKernel {
   readonly size: number;
   read(offset: number, into: Uint8Array): void;
-  /** Nobody reads it any more. */
-  close(): void;
+  /** Nobody reads it any more. Resolves when it is in the cache, if it is to be. */
+  close(): Promise<void>;
 }
 
 /** Throws KernelError. Without a folder for caches it is unpacked each time; with one, if that takes `worthKeepingMs`. */
@@ -49,16 +49,19 @@ export async function openKernel(
   const packed = readable(() => readFileSync(file));
   const hash = process.getBuiltinModule('node:crypto').createHash('sha256').update(packed).digest('hex');
   const kept = join(folder, `${hash}.elf`);
-  let kernel = opened(kept);
-  if (kernel === undefined) {
-    const started = performance.now();
-    const elf = await unpack(packed);
-    kernel = inMemory(elf);
-    if (performance.now() - started < worthKeepingMs) return kernel;
-    saving(() => keep(elf, folder, kept));
+  const name = (): void => {
+    if (settled) symlinkSync(basename(kept), link);
+  };
+  const kernel = opened(kept);
+  if (kernel !== undefined) {
+    await saving(name);
+    return kernel;
   }
-  if (settled) saving(() => symlinkSync(basename(kept), link));
-  return kernel;
+  const started = performance.now();
+  const elf = await unpack(packed);
+  if (performance.now() - started < worthKeepingMs) return inMemory(elf);
+  // The domain is built, and runs, while it is written.
+  return inMemory(elf, saving(() => keep(elf, folder, kept).then(name)));
 }
 
 /** Most starts find their kernel unpacked and need none of the decompressors. */
@@ -77,9 +80,9 @@ function readable<T>(read: () => T): T {
 }
 
 /** A cache saves time only: a full disk, or somebody who was faster, do no harm. */
-function saving(work: () => void): void {
+async function saving(work: () => void | Promise<void>): Promise<void> {
   try {
-    work();
+    await work();
   } catch {
     return;
   }
@@ -91,11 +94,13 @@ function linkFor(file: string, folder: string): { link: string; settled: boolean
   return { link, settled: Date.now() - Number(ctimeMs) > SETTLED_MS };
 }
 
-function inMemory(elf: Uint8Array): UnpackedKernel {
+/** `used`: until then somebody else reads it. */
+function inMemory(elf: Uint8Array, used?: Promise<void>): UnpackedKernel {
   return {
     size: elf.length,
     read: (offset, into) => into.set(elf.subarray(offset, offset + into.length)),
-    close() {
+    async close() {
+      await used;
       // It is larger than all else that a monitor keeps: free it now instead of at some later garbage collection.
       if (elf.buffer instanceof ArrayBuffer && elf.byteLength === elf.buffer.byteLength) elf.buffer.transfer(0);
     },
@@ -118,13 +123,13 @@ function opened(kept: string): UnpackedKernel | undefined {
         done += n;
       }
     },
-    close: () => closeSync(fd),
+    close: async () => closeSync(fd),
   };
 }
 
-function keep(elf: Uint8Array, folder: string, kept: string): void {
+async function keep(elf: Uint8Array, folder: string, kept: string): Promise<void> {
   mkdirSync(folder, { recursive: true });
-  writeAtomically(kept, elf);
+  await writeMeanwhile(kept, elf);
   keepNewest(folder, KEPT_MAX);
 }
 

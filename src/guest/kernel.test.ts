@@ -171,7 +171,7 @@ test('a kernel is unpacked once; a copy of its file and the unchanged file find 
     const bytes = Buffer.alloc(kernel.size);
     kernel.read(0, bytes.subarray(0, 100));
     kernel.read(100, bytes.subarray(100));
-    kernel.close();
+    await kernel.close();
     return bytes;
   };
   const [path, copy] = [join(folder, 'vmlinuz'), join(folder, 'copy')];

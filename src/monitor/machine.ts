@@ -110,7 +110,7 @@ async function build(config: MachineConfig, clock: Clock) {
       throw new BuildError(`kernel ${config.kernel}: ${error.message}`);
     throw error;
   } finally {
-    kernel?.close();
+    void kernel?.close();
   }
 }
 
