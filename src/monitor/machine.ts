@@ -116,7 +116,8 @@ async function build(config: MachineConfig, clock: Clock) {
 
 export async function createMachine(config: MachineConfig, ports: MachinePorts): Promise<Machine> {
   compilersYield();
-  const thread = new VcpuThread();
+  const { lib } = config.paths;
+  const thread = new VcpuThread({ engine: join(lib, 'cache', 'engine'), regions: regionsDir(lib) });
   try {
     return await assemble(config, ports, thread);
   } catch (error) {
@@ -240,8 +241,6 @@ class DomainMachine implements Machine {
         maxPages: memory.layout.pages,
         origin: parts.origin,
         boot: { stackPointer: built.stackPointer, pinned: built.pinned },
-        codeFolder: join(config.paths.lib, 'cache', 'engine'),
-        regionFolder: regionsDir(config.paths.lib),
       },
       { message: (message) => this.#hear(message), error: (error) => this.#failed(error) },
     );

@@ -3,7 +3,7 @@
  * one: the thread waits for what it is to run.
  */
 import { Worker } from 'node:worker_threads';
-import type { VcpuMessage, VcpuWorkerData } from './vcpu-worker.ts';
+import type { VcpuFolders, VcpuMessage, VcpuWorkerData } from './vcpu-worker.ts';
 
 /**
  * Young generation of the vCPU's thread. The guest waits while it is collected, as long as what has survived takes: with 48 MiB 8 ms, with 6 MiB some 2 ms. Of
@@ -18,12 +18,18 @@ export interface VcpuThreadEvents {
 }
 
 export class VcpuThread {
-  readonly #worker = new Worker(new URL('./vcpu-worker.ts', import.meta.url), {
-    name: 'vcpu0',
-    resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MIB },
-  });
+  readonly #worker: Worker;
   /** It has ended. */
-  readonly ended: Promise<unknown> = new Promise((resolve) => this.#worker.once('exit', resolve));
+  readonly ended: Promise<unknown>;
+
+  constructor(folders: VcpuFolders) {
+    this.#worker = new Worker(new URL('./vcpu-worker.ts', import.meta.url), {
+      name: 'vcpu0',
+      workerData: folders,
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MIB },
+    });
+    this.ended = new Promise((resolve) => this.#worker.once('exit', resolve));
+  }
 
   /** The domain is there, paused. */
   begin(data: VcpuWorkerData, events: VcpuThreadEvents): void {

@@ -6,7 +6,7 @@
 import { once } from 'node:events';
 import { readlinkSync } from 'node:fs';
 import path from 'node:path';
-import { type MessagePort, parentPort } from 'node:worker_threads';
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { SHUTDOWN } from '../abi/numbers.ts';
 import { engineMode } from '../host/engine-mode.ts';
 import { RegionFolder } from '../host/regions/kept.ts';
@@ -33,6 +33,12 @@ import { CpuCap } from './cpu-cap.ts';
 import type { VcpuProfile } from './profile/types.ts';
 import { VcpuSampler } from './profile/vcpu-sampler.ts';
 
+/** What it is started with, before there is a domain: where generated code is kept, the engine's own, and what it has made of guests' code. */
+export interface VcpuFolders {
+  readonly engine: string;
+  readonly regions: string;
+}
+
 /** What it is to run: its first message. */
 export interface VcpuWorkerData {
   readonly wasmMemory: WebAssembly.Memory;
@@ -42,9 +48,6 @@ export interface VcpuWorkerData {
   readonly maxPages: number;
   readonly origin: ClockOrigin;
   readonly boot: BootFacts;
-  /** Where generated code is kept: the engine's own, and what it has made of guests' code. */
-  readonly codeFolder: string;
-  readonly regionFolder: string;
 }
 
 /** What the thread tells its domain's main thread. */
@@ -75,6 +78,18 @@ const CRASHES: Readonly<Record<number, string>> = {
 };
 
 const port = parentPort!;
+const folders = workerData as VcpuFolders;
+const mode = engineMode(process.env);
+const version = regionVersion();
+const translator = new TranslatorThread((to) => port.postMessage({ kind: 'translator', port: to }, [to]));
+const kept = mode.keepsRegions
+  ? new RegionFolder(
+      folders.regions,
+      version,
+      (regions) => translator.keep(folders.regions, version, regions),
+      mode.waits ? undefined : translator,
+    )
+  : undefined;
 // The domain is built meanwhile.
 const [data] = (await once(port, 'message')) as [VcpuWorkerData];
 const say = (message: VcpuMessage): void => port.postMessage(message);
@@ -96,22 +111,10 @@ const domain = new Domain(
     consoleSink: (bytes) => say({ kind: 'console', bytes: bytes.slice() }),
   },
 );
-const mode = engineMode(process.env);
-const version = regionVersion();
-const folder = data.regionFolder;
-const translator = new TranslatorThread((to) => port.postMessage({ kind: 'translator', port: to }, [to]));
-const kept = mode.keepsRegions
-  ? new RegionFolder(
-      folder,
-      version,
-      (regions) => translator.keep(folder, version, regions),
-      mode.waits ? undefined : translator,
-    )
-  : undefined;
 if (kept !== undefined && !kept.isEmpty) translator.begin();
 const engine = new WasmEngine(memory, data.wasmMemory, 0, clock.now, {
   ...mode.engine,
-  codeFolder: data.codeFolder,
+  codeFolder: folders.engine,
   exitPaths: buildFastExits,
   kept,
   translator: mode.waits ? undefined : translator,

@@ -16,7 +16,7 @@ export async function warm(): Promise<void> {
     new URL('./vcpu-worker.ts', import.meta.url),
     new URL('./translator-worker.ts', import.meta.url),
   ]) {
-    const worker = new Worker(url, { stderr: true });
+    const worker = new Worker(url, { stderr: true, workerData: { engine: '', regions: '' } });
     worker.postMessage(undefined);
     await once(worker, 'exit').catch(() => {});
   }
