@@ -15,7 +15,6 @@ import { connectBackendStore, connectGuestStore } from '../devices/xenstore.ts';
 import { openKernel, type UnpackedKernel } from '../guest/kernel-cache.ts';
 import { KernelError } from '../guest/kernel-error.ts';
 import { writeCoreFile } from '../host/core-file.ts';
-import { regionsDir } from '../host/paths.ts';
 import { connectStoreSocket } from '../host/store-socket.ts';
 import { compilersYield, everyCpu, pinThread, SchedulingError, threadFacts, weighProcess } from '../host/threads.ts';
 import { buildDomain, BuildError as KernelBuildError } from '../hypervisor/builder/index.ts';
@@ -44,7 +43,7 @@ import {
 import { Profiler } from './profile/profiler.ts';
 import type { Profile, VcpuProfile } from './profile/types.ts';
 import { type PluggedDisk, StreamDisks } from './stream-disks.ts';
-import { VcpuThread } from './vcpu-thread.ts';
+import { takeVcpuThread, type VcpuThread } from './vcpu-thread.ts';
 import type { VcpuMessage } from './vcpu-worker.ts';
 
 const TRANSLATOR_YOUNG_MIB = 32;
@@ -116,8 +115,7 @@ async function build(config: MachineConfig, clock: Clock) {
 
 export async function createMachine(config: MachineConfig, ports: MachinePorts): Promise<Machine> {
   compilersYield();
-  const { lib } = config.paths;
-  const thread = new VcpuThread({ engine: join(lib, 'cache', 'engine'), regions: regionsDir(lib) });
+  const thread = takeVcpuThread(config.paths.lib);
   try {
     return await assemble(config, ports, thread);
   } catch (error) {

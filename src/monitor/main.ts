@@ -15,6 +15,7 @@ import { StandardErrorLog } from './console/log.ts';
 import { ConsoleServer } from './console/server.ts';
 import type { CreateMachine, LogLevel, MachineConfig } from './machine-types.ts';
 import { Shell } from './shell.ts';
+import { prepareVcpuThread } from './vcpu-thread.ts';
 
 /** What xend leaves in RUN-FOLDER/config.json. */
 export interface MonitorConfig {
@@ -66,6 +67,7 @@ async function main(): Promise<void> {
 
   // Tests run the shell with a machine of their own.
   const { DOMUS_MACHINE } = process.env;
+  if (DOMUS_MACHINE === undefined) prepareVcpuThread(config.machine.paths.lib);
   const module = DOMUS_MACHINE === undefined ? import('./machine.ts') : import(DOMUS_MACHINE);
   const { createMachine } = (await module) as { createMachine: CreateMachine };
 

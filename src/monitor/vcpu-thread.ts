@@ -1,8 +1,10 @@
 /**
- * A vCPU's thread as its machine sees it. Loading its program takes longer than building a domain, so that it is begun before there is
- * one: the thread waits for what it is to run.
+ * A vCPU's thread as its machine sees it. Loading its program takes longer than building a domain, so that it is begun as soon as
+ * there is a process for one: the thread waits for what it is to run.
  */
+import path from 'node:path';
 import { Worker } from 'node:worker_threads';
+import { regionsDir } from '../host/paths.ts';
 import type { VcpuFolders, VcpuMessage, VcpuWorkerData } from './vcpu-worker.ts';
 
 /**
@@ -15,6 +17,26 @@ export interface VcpuThreadEvents {
   message(message: VcpuMessage): void;
   /** It failed: our mistake, not the guest's. */
   error(error: Error): void;
+}
+
+/** Started before it is wanted. */
+let prepared: VcpuThread | undefined;
+
+const foldersBelow = (lib: string): VcpuFolders => ({
+  engine: path.join(lib, 'cache', 'engine'),
+  regions: regionsDir(lib),
+});
+
+/** A domain will be built soon, with its files below `lib`: its vCPU's thread begins to load. */
+export function prepareVcpuThread(lib: string): void {
+  prepared ??= new VcpuThread(foldersBelow(lib));
+}
+
+/** The thread that was prepared, or a new one. */
+export function takeVcpuThread(lib: string): VcpuThread {
+  const thread = prepared ?? new VcpuThread(foldersBelow(lib));
+  prepared = undefined;
+  return thread;
 }
 
 export class VcpuThread {
