@@ -61,7 +61,10 @@ export async function openKernel(
   const elf = await unpack(packed);
   if (performance.now() - started < worthKeepingMs) return inMemory(elf);
   // The domain is built, and runs, while it is written.
-  return inMemory(elf, saving(() => keep(elf, folder, kept).then(name)));
+  return inMemory(
+    elf,
+    saving(() => keep(elf, folder, kept).then(name)),
+  );
 }
 
 /** Most starts find their kernel unpacked and need none of the decompressors. */
