@@ -173,7 +173,11 @@ export class RegionPlanner {
     };
     const { instructions } = this.options;
     const { joined, kernel } = LIMITS;
-    const limits = rehearsed !== undefined ? joined : BigInt.asIntN(64, va) < 0n ? { ...LIMITS, ...kernel } : LIMITS;
+    const limits = {
+      ...LIMITS,
+      ...(BigInt.asIntN(64, va) < 0n && kernel),
+      ...(rehearsed !== undefined && joined),
+    };
     const plan = yield* discover(first, ports, { ...limits, ...(instructions !== undefined && { instructions }) });
     let planned: Planned | undefined;
     if (plan !== undefined) {

@@ -34,16 +34,21 @@ export interface DiscoverPorts {
 /**
  * Pages may lie anywhere. `kernel`: of code in the upper half, where paths are long and hardly any of it is a loop. V8 takes more for an instruction
  * the larger the region is, and until it is done the region runs slowly. `joined`: of regions that are made of others.
+ *
+ * `brief`: instructions until the region is left, on average, for it to count as brief. In a large region V8 keeps most of the registers in memory
+ * anyway, and moves them to and fro where ways meet; but a kernel's switches of contexts take longer when more of its regions are brief.
  */
 export const LIMITS = {
   instructions: 150,
-  kernel: { instructions: 300 },
+  brief: 500,
+  kernel: { instructions: 300, brief: 100 },
   entries: 32,
   pages: 8,
   /** Pages that have entries come first. */
   entryPages: 1 << (8 - ENTRY_PAGE_SHIFT),
   joined: { instructions: 600, pages: Math.min(24, PLACE_PAGES) },
 } as const;
+export type DiscoverLimits = Readonly<Record<'instructions' | 'pages' | 'brief', number>>;
 /** Instructions of a function that is copied to where it is called although it is far away, or another region's. */
 const SMALL = 32;
 /** … and of the end of one that is copied to where a jump leads there. */
@@ -55,11 +60,6 @@ const FAR = 2 ** 17;
  * the region would be good for one of them only.
  */
 const NEAR = 2 ** 10;
-/**
- * Instructions until the region is left, on average, for it to count as brief: in a large region V8 keeps most of the registers in memory
- * anyway, and moves them to and fro where ways meet.
- */
-const BRIEF = 500;
 /** Branches of which the interpreter does not count how often they are not taken. */
 const UNCOUNTED = new Set(['loop', 'loope', 'loopne', 'jrcxz']);
 
@@ -79,7 +79,7 @@ export const translatable = (insn: Insn): boolean =>
 export function* discover(
   entry: number,
   ports: DiscoverPorts,
-  { instructions: most, pages: pagesMost }: { readonly instructions: number; readonly pages: number } = LIMITS,
+  { instructions: most, pages: pagesMost, brief }: DiscoverLimits = LIMITS,
 ): Generator<void, RegionPlan | undefined> {
   const code = new Map<number, Insn>();
   const leaders = new Set<number>();
@@ -262,7 +262,7 @@ export function* discover(
     instructions,
     // Without counts, as when everything is translated at once: each way for some.
     isBrief:
-      ports.rare === 0 ? (entry & 16) !== 0 : visitLength(blocks, [...returns], entered.length, ports.flow) < BRIEF,
+      ports.rare === 0 ? (entry & 16) !== 0 : visitLength(blocks, [...returns], entered.length, ports.flow) < brief,
     isExact: !ports.hasRounded,
     pages: [...pages].sort((a, b) => isLater(a) - isLater(b) || a - b),
   };
