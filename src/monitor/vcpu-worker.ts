@@ -111,7 +111,6 @@ const domain = new Domain(
     consoleSink: (bytes) => say({ kind: 'console', bytes: bytes.slice() }),
   },
 );
-if (kept !== undefined && !kept.isEmpty) translator.begin();
 const engine = new WasmEngine(memory, data.wasmMemory, 0, clock.now, {
   ...mode.engine,
   codeFolder: folders.engine,

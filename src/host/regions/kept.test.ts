@@ -81,7 +81,7 @@ const late = (has: () => boolean): KeptLoader => ({
   },
 });
 const lateKeeper = (folder: string, has: () => boolean): RegionFolder =>
-  new RegionFolder(folder, VERSION, () => {}, late(has));
+  new RegionFolder(folder, VERSION, () => {}, late(has), 0);
 
 test('programs of chance come to the same end, however late kept regions come', (t) => {
   const folder = folderOf(t);

@@ -3,6 +3,7 @@
  * (kept-files.ts), by what its code is. Each file holds some dozen regions that were made one after the other, most of which are needed together again.
  * What is in it was made from bytes of some guest's, and is run for exactly the same bytes only: by Regions, which compares all of them.
  */
+import { statSync } from 'node:fs';
 import { ENTRY_HINTS } from '../../translate/interpreter/entry-hint.ts';
 import type { RegionOrigin } from '../../translate/region/index.ts';
 import {
@@ -57,20 +58,27 @@ export interface LoadingFile {
 export const LOADER_AT_ONCE: KeptLoader = { load: (file) => ({ loaded: loadFile(file) ?? false }) };
 
 interface File extends KeptFile {
+  readonly size: number;
   /** Since it was asked for. */
   loading: LoadingFile | undefined;
   /** Once one of its functions has been asked for. */
   exports: Record<string, unknown> | undefined;
 }
 
+/**
+ * Files up to this size, without V8's machine code, are loaded while the guest waits: mostly a millisecond each. While it does not, the interpreter runs
+ * all code that comes to them meanwhile, and the other thread takes its share of the caches: a boot's vCPU thread took 1.1 of the CPU time.
+ */
+const AT_ONCE_BYTES = 64 << 10;
 /** Of modules that a domain takes. */
 const LOADED_BYTES_MAX = 32 << 20;
 
-/** The folder as a vCPU's engine sees it: what was there when it began. `keep` is told what is new. */
+/** The folder as a vCPU's engine sees it: what was there when it began. `keep` is told what is new, and `loader` loads what is larger than `atOnceBytes`. */
 export class RegionFolder implements KeptRegions {
   readonly keep: (regions: readonly KeptRegion[]) => void;
   readonly hints = new Uint8Array(ENTRY_HINTS);
   readonly #loader: KeptLoader;
+  readonly #atOnceBytes: number;
   readonly #folder: string;
   readonly #version: string;
   readonly #files: File[] = [];
@@ -84,11 +92,13 @@ export class RegionFolder implements KeptRegions {
     version: string,
     keep: (regions: readonly KeptRegion[]) => void,
     loader: KeptLoader = LOADER_AT_ONCE,
+    atOnceBytes = AT_ONCE_BYTES,
   ) {
     this.keep = keep;
     this.#folder = folder;
     this.#version = version;
     this.#loader = loader;
+    this.#atOnceBytes = atOnceBytes;
     const heads = filesOf(folder, version).flatMap((file) => {
       const head = readHead(file);
       return head === undefined ? [] : [{ file, head }];
@@ -98,7 +108,13 @@ export class RegionFolder implements KeptRegions {
     let newer = 0;
     for (const { file, head } of heads) {
       const number =
-        this.#files.push({ file, bodyHash: head.bodyHash.slice(), loading: undefined, exports: undefined }) - 1;
+        this.#files.push({
+          file,
+          size: statSync(file, { throwIfNoEntry: false })?.size ?? 0,
+          bodyHash: head.bodyHash.slice(),
+          loading: undefined,
+          exports: undefined,
+        }) - 1;
       newer += head.ids.length;
       for (let k = head.keys.length - 4; k >= 0; k -= 4) {
         this.hints[head.keys[k + 3]!] = 1;
@@ -109,11 +125,6 @@ export class RegionFolder implements KeptRegions {
         else known.push(place);
       }
     }
-  }
-
-  /** Are there any? */
-  get isEmpty(): boolean {
-    return this.#files.length === 0;
   }
 
   find(key: number): readonly KeptPlace[] {
@@ -160,7 +171,8 @@ export class RegionFolder implements KeptRegions {
       file.loading = { loaded: false };
       return;
     }
-    file.loading = this.#loader.load({ file: file.file, bodyHash: file.bodyHash });
+    const loader = file.size > this.#atOnceBytes ? this.#loader : LOADER_AT_ONCE;
+    file.loading = loader.load({ file: file.file, bodyHash: file.bodyHash });
     this.#coming.add(number);
     if (file.loading.loaded !== undefined) this.#has(number);
   }

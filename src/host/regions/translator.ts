@@ -149,15 +149,6 @@ export class TranslatorThread implements RegionTranslator, KeptLoader {
     return loading;
   }
 
-  /** There will be something to do soon. */
-  begin(): void {
-    if (this.#port !== undefined) return;
-    this.#lastUsed = this.#now();
-    const { port1, port2 } = new MessageChannel();
-    this.#port = port1;
-    this.#start(port2);
-  }
-
   keep(folder: string, version: string, regions: readonly KeptRegion[]): void {
     this.#send({ kind: 'keep', folder, version, regions });
   }
@@ -185,7 +176,11 @@ export class TranslatorThread implements RegionTranslator, KeptLoader {
 
   #send(message: TranslatorMessage): void {
     this.#lastUsed = this.#now();
-    this.begin();
-    this.#port!.postMessage(message);
+    if (this.#port === undefined) {
+      const { port1, port2 } = new MessageChannel();
+      this.#port = port1;
+      this.#start(port2);
+    }
+    this.#port.postMessage(message);
   }
 }
