@@ -31,7 +31,7 @@ const byChance = (most: number) => (): (() => number) => {
 /**
  * `forgetful`: nothing that was translated for one domain is used for another. `stress`: every piece of code is translated when it is first reached, with what its branches name around it; there is little
  * room for code, so that all of it is soon forgotten and made again; and now after a few taken branches, now after many, the
- * hypervisor is returned to, as if an event had come. Linux boots so in a minute or two. `stress-every`: regions as large as
+ * hypervisor is returned to, as if an event had come. Linux takes many minutes to boot so. `stress-every`: regions as large as
  * usual, still less room, and back after every taken branch, at each loop's end that is: for small kernels. `stress-joins`: regions are
  * made of others all the time, after short looks at how control goes.
  */
